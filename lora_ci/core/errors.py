@@ -1,0 +1,76 @@
+"""Errors and exit codes.
+
+LoraCIError
+├── UsageError           2  the command line or the config is wrong
+├── InputError           1  the user's data is wrong; the step `failed`
+│   └── IntegrityError   1  bytes are not what their digest or signature says
+├── InfrastructureError  4  the machine, network or disk failed; the step is an `error`, retried
+└── Interrupted        130  a signal asked us to stop; a second call goes on
+
+An uncaught exception is a bug of ours and exits with 4, never 1: 1 would blame the user.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from lora_ci.core.finding import Finding, Severity
+
+
+class ExitCode(IntEnum):
+    """What the process says to its caller."""
+
+    PASSED = 0
+    FAILED = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    INFRASTRUCTURE = 4
+    INTERRUPTED = 130
+
+
+class LoraCIError(Exception):
+    """Root of all expected errors. `findings` say what is wrong, where and what to do."""
+
+    exit_code = ExitCode.INFRASTRUCTURE
+    rule = "lora-ci.error"
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, findings: tuple[Finding, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.findings = findings or (
+            Finding(rule=self.rule, severity=Severity.ERROR, message=message, hint=hint),
+        )
+
+
+class UsageError(LoraCIError):
+    """The command line or the config is wrong."""
+
+    exit_code = ExitCode.USAGE
+    rule = "lora-ci.usage"
+
+
+class InputError(LoraCIError):
+    """The user's data is wrong: dataset, weights, captions."""
+
+    exit_code = ExitCode.FAILED
+    rule = "lora-ci.input"
+
+
+class IntegrityError(InputError):
+    """Bytes are not what their digest or signature says."""
+
+    rule = "lora-ci.integrity"
+
+
+class InfrastructureError(LoraCIError):
+    """The machine, the network or the disk failed; trying again may help."""
+
+    rule = "lora-ci.infrastructure"
+
+
+class Interrupted(LoraCIError):
+    """A signal asked us to stop; what was finished is kept."""
+
+    exit_code = ExitCode.INTERRUPTED
+    rule = "lora-ci.interrupted"

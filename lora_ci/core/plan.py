@@ -1,0 +1,69 @@
+"""A plan: for each stage of each LoRA, what to do and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lora_ci.core.changeset import ChangeSet
+from lora_ci.core.finding import Finding
+from lora_ci.core.fingerprint import Fingerprint
+from lora_ci.core.step import Stage, StepResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The result kept under a fingerprint."""
+
+    fingerprint: str
+    stage: Stage
+    lora: str
+    parts: dict[str, str]
+    result: StepResult
+    run_id: str
+    commit: str
+    finished_at: str
+
+
+class Action(StrEnum):
+    """What a plan does with a stage: `wait` until the stage before it has an output."""
+
+    REUSE = "reuse"
+    RUN = "run"
+    WAIT = "wait"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The decision for one stage of one LoRA, explained in one line (`why`).
+
+    `fingerprint` is None while it depends on an output that does not exist yet (`wait`);
+    `record` is the reused record.
+    """
+
+    lora: str
+    stage: Stage
+    action: Action
+    why: str
+    fingerprint: Fingerprint | None = None
+    record: Record | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All decisions for one commit. `gpu_hours` is None where no past run tells a price."""
+
+    head: str
+    decisions: tuple[Decision, ...]
+    changes: ChangeSet
+    findings: tuple[Finding, ...] = field(default=())
+    gpu_hours: float | None = None
+
+    def of(self, lora: str) -> tuple[Decision, ...]:
+        """The decisions of one LoRA, in stage order."""
+        return tuple(d for d in self.decisions if d.lora == lora)
+
+    def to_run(self) -> tuple[Decision, ...]:
+        """The decisions that run now."""
+        return tuple(d for d in self.decisions if d.action is Action.RUN)

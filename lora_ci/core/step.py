@@ -1,0 +1,80 @@
+"""A step: `spec.json` in, `result.json` and artifacts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from lora_ci.core.artifact import Artifact
+from lora_ci.core.finding import Finding
+
+
+class Stage(StrEnum):
+    """The stages of a LoRA, in order. `prepare` joins the chain with the builder and captioner."""
+
+    VALIDATE = "validate"
+    TRAIN = "train"
+    QA = "qa"
+    OPTIMIZE = "optimize"
+    DEPLOY = "deploy"
+
+
+class Outcome(StrEnum):
+    """How a step ended. `error`: ours or the machine's fault, retried; `failed`: the input's."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepInput:
+    """One input of a step: a file or folder at `path`, or an artifact `sha256` in the store.
+
+    `content_id` is the identity that entered the fingerprint (DVC md5, git tree, sha256).
+    """
+
+    content_id: str
+    path: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a step needs from a machine."""
+
+    gpus: int = 0
+    vram_gib: float = 0.0
+    timeout_s: float = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSpec:
+    """All that a step may know. `params` is the JSON form of the stage's settings value."""
+
+    stage: Stage
+    lora: str
+    fingerprint: str
+    inputs: Mapping[str, StepInput]
+    params: Mapping[str, Any]
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What a step found and made. `details` holds JSON the report renders (plots, tables)."""
+
+    outcome: Outcome
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    artifacts: tuple[Artifact, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def artifact(self, name: str) -> Artifact | None:
+        """The artifact called `name`, if the step made one."""
+        return next((a for a in self.artifacts if a.name == name), None)
