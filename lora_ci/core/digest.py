@@ -7,15 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
 
 def canonical_json(value: object) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces; equal values give equal bytes.
 
     Frozen dataclasses and enums are accepted. Raises TypeError for what JSON cannot say.
     """
-    return msgspec.json.encode(msgspec.to_builtins(value, order="deterministic"))
+    return msgspec.json.encode(value, order="sorted")
 
 
 def sha256_bytes(data: bytes) -> str:

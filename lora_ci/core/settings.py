@@ -123,7 +123,8 @@ class DeploySettings:
     """Where tagged adapters are released to."""
 
     store: Annotated[
-        str | None, Meta(description="release store: a folder, relative to the repository or absolute")
+        str | None,
+        Meta(description="release store: a folder, relative to the repository or absolute"),
     ] = None
     channel: Annotated[str, Meta(description="channel that a release moves")] = "latest"
     license: Annotated[str | None, Meta(description="SPDX id of the adapter's license")] = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.finding import Finding
@@ -78,3 +79,33 @@ class StepResult:
     def artifact(self, name: str) -> Artifact | None:
         """The artifact called `name`, if the step made one."""
         return next((a for a in self.artifacts if a.name == name), None)
+
+
+class StepContext(Protocol):
+    """What a running step is given by its runner. A step touches nothing else of the world."""
+
+    @property
+    def workdir(self) -> Path:
+        """Scratch folder that outlives a killed attempt of the same fingerprint (checkpoints)."""
+        ...
+
+    @property
+    def cache(self) -> Path:
+        """Folder of content-addressed caches that steps and runs share (latents, base images)."""
+        ...
+
+    def input_path(self, name: str) -> Path:
+        """Where the input lies on this machine. Raises InputError if the spec has none."""
+        ...
+
+    def keep(self, name: str, path: Path, media_type: str) -> Artifact:
+        """Puts a file into the store and returns it as an artifact of this step."""
+        ...
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Tells a watching person how far the step is; cheap, call it as often as you like."""
+        ...
+
+    def stop_requested(self) -> bool:
+        """True after SIGTERM or SIGINT: save, then raise Interrupted."""
+        ...
