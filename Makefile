@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all their own set-up on a Debian or Ubuntu machine with Python 3.11+.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE = 1
+export DVC_NO_ANALYTICS = 1
+
+.PHONY: venv demo test check bench fmt golden schema clean
+
+venv: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) tools/make_venv.py $(VENV)
+	touch $@
+
+demo: venv
+	OMP_NUM_THREADS=2 $(BIN)/lora-ci demo
+
+test: venv check
+	$(BIN)/python tools/system_packages.py
+	$(BIN)/pytest -q -m slow
+	$(BIN)/python tools/system_packages.py --report
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pytest -q -n 2 -m "not slow"
+
+bench: venv
+	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python benchmarks/train_step.py
+
+fmt: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: venv
+	$(BIN)/pytest -q --update-goldens
+	git diff --stat
+
+schema: venv
+	$(BIN)/python -m lora_ci config schema > .lora-ci.schema.json
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -1,0 +1,79 @@
+"""`lora-ci`: the table of commands and the one place where errors become exit codes.
+
+Only the module of the chosen command is imported, so that `--help` and `plan` start fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import lora_ci
+from lora_ci.cli.output import Output
+from lora_ci.core.errors import ExitCode, LoraCIError
+
+COMMANDS: dict[str, str] = {
+    "init": "write a first .lora-ci.yml for this repository",
+    "config": "check, show or describe the config",
+    "plan": "say what a commit changes, what would run, and why",
+    "run": "do what the plan says: validate, train, judge, report",
+    "train": "run one LoRA as far as training",
+    "qa": "run one LoRA as far as the QA verdict",
+    "dataset": "check a dataset folder, with or without git",
+    "report": "render the report of a recorded run again",
+    "deploy": "release a tested adapter as a version",
+    "verify": "check the signature and the digests of a release",
+    "pull": "download a released adapter, verified",
+    "status": "show the recent runs",
+    "exec-step": "execute one step folder (what executors call)",
+    "demo": "see the whole story on a throw-away repository",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command and returns the exit code of the design (see `core.errors`)."""
+    parser = build_parser(argv)
+    args = parser.parse_args(argv)
+    output = Output(json=getattr(args, "json", False), quiet=getattr(args, "quiet", False))
+    if not getattr(args, "run", None):
+        parser.print_help(sys.stderr)
+        return ExitCode.USAGE
+    try:
+        return int(args.run(args, output))
+    except LoraCIError as error:
+        output.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        output.note("interrupted; the same command goes on where it stopped")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return ExitCode.PASSED
+    except Exception:  # noqa: BLE001 - the border: a bug of ours must never look like the user's fault
+        output.note(traceback.format_exc())
+        output.note("this is a bug in lora-ci; please report it with the text above")
+        return ExitCode.INFRASTRUCTURE
+
+
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the command named in `argv` adds its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="lora-ci", description="Continuous integration for LoRA adapters."
+    )
+    parser.add_argument("--version", action="version", version=f"lora-ci {lora_ci.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="<command>")
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == chosen:
+            module = importlib.import_module(f"lora_ci.cli.{name.replace('-', '_')}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""What commands print: results to stdout (text or JSON), progress and notes to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from lora_ci.core.errors import LoraCIError
+from lora_ci.core.finding import Finding, Severity
+
+COLORS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options every command has."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no notes")
+
+
+class Output:
+    """Prints; keeps JSON alone on stdout."""
+
+    def __init__(self, *, json: bool, quiet: bool) -> None:
+        self.json = json
+        self.quiet = quiet
+        self._bar_drawn_at = 0.0
+        self._bar_open = False
+
+    def result(self, text: str, value: object, *, schema: str) -> None:
+        """The command's result: `text` for people, `value` for `--json`."""
+        if self.json:
+            body = {"schema": f"lora-ci.{schema}/1", **msgspec.to_builtins(value)}
+            print(msgspec.json.format(msgspec.json.encode(body)).decode())
+        else:
+            self._end_bar()
+            print(text)
+
+    def note(self, text: str) -> None:
+        """A line for people, on stderr."""
+        if not self.quiet:
+            self._end_bar()
+            print(text, file=sys.stderr)
+
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """Findings on stderr, one each, with the hint below."""
+        self._end_bar()
+        for finding in findings:
+            print(self._finding_text(finding), file=sys.stderr)
+
+    def error(self, error: LoraCIError) -> None:
+        """An expected error: its findings, as JSON on stdout too with `--json`."""
+        self.findings(error.findings)
+        if self.json:
+            self.result("", {"error": error.rule, "findings": error.findings}, schema="error")
+
+    def progress(self, label: str, done: int, total: int, note: str) -> None:
+        """A bar on a terminal, else a line at each tenth."""
+        if self.quiet or total <= 0:
+            return
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            if now - self._bar_drawn_at < 0.1 and done < total:
+                return
+            filled = round(24 * done / total)
+            bar = "█" * filled + "·" * (24 - filled)
+            print(f"\r\033[K{label:<24} {bar} {done}/{total} {note}", end="", file=sys.stderr)
+            self._bar_open = True
+            if done >= total:
+                self._end_bar()
+        elif now - self._bar_drawn_at > 5 and done < total:
+            print(f"{label} {done}/{total} {note}", file=sys.stderr)
+        else:
+            return
+        self._bar_drawn_at = now
+
+    def _end_bar(self) -> None:
+        if self._bar_open:
+            print(file=sys.stderr)
+            self._bar_open = False
+
+    def _finding_text(self, finding: Finding) -> str:
+        severity = finding.severity.value
+        if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+            severity = f"\033[{COLORS[finding.severity]}m{severity}\033[0m"
+        where = finding.location()
+        text = f"{severity}: {where + ': ' if where else ''}{finding.message} [{finding.rule}]"
+        return f"{text}\n  → {finding.hint}" if finding.hint else text
