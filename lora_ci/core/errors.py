@@ -69,7 +69,7 @@ class InfrastructureError(LoraCIError):
     rule = "lora-ci.infrastructure"
 
 
-class Interrupted(LoraCIError):
+class Interrupted(LoraCIError):  # noqa: N818 - an outcome's name, not a fault
     """A signal asked us to stop; what was finished is kept."""
 
     exit_code = ExitCode.INTERRUPTED

@@ -1,0 +1,71 @@
+"""Runs each step in a process group of its own, which outlives the one that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_ci.core.clock import Clock
+from lora_ci.core.step import StepSpec
+from lora_ci.steps.folder import StepFolder
+
+GRACE_S = 10.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessExecutor:
+    """Processes on this machine. The handle is `pid:start time`, so a reused pid is no match."""
+
+    store: Path
+    cache: Path
+    clock: Clock
+
+    def submit(self, folder: StepFolder, spec: StepSpec) -> str:
+        command = [sys.executable, "-m", "lora_ci", "exec-step", "--quiet", str(folder.path)]
+        command += ["--store", str(self.store), "--cache", str(self.cache)]
+        with folder.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return f"{process.pid}:{_started(process.pid) or 'gone'}"
+
+    def running(self, folder: StepFolder, handle: str) -> bool:
+        pid, _, started = handle.partition(":")
+        _reap(int(pid))
+        return _started(int(pid)) == started
+
+    def cancel(self, folder: StepFolder, handle: str) -> None:
+        group = int(handle.partition(":")[0])
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not self.running(folder, handle):
+                return
+            os.killpg(group, number)
+            deadline = self.clock.monotonic() + GRACE_S
+            while self.running(folder, handle) and self.clock.monotonic() < deadline:
+                self.clock.sleep(POLL_S)
+
+
+def _reap(pid: int) -> None:
+    """Collects the process if it is a child of ours that ended; a zombie would look alive."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _started(pid: int) -> str | None:
+    """Start time of a live process in clock ticks since boot. Source: proc(5), field 22."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -1,0 +1,1 @@
+"""The SQL ledger: runs, steps, records. The only room that speaks SQL."""

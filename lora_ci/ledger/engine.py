@@ -1,0 +1,70 @@
+"""Opens the database and brings its schema up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+
+from lora_ci.core.errors import InfrastructureError
+from lora_ci.ledger.tables import SCHEMA_VERSION
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+def open_engine(url: str) -> Engine:
+    """An engine on a database at the current schema. SQLite runs in WAL mode."""
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        _tune_sqlite(engine)
+    with engine.connect() as connection:
+        version = _schema_version(connection)
+    if version != SCHEMA_VERSION:
+        _migrate(engine, version)
+    return engine
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    database = engine.url.database
+    if database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection, _record) -> None:  # type: ignore[no-untyped-def]
+        # The driver's own transaction handling would begin too late: we say BEGIN ourselves.
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Taking the write lock first avoids the upgrade of a read lock, which can deadlock.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _schema_version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _migrate(engine: Engine, version: str | None) -> None:
+    """Upgrades; alembic is only loaded when there is something to do."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "lora_ci:ledger/migrations")
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        if _schema_version(connection) == SCHEMA_VERSION:
+            return
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, SCHEMA_VERSION)
+        except CommandError as error:
+            raise InfrastructureError(
+                f"the ledger has schema {version}, which this lora-ci does not know",
+                hint="next: pip install --upgrade lora-ci",
+            ) from error

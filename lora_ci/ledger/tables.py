@@ -1,0 +1,54 @@
+"""The tables (SQLAlchemy Core). Migrations make them; a test says that both agree."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+SCHEMA_VERSION = "0001"
+
+metadata = MetaData()
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("event", Text, nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("outcome", String(16)),
+    Column("view", Text),
+    Index("run_started", "started_at"),
+)
+
+step = Table(
+    "step",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(64), ForeignKey("run.id"), nullable=False),
+    Column("lora", String(64), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("parts", Text, nullable=False),
+    Column("git_commit", String(64), nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("handle", String(128)),
+    Column("result", Text),
+    Index("step_key", "run_id", "lora", "stage", unique=True),
+    Index("step_state", "state"),
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("lora", String(64), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("parts", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("git_commit", String(64), nullable=False),
+    Column("finished_at", String(40), nullable=False),
+    Index("record_latest", "lora", "stage", "outcome", "finished_at"),
+)

@@ -1,0 +1,1 @@
+"""`Config`, facts of a commit and records → `Plan`. Pure: holds no connection, reads no file."""

@@ -1,0 +1,19 @@
+"""What a commit holds for one LoRA, as far as the plan needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lora_ci.changes.inputs import InputFacts
+from lora_ci.core.finding import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraFacts:
+    """Inputs by name; `findings` are errors that forbid every stage (an input is not there)."""
+
+    dataset: InputFacts | None
+    base_model: InputFacts | None
+    references: InputFacts | None = None
+    embedder: InputFacts | None = None
+    findings: tuple[Finding, ...] = ()

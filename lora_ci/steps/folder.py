@@ -1,0 +1,107 @@
+"""The folder of one step: spec, progress, result. Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lora_ci.core.digest import canonical_json, sha256_bytes
+from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.step import StepResult, StepSpec
+
+MAX_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sealed:
+    """A result with the digest of its own canonical JSON: a torn file is never adopted."""
+
+    fingerprint: str
+    digest: str
+    result: StepResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a running step is."""
+
+    done: int
+    total: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFolder:
+    """Reads and writes the files of a step."""
+
+    path: Path
+
+    @property
+    def workdir(self) -> Path:
+        """Scratch that outlives a killed attempt."""
+        return self.path / "work"
+
+    @property
+    def log(self) -> Path:
+        """What the step's process printed."""
+        return self.path / "log.txt"
+
+    def write_spec(self, spec: StepSpec) -> None:
+        """Makes the folder and its spec."""
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path / "spec.json", canonical_json(spec))
+
+    def read_spec(self) -> StepSpec:
+        """The spec. Raises InfrastructureError if it is not readable."""
+        path = self.path / "spec.json"
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise InfrastructureError(f"{path}: larger than {MAX_BYTES} bytes")
+            return msgspec.json.decode(path.read_bytes(), type=StepSpec)
+        except (OSError, msgspec.DecodeError) as error:
+            raise InfrastructureError(f"{path}: no readable step ({error})") from error
+
+    def write_result(self, fingerprint: str, result: StepResult) -> None:
+        """Seals and writes the result."""
+        digest = sha256_bytes(canonical_json(result))
+        sealed = _Sealed(fingerprint=fingerprint, digest=digest, result=result)
+        write_whole(self.path / "result.json", canonical_json(sealed))
+
+    def read_result(self, fingerprint: str) -> StepResult | None:
+        """The result of this fingerprint; None if there is none, or it is not whole."""
+        try:
+            data = (self.path / "result.json").read_bytes()
+            sealed = msgspec.json.decode(data, type=_Sealed)
+        except (OSError, msgspec.DecodeError):
+            return None
+        whole = sha256_bytes(canonical_json(sealed.result)) == sealed.digest
+        return sealed.result if whole and sealed.fingerprint == fingerprint else None
+
+    def drop_result(self) -> None:
+        """Forgets a result that is to be made again."""
+        (self.path / "result.json").unlink(missing_ok=True)
+
+    def write_progress(self, progress: Progress) -> None:
+        """Replaces the progress."""
+        write_whole(self.path / "progress.json", msgspec.json.encode(progress), durable=False)
+
+    def read_progress(self) -> Progress | None:
+        """The newest progress, if there is any."""
+        try:
+            return msgspec.json.decode((self.path / "progress.json").read_bytes(), type=Progress)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file in one move, so that no reader sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)
