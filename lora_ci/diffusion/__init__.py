@@ -1,0 +1,1 @@
+"""Base models: load, attach an adapter, generate pictures. No network, no global settings."""

@@ -1,0 +1,175 @@
+"""Makes pictures: classifier-free guidance over DDIM, as StableDiffusionPipeline does it.
+
+A picture depends on its request alone: its noise comes from its own seed, so it is the same alone
+or in a batch (up to float rounding: at most 2 of 255 levels in any pixel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+from numpy.typing import NDArray
+
+from lora_ci.core.errors import InputError
+from lora_ci.diffusion.attach import Attached, set_weight
+from lora_ci.diffusion.load import BaseModel
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRequest:
+    """One picture. `weight` is the adapter's strength; 0 asks for the base's picture."""
+
+    prompt: str
+    seed: int
+    negative_prompt: str = ""
+    steps: int = 25
+    guidance: float = 7.0
+    guidance_rescale: float = 0.0
+    width: int = 512
+    height: int = 512
+    weight: float = 1.0
+
+
+class Generator(Protocol):
+    """Makes pictures."""
+
+    def generate(self, requests: Sequence[PictureRequest]) -> Sequence[Picture]:
+        """One picture [height, width, 3] a request, in the order of the requests."""
+        ...
+
+
+@dataclass(slots=True)
+class DiffusersGenerator:
+    """Pictures of a base model, with the attached adapter where one is given."""
+
+    model: BaseModel
+    attached: Attached | None = None
+    batch_size: int = 8
+    _texts: dict[tuple[str, float], torch.Tensor] = field(default_factory=dict)
+
+    def generate(self, requests: Sequence[PictureRequest]) -> list[Picture]:
+        """One picture [height, width, 3] a request, in their order. Raises InputError."""
+        for request in requests:
+            self._check(request)
+        # Requests that differ only in words and seed run together.
+        order = sorted(range(len(requests)), key=lambda i: (_settings(requests[i]), i))
+        pictures: dict[int, Picture] = {}
+        for _, same in groupby(order, key=lambda i: _settings(requests[i])):
+            group = list(same)
+            for start in range(0, len(group), self.batch_size):
+                batch = group[start : start + self.batch_size]
+                with torch.no_grad():
+                    made = self._batch([requests[i] for i in batch])
+                pictures.update(zip(batch, made, strict=True))
+        return [pictures[i] for i in range(len(requests))]
+
+    def _check(self, request: PictureRequest) -> None:
+        side = self.model.pixels_per_latent
+        if request.width % side or request.height % side or min(request.width, request.height) < 1:
+            raise InputError(
+                f"pictures of {request.width}×{request.height}: sides must be multiples of {side}"
+            )
+        if self.attached is None and self.model.originals:
+            # Its pictures would pass for the base's.
+            raise InputError("an adapter is attached to the base: give it to the generator")
+        if self.attached is None and request.weight not in (0, 1):
+            raise InputError(f"weight {request.weight:g} without an attached adapter")
+
+    def _batch(self, requests: list[PictureRequest]) -> list[Picture]:
+        first, model = requests[0], self.model
+        weight = first.weight if self.attached else 0.0
+        if self.attached:
+            set_weight(self.attached, weight)
+        guided = first.guidance > 1
+        texts = [self._text(r.prompt, weight) for r in requests]
+        if guided:
+            texts = [self._text(r.negative_prompt, weight) for r in requests] + texts
+        context = torch.cat(texts)
+        latents = torch.cat([self._noise(r) for r in requests])
+        # One set of steps a batch: the model's own scheduler keeps no state of ours.
+        scheduler: Any = DDIMScheduler.from_config(model.scheduler.config)
+        scheduler.set_timesteps(first.steps)
+        for t in scheduler.timesteps:
+            pair = torch.cat([latents, latents]) if guided else latents
+            out = model.unet(pair, t, encoder_hidden_states=context).sample
+            if guided:
+                unconditional, conditional = out.chunk(2)
+                out = guide(conditional, unconditional, first.guidance, first.guidance_rescale)
+            latents = scheduler.step(out, t, latents).prev_sample
+        decoded = model.vae.decode(latents / model.vae.config.scaling_factor).sample
+        levels = (decoded.float() / 2 + 0.5).clamp(0, 1).mul(255).round()
+        return list(levels.permute(0, 2, 3, 1).to(torch.uint8).numpy())
+
+    def _noise(self, request: PictureRequest) -> torch.Tensor:
+        """Latent noise [1, channels, height / 8, width / 8] of the request's own seed."""
+        side = self.model.pixels_per_latent
+        return torch.randn(
+            (
+                1,
+                self.model.unet.config.in_channels,
+                request.height // side,
+                request.width // side,
+            ),
+            generator=torch.Generator().manual_seed(request.seed),
+            dtype=self.model.unet.dtype,
+        )
+
+    def _text(self, prompt: str, weight: float) -> torch.Tensor:
+        """Text embedding [1, tokens, width]; kept, as prompts repeat over seeds and weights."""
+        key = (prompt, weight if self._teaches_text() else 0.0)
+        if key not in self._texts:
+            self._texts[key] = embed_texts(self.model, [prompt])
+        return self._texts[key]
+
+    def _teaches_text(self) -> bool:
+        layers = self.attached.adapter.layers if self.attached else {}
+        return any(name.startswith("text_encoder.") for name in layers)
+
+
+def embed_texts(model: BaseModel, texts: Sequence[str]) -> torch.Tensor:
+    """Text embeddings [n, tokens, width], padded and cut to the tokenizer's length."""
+    ids = model.tokenizer(
+        list(texts),
+        padding="max_length",
+        max_length=model.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    with torch.no_grad():
+        hidden: torch.Tensor = model.text_encoder(ids).last_hidden_state
+    return hidden
+
+
+def guide(
+    conditional: torch.Tensor, unconditional: torch.Tensor, scale: float, rescale: float
+) -> torch.Tensor:
+    """Classifier-free guidance, rescaled to the conditional's deviation.
+
+    Source: arXiv:2207.12598 equation 6; rescale: arXiv:2305.08891 section 3.4.
+    """
+    out = unconditional + scale * (conditional - unconditional)
+    if rescale == 0:
+        return out
+    sides = list(range(1, out.ndim))
+    ratio = conditional.std(dim=sides, keepdim=True) / out.std(dim=sides, keepdim=True)
+    return rescale * out * ratio + (1 - rescale) * out
+
+
+def _settings(request: PictureRequest) -> tuple[float, ...]:
+    """What the pictures of one batch have in common."""
+    return (
+        request.weight,
+        request.steps,
+        request.guidance,
+        request.guidance_rescale,
+        request.width,
+        request.height,
+    )

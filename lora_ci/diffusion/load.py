@@ -1,0 +1,123 @@
+"""Loads a base model from a diffusers folder; never from the network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from lora_ci.core.errors import InputError
+from lora_ci.diffusion.families import Family, family_of
+
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BaseModel:
+    """The parts of a Stable Diffusion model, in evaluation mode, without gradients.
+
+    `originals` holds the weights that an attached adapter has changed (see `attach`).
+    """
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    folder: Path
+    family: Family
+    content_id: str | None = None
+    originals: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """How many pixels, along one side, one latent stands for."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @property
+    def resolution(self) -> int:
+        """The native side in pixels."""
+        return int(self.unet.config.sample_size) * self.pixels_per_latent
+
+    def modules(self) -> Iterator[tuple[str, torch.nn.Module]]:
+        """Linear and convolution modules of UNet and text encoder, by adapter path."""
+        for component in ("unet", "text_encoder"):
+            for name, module in getattr(self, component).named_modules():
+                if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+                    # transformers 4 has `text_model.`, 5 has not; adapters use the shorter path.
+                    yield f"{component}.{name.removeprefix('text_model.')}", module
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Weight shapes by module path, for the contract check."""
+        return {name: tuple(module.weight.shape) for name, module in self.modules()}
+
+
+def load_base(folder: Path, dtype: str = "float32", *, content_id: str | None = None) -> BaseModel:
+    """The base model in `folder`.
+
+    Raises InputError when the folder is missing or is not a Stable Diffusion model in diffusers
+    format.
+    """
+    check_folder(folder)
+    family = family_of(_config(folder / "unet" / "config.json"))
+    try:
+        models = [
+            kind.from_pretrained(
+                folder, subfolder=part, local_files_only=True, use_safetensors=True
+            )
+            .to(DTYPES[dtype])
+            .eval()
+            .requires_grad_(False)
+            for part, kind in (
+                ("unet", UNet2DConditionModel),
+                ("vae", AutoencoderKL),
+                ("text_encoder", CLIPTextModel),
+            )
+        ]
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        stored = _config(folder / "scheduler" / "scheduler_config.json")
+        # Other samplers' configs share DDIM's fields; pictures are always made with DDIM.
+        scheduler = DDIMScheduler.from_config(stored)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: the base model cannot be loaded: {error}") from error
+    unet, vae, text_encoder = models
+    return BaseModel(
+        unet=unet,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=scheduler,
+        folder=folder,
+        family=family,
+        content_id=content_id,
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Raises InputError unless `folder` has the parts of a diffusers Stable Diffusion model."""
+    if not folder.is_dir():
+        raise InputError(f"base model {folder}: no such folder", hint="check `base_model`")
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise InputError(
+            f"base model {folder}: not a Stable Diffusion model in diffusers format, "
+            f"no folder {', '.join(missing)}",
+            hint="convert a single-file checkpoint with StableDiffusionPipeline.from_single_file",
+        )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable model config: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: not a model config")
+    return config

@@ -1,0 +1,1 @@
+"""Adapter files: read, write, convert, check and compare. Knows no base model."""
