@@ -14,11 +14,20 @@ ROOT = Path(__file__).parent.parent
 def main(folder: Path) -> None:
     """Creates or refreshes `folder`; safe to call again after an interruption."""
     if sys.version_info < (3, 11):
-        sys.exit(f"lora-ci needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}")
+        sys.exit(
+            f"lora-ci needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}"
+        )
     if not (folder / "bin" / "pip").exists():
         ensure_ensurepip()
         venv.create(folder, with_pip=True, clear=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    pip = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "-q",
+    ]
     subprocess.run([*pip, "-r", str(ROOT / "requirements.lock")], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], check=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lora_ci.app.gather import Gathered, gather
@@ -15,10 +14,8 @@ from lora_ci.core.event import Event
 from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
-from lora_ci.execution.drive import drive
+from lora_ci.execution.drive import Reconciler, Watch
 from lora_ci.plan.decide import decide
-
-Watch = Callable[[str, Stage, int, int, str], None]
 
 # Worst first: a run is as bad as its worst step.
 SEVERITY = (
@@ -68,7 +65,6 @@ def plan_gathered(event: Event, deps: Deps, gathered: Gathered) -> Plan:
         gathered.config,
         gathered.facts,
         deps.ledger,
-        head=event.head,
         changes=gathered.changes,
         event=event,
     )
@@ -85,13 +81,21 @@ def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING, watch: Watch)
     started_at = deps.clock.now().isoformat(timespec="seconds")
     run_id = new_run_id(deps.clock)
     plan, gathered = plan_event(event, deps)
+    deps.ledger.start_run(run_id, event)
+    reconciler = Reconciler(
+        ledger=deps.ledger,
+        executor=deps.executor,
+        clock=deps.clock,
+        state=deps.state,
+        watch=watch,
+    )
     first_plan, ran = plan, dict[tuple[str, Stage], Decision]()
     while wanted := [d for d in plan.to_run() if scope.wants(d) and (d.lora, d.stage) not in ran]:
         for decision in wanted:
             ran[decision.lora, decision.stage] = decision
-            spec = make_spec(decision, gathered, deps)
+            spec = make_spec(decision, plan, gathered, deps)
             deps.ledger.ensure_step(run_id, decision, spec, commit=event.head)
-        drive(deps.ledger, deps.executor, run_id, clock=deps.clock, state=deps.state, watch=watch)
+        reconciler.drive(run_id)
         plan = plan_gathered(event, deps, gathered)
     steps = tuple(
         StepView(

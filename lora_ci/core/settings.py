@@ -40,7 +40,7 @@ class TrainSettings:
     warmup_steps: Annotated[int, Meta(ge=0, description="linear warm-up, in steps")] = 0
     batch_size: Annotated[int, Meta(ge=1, le=4096, description="images a step")] = 4
     images_seen: Annotated[int, Meta(ge=1, description="training budget in images")] = 4000
-    resolution: Annotated[int, Meta(ge=32, le=4096, description="pixels; square buckets")] = 512
+    resolution: Annotated[int, Meta(ge=8, le=4096, description="pixels; square buckets")] = 512
     flip: Annotated[bool, Meta(description="mirror half of the images seen")] = False
     caption_dropout: Annotated[
         float, Meta(ge=0, le=1, description="share of images seen with an empty caption")
@@ -101,7 +101,7 @@ class QaSettings:
     steps: Annotated[int, Meta(ge=1, le=1000, description="sampler steps")] = 25
     guidance: Annotated[float, Meta(ge=0, le=50, description="classifier-free guidance")] = 7.0
     guidance_rescale: Annotated[float, Meta(ge=0, le=1, description="guidance rescale")] = 0.0
-    resolution: Annotated[int, Meta(ge=32, le=4096, description="pixels of generated images")] = 512
+    resolution: Annotated[int, Meta(ge=8, le=4096, description="pixels of generated images")] = 512
     weight: Annotated[float, Meta(gt=0, le=2, description="adapter weight judged")] = 1.0
     gates: Annotated[
         dict[str, str],

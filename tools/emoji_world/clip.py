@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from tools.emoji_world.words import MAX_TOKENS, STYLE_WORDS, make_tokenizer, token_ids, world_names
 
-BATCH = 192
+BATCH = 128
 
 
 def new_clip(tokenizer) -> CLIPModel:  # noqa: ANN001
@@ -63,7 +63,9 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     theta[:, 0, 2], theta[:, 1, 2] = draw(-0.15, 0.15), draw(-0.15, 0.15)
     grid = F.affine_grid(theta, [n, 3, 64, 64], align_corners=False)
     moved = F.grid_sample(1 - pictures, grid, align_corners=False)
-    gain = draw(0.85, 1.15).view(-1, 1, 1, 1) * (1 + 0.1 * torch.randn(n, 3, 1, 1, generator=generator))
+    gain = draw(0.85, 1.15).view(-1, 1, 1, 1) * (
+        1 + 0.1 * torch.randn(n, 3, 1, 1, generator=generator)
+    )
     return (1 - moved * gain).clamp(-1, 1)
 
 
@@ -106,9 +108,14 @@ def train(work: Path, minutes: float, seed: int) -> None:
     while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
         optimizer.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 100) * (1 - share)
         batch = index[torch.randperm(len(index), generator=generator)[:BATCH]]
-        image = embed_images(clip, augment(flat[batch], generator))
         use_style = torch.rand(BATCH, generator=generator) < 0.6
-        text = embed_texts(clip, torch.where(use_style[:, None], styled[batch], plain[batch % n]))
+        ids = torch.where(use_style[:, None], styled[batch], plain[batch % n])
+        with torch.autocast("cpu", torch.bfloat16):
+            image = embed_images(clip, augment(flat[batch], generator))
+            text = embed_texts(
+                clip, ids[:, : int((ids != tokenizer.eos_token_id).sum(1).max()) + 1]
+            )
+        image, text = image.float(), text.float()
         logits = clip.logit_scale.exp().clamp(max=50) * image @ text.T
         # A picture matches every caption of its concept that does not name another style.
         match = (batch[:, None] % n == batch % n) & (
@@ -116,9 +123,7 @@ def train(work: Path, minutes: float, seed: int) -> None:
         )
         target = match.float() / match.float().sum(1, keepdim=True)
         back = match.float().T / match.float().T.sum(1, keepdim=True)
-        loss = (
-            F.cross_entropy(logits, target) + F.cross_entropy(logits.T, back)
-        ) / 2
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, back)) / 2
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(clip.parameters(), 1.0)

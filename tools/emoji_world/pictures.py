@@ -74,7 +74,9 @@ def read_world(packages: Path) -> tuple[list[dict[str, str]], np.ndarray]:
 
 def split_fluent(concepts: list[dict[str, str]]) -> dict[str, list[int]]:
     """Indexes of the example datasets: 80 concepts train, 24 others are held out."""
-    cats = [i for i, c in enumerate(concepts) if c["group"] == "cat-face" or c["name"] == "cat face"]
+    cats = [
+        i for i, c in enumerate(concepts) if c["group"] == "cat-face" or c["name"] == "cat face"
+    ]
     rest = [i for i in range(len(concepts)) if i not in cats]
     held_out = rest[5 :: len(rest) // 24][:24]
     others = [i for i in rest if i not in held_out]

@@ -41,7 +41,9 @@ def load_pictures(work: Path) -> torch.Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def reconstruction_loss(out: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def reconstruction_loss(
+    out: torch.Tensor, target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """L1, and L1 plus half the L1 of the picture gradients (keeps edges crisp)."""
     l1 = F.l1_loss(out, target)
     dx = F.l1_loss(out.diff(dim=-1), target.diff(dim=-1))

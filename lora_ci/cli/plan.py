@@ -1,0 +1,29 @@
+"""`lora-ci plan`: what a commit changes, what would run, and why."""
+
+from __future__ import annotations
+
+import argparse
+
+from lora_ci.app.handle import plan_event
+from lora_ci.app.wiring import open_deps
+from lora_ci.cli.events import add_event_arguments, make_event
+from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.core.errors import ExitCode
+from lora_ci.core.finding import Severity
+from lora_ci.report.text import render_plan_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which commit, compared with which."""
+    add_event_arguments(parser)
+    add_output_arguments(parser)
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Prints the plan; runs nothing."""
+    deps = open_deps(args.repo)
+    plan, _ = plan_event(make_event(args, deps.repo), deps)
+    output.result(render_plan_text(plan), plan, schema="plan")
+    output.findings(plan.findings)
+    failed = any(f.severity is Severity.ERROR for f in plan.findings)
+    return ExitCode.FAILED if failed else ExitCode.PASSED

@@ -1,0 +1,45 @@
+"""`lora-ci run`: does what the plan says and publishes the result."""
+
+from __future__ import annotations
+
+import argparse
+
+from lora_ci.app.handle import EVERYTHING, EXIT_CODES, Scope, handle
+from lora_ci.app.wiring import open_deps
+from lora_ci.cli.events import add_event_arguments, make_event
+from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.core.step import Stage, StepSpec
+from lora_ci.report.text import render_run_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which commit, and where the steps run."""
+    add_event_arguments(parser)
+    add_executor_argument(parser)
+    add_output_arguments(parser)
+
+
+def add_executor_argument(parser: argparse.ArgumentParser) -> None:
+    """Where steps run."""
+    parser.add_argument(
+        "--executor",
+        choices=("inline", "process"),
+        default="inline",
+        help="in this process, or each step in one of its own that outlives this one",
+    )
+
+
+def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> int:
+    """Runs; the exit code is that of the worst step."""
+
+    def watch(spec: StepSpec, done: int, total: int, note: str) -> None:
+        output.progress(f"{spec.stage} {spec.lora}", done, total, note)
+
+    def watch_remote(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
+        output.progress(f"{stage} {lora}", done, total, note)
+
+    deps = open_deps(args.repo, watch=watch, executor=args.executor)
+    view = handle(make_event(args, deps.repo), deps, scope=scope, watch=watch_remote)
+    output.result(render_run_text(view), view, schema="run")
+    output.findings(view.plan.findings)
+    return EXIT_CODES[view.outcome]

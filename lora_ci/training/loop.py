@@ -1,0 +1,230 @@
+"""The training loop, top to bottom.
+
+Shapes: b batch, c latent channels, h and w latent size, t tokens, d text width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+
+from lora_ci.core.errors import InputError, Interrupted
+from lora_ci.core.settings import TrainSettings
+from lora_ci.diffusion.load import BaseModel
+from lora_ci.formats.adapter import Adapter, LoraLayer
+from lora_ci.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lora_ci.training.draws import draw_step
+
+NAME = "lora"
+LOSS_WINDOW = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is trained on: latents [n, views, c, h, w], captions [n, t, d], empty caption [t, d]."""
+
+    latents: torch.Tensor
+    captions: torch.Tensor
+    empty: torch.Tensor
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """What changes from step to step: `step` are done, `window` waits to become a mean loss."""
+
+    parameters: dict[str, torch.nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    window: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """The adapter, and the mean loss of every ten steps as (step, loss)."""
+
+    adapter: Adapter
+    losses: list[tuple[int, float]]
+    steps: int
+
+
+def train(
+    model: BaseModel,
+    material: Material,
+    settings: TrainSettings,
+    *,
+    folder: Path,
+    fingerprint: str,
+    progress: Callable[[int, int, str], None],
+    stop: Callable[[], bool],
+) -> Trained:
+    """Trains on from the newest checkpoint in `folder`.
+
+    Raises:
+        InputError: the loss is no number any more.
+        Interrupted: `stop` said so; a checkpoint was written first.
+    """
+    unet, device = model.unet, model.unet.device
+    parameters = add_lora(model, settings)
+    optimizer = torch.optim.AdamW(
+        parameters.values(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    alphas = model.scheduler.alphas_cumprod.to(device)
+    latents = material.latents.to(device)
+    captions, empty = material.captions.to(device), material.empty.to(device)
+    total = math.ceil(settings.images_seen / settings.batch_size)
+    state = State(parameters=parameters, optimizer=optimizer)
+    restore(folder, fingerprint, state)
+
+    for step in range(state.step, total):
+        draw = draw_step(
+            settings.seed,
+            step,
+            count=len(latents),
+            batch=settings.batch_size,
+            timesteps=len(alphas),
+            shape=tuple(latents.shape[2:]),
+            dropout=settings.caption_dropout,
+        )
+        view = draw.mirrored.long() if latents.shape[1] == 2 else torch.zeros_like(draw.samples)
+        x = latents[draw.samples, view]
+        text = torch.where(draw.dropped.to(device)[:, None, None], empty, captions[draw.samples])
+        noise, t = draw.noise.to(device), draw.timesteps.to(device)
+        alpha = alphas[t].view(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            out = unet(noisy, t, text).sample
+        error = (out.float() - target(model, x, noise, alpha)).square().mean(dim=(1, 2, 3))
+        loss = (snr_weight(model, alpha.flatten(), settings.min_snr_gamma) * error).mean()
+
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), settings.max_grad_norm)
+        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            raise diverged(step, settings)
+        optimizer.param_groups[0]["lr"] = rate(step, total, settings)
+        optimizer.step()
+
+        state.step = step + 1
+        state.window.append(loss.item())
+        if state.step % LOSS_WINDOW == 0 or state.step == total:
+            state.losses.append((state.step, sum(state.window) / len(state.window)))
+            state.window = []
+        shown = state.losses[-1][1] if state.losses else loss.item()
+        progress(state.step, total, f"loss {shown:.4f}")
+        stopping = stop()
+        if stopping or (state.step % settings.checkpoint_every == 0 and state.step < total):
+            save(folder, fingerprint, state)
+        if stopping:
+            raise Interrupted(f"stopped after step {step + 1} of {total}; a checkpoint is kept")
+
+    return Trained(adapter=as_adapter(model, settings), losses=state.losses, steps=total)
+
+
+def add_lora(model: BaseModel, settings: TrainSettings) -> dict[str, torch.nn.Parameter]:
+    """Puts fresh LoRA layers on the UNet; returns their parameters by name, sorted."""
+    torch.manual_seed(settings.seed)
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(model.family.attention)
+    )
+    model.unet.add_adapter(config, adapter_name=NAME)
+    named = sorted(model.unet.named_parameters())
+    parameters = {name: p for name, p in named if f".{NAME}." in name}
+    for parameter in parameters.values():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+    return parameters
+
+
+def target(
+    model: BaseModel, x: torch.Tensor, noise: torch.Tensor, alpha: torch.Tensor
+) -> torch.Tensor:
+    """What the UNet ought to say, [b, c, h, w].
+
+    Source: v-prediction, Salimans and Ho 2022, https://arxiv.org/abs/2202.00512, appendix D.
+    """
+    if model.scheduler.config.prediction_type == "v_prediction":
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * x
+    return noise
+
+
+def snr_weight(model: BaseModel, alpha: torch.Tensor, gamma: float | None) -> torch.Tensor:
+    """Loss weight of each sample, [b].
+
+    Source: min-SNR-γ, Hang et al. 2023, https://arxiv.org/abs/2303.09556, section 3.4.
+    """
+    if gamma is None:
+        return torch.ones_like(alpha)
+    snr = alpha / (1 - alpha).clamp_min(1e-8)
+    if model.scheduler.config.prediction_type == "v_prediction":
+        return snr.clamp_max(gamma) / (snr + 1)
+    return snr.clamp_max(gamma) / snr.clamp_min(1e-8)
+
+
+def rate(step: int, total: int, settings: TrainSettings) -> float:
+    """The learning rate of a step."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    share = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def save(folder: Path, fingerprint: str, state: State) -> None:
+    """Writes weights and AdamW moments."""
+    tensors = {}
+    for name, parameter in state.parameters.items():
+        tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
+        for key, value in state.optimizer.state[parameter].items():
+            tensors[f"{key}/{name}"] = value.detach().cpu().contiguous()
+    checkpoint = Checkpoint(
+        step=state.step, losses=state.losses, window=state.window, tensors=tensors
+    )
+    save_checkpoint(folder, fingerprint, checkpoint)
+
+
+def restore(folder: Path, fingerprint: str, state: State) -> None:
+    """Puts the newest checkpoint in place, if there is one."""
+    checkpoint = load_checkpoint(folder, fingerprint)
+    if checkpoint is None:
+        return
+    for name, parameter in state.parameters.items():
+        parameter.data.copy_(checkpoint.tensors[f"weight/{name}"])
+        state.optimizer.state[parameter] = {
+            key: checkpoint.tensors[f"{key}/{name}"].to(
+                "cpu" if key == "step" else parameter.device
+            )
+            for key in ("step", "exp_avg", "exp_avg_sq")
+        }
+    state.step, state.losses = checkpoint.step, checkpoint.losses
+    state.window = checkpoint.window
+
+
+def as_adapter(model: BaseModel, settings: TrainSettings) -> Adapter:
+    """The trained layers as a value."""
+    layers = {}
+    for name, module in model.unet.named_modules():
+        if NAME in getattr(module, "lora_A", {}):
+            layers[f"unet.{name}"] = LoraLayer(
+                down=module.lora_A[NAME].weight.detach().cpu().clone(),
+                up=module.lora_B[NAME].weight.detach().cpu().clone(),
+                alpha=settings.alpha,
+            )
+    return Adapter(layers=dict(sorted(layers.items())))
+
+
+def diverged(step: int, settings: TrainSettings) -> InputError:
+    """The loss is NaN or infinite."""
+    return InputError(
+        f"the loss is no number any more at step {step + 1}",
+        hint=f"likely the learning rate: {settings.learning_rate:g} is too high; try a tenth of it",
+    )

@@ -1,0 +1,79 @@
+"""The door of the room: runs the `train` step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from lora_ci.core.settings import TrainSettings, parse_settings
+from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
+from lora_ci.diffusion.load import BaseModel, load_base
+from lora_ci.formats.write import Format, write_adapter
+from lora_ci.training.cache import cached_captions, cached_latents
+from lora_ci.training.data import read_samples
+from lora_ci.training.loop import Material, train
+
+MEDIA_TYPE = "application/vnd.safetensors"
+
+
+def run(spec: StepSpec, context: StepContext) -> StepResult:
+    """Trains the adapter and exports it for diffusers and for kohya's tools."""
+    settings = parse_settings(spec.params["settings"], TrainSettings)
+    trigger = str(spec.params["trigger"])
+    started = time.monotonic()
+    model = load_base(context.input_path("base_model"))
+    samples = read_samples(context.input_path("dataset"), trigger)
+    base = spec.inputs["base_model"].content_id
+    latents = cached_latents(
+        model, samples, settings.resolution, flip=settings.flip, cache=context.cache, base=base
+    )
+    texts = [*(sample.caption for sample in samples), ""]
+    captions = cached_captions(model, texts, cache=context.cache, base=base)
+    prepared = time.monotonic()
+    trained = train(
+        without_encoders(model),
+        Material(latents=latents, captions=captions[:-1], empty=captions[-1]),
+        settings,
+        folder=context.workdir / "checkpoints",
+        fingerprint=spec.fingerprint,
+        progress=context.progress,
+        stop=context.stop_requested,
+    )
+    ended = time.monotonic()
+    adapter = replace(
+        trained.adapter,
+        metadata={
+            "modelspec.sai_model_spec": "1.0.1",
+            "modelspec.architecture": "stable-diffusion-v1/lora",
+            "modelspec.title": spec.lora,
+            "modelspec.trigger_phrase": trigger,
+            "ss_network_module": "networks.lora",
+            "ss_network_dim": str(settings.rank),
+            "ss_network_alpha": f"{settings.alpha:g}",
+        },
+    )
+    artifacts = []
+    for name, kind in (
+        ("adapter.safetensors", Format.DIFFUSERS),
+        ("adapter-kohya.safetensors", Format.KOHYA),
+    ):
+        write_adapter(adapter, context.workdir / name, kind)
+        artifacts.append(context.keep(name, context.workdir / name, MEDIA_TYPE))
+    return StepResult(
+        outcome=Outcome.PASSED,
+        metrics={
+            "loss_first": trained.losses[0][1],
+            "loss_last": trained.losses[-1][1],
+            "steps": float(trained.steps),
+            "images_seen": float(trained.steps * settings.batch_size),
+            "images": float(len(samples)),
+        },
+        artifacts=tuple(artifacts),
+        timings_s={"prepare": prepared - started, "train": ended - prepared},
+        details={"loss": [list(pair) for pair in trained.losses]},
+    )
+
+
+def without_encoders(model: BaseModel) -> BaseModel:
+    """The model without what is not needed once latents and captions are cached."""
+    return replace(model, vae=None, text_encoder=None)

@@ -1,0 +1,81 @@
+"""Files that are no adapters are refused with the reason."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lora_ci.core.errors import InputError
+from lora_ci.formats.keys import kohya_module, split_key
+from lora_ci.formats.read import read_adapter
+
+LAYER = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+GOOD = {f"{LAYER}.lora_A.weight": torch.ones(2, 4), f"{LAYER}.lora_B.weight": torch.ones(4, 2)}
+
+
+def header(value: object) -> bytes:
+    text = json.dumps(value).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not a safetensors"),
+        (b"\xff" * 8, "not a safetensors"),
+        ((2**62).to_bytes(8, "little") + b"{}", "not a safetensors"),
+        (b"PK\x03\x04" + b"x" * 99, "pickle"),
+        (pickle.dumps({"a": 1}), "pickle"),
+        (
+            header({"x": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}),
+            "safetensors header|does not lie|tensors, the header",
+        ),
+        (header({}), "no LoRA layer"),
+        (header([]), "safetensors header|does not lie|tensors, the header"),
+    ],
+)
+def test_bytes_that_are_no_adapter(tmp_path, data, words):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        read_adapter(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({f"{LAYER}.lora_A.weight": torch.full((2, 4), float("nan"))}, "NaN"),
+        ({f"{LAYER}.lora_A.weight": torch.ones(3, 4)}, "do not fit"),
+        ({f"{LAYER}.lora_magnitude_vector": torch.ones(4)}, "DoRA"),
+        ({"lora_unet_x.hada_w1_a": torch.ones(4)}, "LoHa"),
+        ({"te.weird": torch.ones(4)}, "unknown tensor"),
+    ],
+)
+def test_tensors_that_are_no_lora(tmp_path, change, words):
+    save_file({**GOOD, **change}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=words):
+        read_adapter(tmp_path / "x.safetensors")
+
+
+def test_a_layer_without_its_other_half(tmp_path):
+    save_file({f"{LAYER}.lora_A.weight": torch.ones(2, 4)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="no `up` tensor"):
+        read_adapter(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
+        "up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_out.0",
+        "mid_block.attentions.0.transformer_blocks.0.attn2.to_v",
+        "down_blocks.0.resnets.1.time_emb_proj",
+        "up_blocks.0.attentions.0.proj_in",
+        "time_embedding.linear_1",
+    ],
+)
+def test_kohya_names_lead_back_to_the_module(path):
+    key = f"{kohya_module(f'unet.{path}')}.lora_up.weight"
+    assert split_key(key, "x") == (f"unet.{path}", "up")
