@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 
-import torch
-
+from lora_ci.core.digest import sha256_bytes
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.formats.adapter import Adapter
-from lora_ci.formats.header import safetensors_bytes
-from lora_ci.formats.keys import kohya_module
+from lora_ci.formats.convert import to_diffusers, to_kohya
+from lora_ci.formats.effect import compare_effect
+from lora_ci.formats.header import data_bytes, safetensors_bytes
 from lora_ci.formats.read import read_adapter
 
-MIN_COSINE = 0.999
-MAX_NORM_ERROR = 0.01
+# What other tools show; nothing else leaves, so no path and no user name does.
+KEPT_METADATA = (
+    "modelspec.sai_model_spec",
+    "modelspec.architecture",
+    "modelspec.title",
+    "modelspec.trigger_phrase",
+    "modelspec.license",
+    "ss_network_module",
+    "ss_base_model_version",
+)
 
 
 class Format(StrEnum):
@@ -25,48 +34,31 @@ class Format(StrEnum):
 
 
 def write_adapter(adapter: Adapter, path: Path, kind: Format) -> None:
-    """Writes the file, reads it back and compares the effect of every layer.
+    """Writes the file in one move, after reading it back and comparing every layer's effect.
 
     Raises:
         InfrastructureError: the file would not do what the adapter does.
     """
-    tensors = diffusers_tensors(adapter) if kind is Format.DIFFUSERS else kohya_tensors(adapter)
-    path.write_bytes(safetensors_bytes(tensors, adapter.metadata))
-    check_effect(adapter, read_adapter(path), path.name)
-
-
-def diffusers_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
-    """diffusers' names. It assumes alpha = rank, so alpha / rank is baked into `up`."""
-    tensors = {}
-    for module, layer in adapter.layers.items():
-        tensors[f"{module}.lora_A.weight"] = layer.down
-        tensors[f"{module}.lora_B.weight"] = layer.up * layer.scale
-    return tensors
-
-
-def kohya_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
-    """kohya's names, with alpha as a tensor of its own."""
-    tensors = {}
-    for module, layer in adapter.layers.items():
-        name = kohya_module(module)
-        tensors[f"{name}.lora_down.weight"] = layer.down
-        tensors[f"{name}.lora_up.weight"] = layer.up
-        tensors[f"{name}.alpha"] = torch.tensor(float(layer.alpha))
-    return tensors
+    tensors = to_diffusers(adapter) if kind is Format.DIFFUSERS else to_kohya(adapter)
+    metadata = {key: adapter.metadata[key] for key in KEPT_METADATA if key in adapter.metadata}
+    rank = str(max(adapter.ranks()))
+    # alpha is the rank in what is written, whatever it was in training.
+    metadata |= {"ss_network_dim": rank, "ss_network_alpha": rank}
+    metadata["sshs_model_hash"] = sha256_bytes(data_bytes(tensors))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(safetensors_bytes(tensors, metadata))
+    try:
+        check_effect(adapter, read_adapter(temporary), path.name)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_effect(wanted: Adapter, found: Adapter, file: str) -> None:
-    """Compares ΔW layer by layer: direction within 0.999, size within 1 %."""
-    if set(wanted.layers) != set(found.layers):
-        odd = sorted(set(wanted.layers) ^ set(found.layers))[0]
-        raise InfrastructureError(f"{file}: layer {odd} did not survive the export")
-    for name, layer in wanted.layers.items():
-        a, b = layer.delta().double().flatten(), found.layers[name].delta().double().flatten()
-        size_a, size_b = float(a.norm()), float(b.norm())
-        if size_a == size_b == 0:
-            continue
-        cosine = float(a @ b) / (size_a * size_b) if size_a and size_b else 0.0
-        ratio = size_b / size_a if size_a else float("inf")
-        if cosine < MIN_COSINE or abs(ratio - 1) > MAX_NORM_ERROR:
-            message = f"{file}: layer {name} changed (cosine {cosine:.4f}, size ×{ratio:.3f})"
-            raise InfrastructureError(message)
+    """The gate of every export. Raises InfrastructureError for the first layer that changed."""
+    for effect in compare_effect(wanted, found):
+        if not effect.same:
+            raise InfrastructureError(
+                f"{file}: layer {effect.module} changed in the export "
+                f"(cosine {effect.cosine:.4f}, size ×{effect.size_ratio:.3f})"
+            )

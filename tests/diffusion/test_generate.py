@@ -39,8 +39,7 @@ def random_adapter(model, components=("unet", "text_encoder"), size=0.5):
     return Adapter(layers=layers)
 
 
-def pipeline_picture(folder, request):
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+def pipeline_picture(pipe, request):
     pipe.set_progress_bar_config(disable=True)
     return np.asarray(
         pipe(
@@ -73,7 +72,8 @@ def test_pictures_are_the_pipelines(tmp_path, variant, guidance):
     folder = build_tiny_sd(tmp_path / "base", **variant)
     request = replace(REQUEST, guidance=guidance)
     ours = DiffusersGenerator(load_base(folder)).generate([request])[0]
-    theirs = pipeline_picture(folder, request)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    theirs = pipeline_picture(pipe, request)
     assert ours.shape == (16, 16, 3)
     assert ours.dtype == np.uint8
     assert ours.std() > 5
