@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ def cached_latents(
         return (posterior.mode() * model.vae.config.scaling_factor).float().cpu()
 
     kind = ["latents", base, str(resolution), str(flip)]
-    return torch.stack([_cached(cache, [*kind, s.sha256], lambda s=s: encode(s)) for s in samples])
+    return torch.stack([_cached(cache, [*kind, s.sha256], partial(encode, s)) for s in samples])
 
 
 def cached_captions(
@@ -46,10 +47,7 @@ def cached_captions(
         return embed_texts(model, [caption])[0].float().cpu()
 
     return torch.stack(
-        [
-            _cached(cache, ["caption", base, text], lambda text=text: encode(text))
-            for text in captions
-        ]
+        [_cached(cache, ["caption", base, text], partial(encode, text)) for text in captions]
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig
 
 from lora_ci.core.errors import InputError, Interrupted
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.formats.adapter import Adapter, LoraLayer
@@ -46,11 +47,15 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """The adapter, and the mean loss of every ten steps as (step, loss)."""
+    """The adapter, and the mean loss of every ten steps as (step, loss).
+
+    `steps_here` of the `steps` were taken by this process; the others stood in a checkpoint.
+    """
 
     adapter: Adapter
     losses: list[tuple[int, float]]
     steps: int
+    steps_here: int
 
 
 def train(
@@ -83,8 +88,9 @@ def train(
     total = math.ceil(settings.images_seen / settings.batch_size)
     state = State(parameters=parameters, optimizer=optimizer)
     restore(folder, fingerprint, state)
+    resumed = state.step
 
-    for step in range(state.step, total):
+    for step in range(resumed, total):
         draw = draw_step(
             settings.seed,
             step,
@@ -120,22 +126,29 @@ def train(
             state.window = []
         shown = state.losses[-1][1] if state.losses else loss.item()
         progress(state.step, total, f"loss {shown:.4f}")
-        stopping = stop()
+        stopping = state.step < total and stop()
         if stopping or (state.step % settings.checkpoint_every == 0 and state.step < total):
             save(folder, fingerprint, state)
         if stopping:
             raise Interrupted(f"stopped after step {step + 1} of {total}; a checkpoint is kept")
 
-    return Trained(adapter=as_adapter(model, settings), losses=state.losses, steps=total)
+    return Trained(
+        adapter=as_adapter(model, settings),
+        losses=state.losses,
+        steps=total,
+        steps_here=total - resumed,
+    )
 
 
 def add_lora(model: BaseModel, settings: TrainSettings) -> dict[str, torch.nn.Parameter]:
     """Puts fresh LoRA layers on the UNet; returns their parameters by name, sorted."""
-    torch.manual_seed(settings.seed)
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, target_modules=list(model.family.attention)
     )
-    model.unet.add_adapter(config, adapter_name=NAME)
+    # peft draws from the global source: seeded for it, then put back.
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        model.unet.add_adapter(config, adapter_name=NAME)
     named = sorted(model.unet.named_parameters())
     parameters = {name: p for name, p in named if f".{NAME}." in name}
     for parameter in parameters.values():
@@ -224,7 +237,8 @@ def as_adapter(model: BaseModel, settings: TrainSettings) -> Adapter:
 
 def diverged(step: int, settings: TrainSettings) -> InputError:
     """The loss is NaN or infinite."""
-    return InputError(
-        f"the loss is no number any more at step {step + 1}",
-        hint=f"likely the learning rate: {settings.learning_rate:g} is too high; try a tenth of it",
-    )
+    message = f"the loss is no number any more at step {step + 1}"
+    rate = settings.learning_rate
+    hint = f"likely the learning rate: {rate:g} is too high; try a tenth of it"
+    finding = Finding(rule="train.diverged", severity=Severity.ERROR, message=message, hint=hint)
+    return InputError(message, findings=(finding,))

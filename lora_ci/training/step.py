@@ -67,6 +67,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
             "steps": float(trained.steps),
             "images_seen": float(trained.steps * settings.batch_size),
             "images": float(len(samples)),
+            "step_s": (ended - prepared) / max(1, trained.steps_here),
         },
         artifacts=tuple(artifacts),
         timings_s={"prepare": prepared - started, "train": ended - prepared},

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +68,17 @@ def trained(undisturbed) -> tuple[Path, Adapter]:
     return path, read_adapter(path)
 
 
-def test_a_training_passes_and_the_loss_falls(undisturbed):
-    _, _, result = undisturbed
+def test_a_training_passes_and_the_loss_falls(undisturbed, tiny_sd, tmp_path):
+    root, spec, result = undisturbed
     assert result.outcome is Outcome.PASSED, result.details.get("traceback")
     assert result.metrics["steps"] == 40
+    assert 0 < result.metrics["step_s"] < 10
     assert [step for step, _ in result.details["loss"]] == [10, 20, 30, 40]
-    assert result.metrics["loss_last"] < result.metrics["loss_first"]
+    # The same draws with a rate that learns nothing: only learning can make the difference.
+    idle = replace(SETTINGS, learning_rate=1e-9)
+    dataset = Path(spec.inputs["dataset"].path)
+    untaught = run_step(tmp_path / "idle", make_spec(dataset, tiny_sd, idle), root)
+    assert result.metrics["loss_last"] < untaught.metrics["loss_last"]
 
 
 def test_killed_at_random_moments_gives_the_same_bytes(undisturbed, tmp_path):
@@ -132,6 +138,7 @@ def test_a_learning_rate_far_too_high_fails_with_the_cause(undisturbed, tiny_sd,
     dataset = Path(spec.inputs["dataset"].path)
     result = run_step(tmp_path / "step", make_spec(dataset, tiny_sd, settings), root)
     assert result.outcome is Outcome.FAILED
+    assert result.findings[0].rule == "train.diverged"
     assert "learning rate" in result.findings[0].hint
 
 
