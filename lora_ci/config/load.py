@@ -53,7 +53,7 @@ class _Reader:
         self.version(top.get("version"), root.where)
         defaults = self.mapping(top.get("defaults"), "`defaults`", None)
         loras = self.mapping(top.get("loras"), "`loras`", None)
-        if not loras:
+        if not loras and not any(f.rule == "config.value" for f in self.findings):
             where = top["loras"].where if "loras" in top else root.where
             hint = "write one under `loras:`, or: lora-ci init"
             self.say("no-loras", "no LoRA is configured", where, hint)

@@ -70,15 +70,18 @@ def load_base(folder: Path, dtype: str = "float32", *, content_id: str | None = 
     try:
         models = [
             kind.from_pretrained(
-                folder, subfolder=part, local_files_only=True, use_safetensors=True
+                folder,
+                subfolder=part,
+                local_files_only=True,
+                use_safetensors=True,
+                **{word: DTYPES[dtype]},
             )
-            .to(DTYPES[dtype])
             .eval()
             .requires_grad_(False)
-            for part, kind in (
-                ("unet", UNet2DConditionModel),
-                ("vae", AutoencoderKL),
-                ("text_encoder", CLIPTextModel),
+            for part, kind, word in (
+                ("unet", UNet2DConditionModel, "torch_dtype"),
+                ("vae", AutoencoderKL, "torch_dtype"),
+                ("text_encoder", CLIPTextModel, "dtype"),
             )
         ]
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
