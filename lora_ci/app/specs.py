@@ -12,26 +12,19 @@ from lora_ci.app.wiring import Deps
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.model import Lora
 from lora_ci.core.errors import InfrastructureError, IntegrityError
-from lora_ci.core.plan import Decision, Plan, Record
+from lora_ci.core.plan import Decision
 from lora_ci.core.settings import settings_json
 from lora_ci.core.step import Resources, Stage, StepInput, StepSpec
-from lora_ci.plan.decide import ADAPTER, released_adapter
 from lora_ci.plan.facts import LoraFacts
-from lora_ci.signing.keys import ensure_key
 
-KOHYA_ADAPTER = "adapter-kohya.safetensors"
 INPUTS = {
     Stage.VALIDATE: ("dataset", "references", "base_model"),
     Stage.TRAIN: ("dataset", "base_model"),
-    Stage.QA: ("dataset", "base_model", "references", "embedder"),
-    Stage.OPTIMIZE: ("base_model", "references", "embedder"),
-    Stage.DEPLOY: (),
 }
 
 
-def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) -> StepSpec:
-    """The spec of a decision to run; the plan has the records of the stages before it."""
-    records = {d.stage: d.record for d in plan.of(decision.lora) if d.record}
+def make_spec(decision: Decision, gathered: Gathered, deps: Deps) -> StepSpec:
+    """The spec of a decision to run."""
     if decision.fingerprint is None:
         raise InfrastructureError(f"{decision.stage} of {decision.lora} has no fingerprint")
     lora, facts = gathered.config.loras[decision.lora], gathered.facts[decision.lora]
@@ -40,42 +33,18 @@ def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) ->
         for name in INPUTS[decision.stage]
         if (found := getattr(facts, name)) is not None
     }
-    if decision.stage in (Stage.QA, Stage.OPTIMIZE, Stage.DEPLOY):
-        inputs |= _adapter_inputs(decision, records, deps)
-    if decision.stage is Stage.DEPLOY:
-        inputs["key"] = StepInput(content_id="key", path=str(ensure_key(deps.signing_key)))
     return StepSpec(
         stage=decision.stage,
         lora=decision.lora,
         fingerprint=decision.fingerprint.value,
         inputs=inputs,
-        params=_params(decision, lora, facts, records),
+        params=_params(decision, lora, facts),
         resources=Resources(gpus=0 if decision.stage in (Stage.VALIDATE, Stage.DEPLOY) else 1),
     )
 
 
-def _adapter_inputs(
-    decision: Decision, records: dict[Stage, Record], deps: Deps
-) -> dict[str, StepInput]:
-    """The trained adapter in both formats and, for QA, the released one to compare with."""
-    result = records[Stage.TRAIN].result
-    digests = {
-        name: artifact.sha256
-        for name, file in (("adapter", ADAPTER), ("adapter_kohya", KOHYA_ADAPTER))
-        if (artifact := result.artifact(file))
-    }
-    if decision.stage is Stage.QA:
-        released = released_adapter(deps.ledger, decision.lora, digests["adapter"])
-        if released:
-            digests["released"] = released
-    return {name: StepInput(content_id=sha, sha256=sha) for name, sha in digests.items()}
-
-
-def _params(
-    decision: Decision, lora: Lora, facts: LoraFacts, records: dict[Stage, Record]
-) -> dict[str, Any]:
+def _params(decision: Decision, lora: Lora, facts: LoraFacts) -> dict[str, Any]:
     """The JSON that the stage's own `step.py` reads."""
-    qa = settings_json(lora.qa)
     match decision.stage:
         case Stage.VALIDATE:
             return {
@@ -86,33 +55,9 @@ def _params(
             }
         case Stage.TRAIN:
             return {"settings": settings_json(lora.train), "trigger": lora.trigger}
-        case Stage.QA:
-            return {"settings": qa, "trigger": lora.trigger, "type": str(lora.type)}
-        case Stage.OPTIMIZE:
-            settings = settings_json(lora.optimize)
-            trigger = lora.trigger
-            return {"settings": settings, "qa": qa, "trigger": trigger, "type": str(lora.type)}
-        case Stage.DEPLOY:
-            return {
-                "settings": settings_json(lora.deploy),
-                "lora": lora.name,
-                "trigger": lora.trigger,
-                "base_model": facts.base_model.content_id if facts.base_model else "",
-                "fingerprints": {str(s): r.fingerprint for s, r in records.items()},
-                "qa": dict(records[Stage.QA].result.metrics),
-                "recommended_weight": _recommended(records),
-                "version": _version(decision),
-            }
-
-
-def _version(decision: Decision) -> str:
-    parts = decision.fingerprint.parts if decision.fingerprint else {}
-    return parts["version"]
-
-
-def _recommended(records: dict[Stage, Record]) -> float | None:
-    record = records.get(Stage.OPTIMIZE)
-    return record.result.metrics.get("recommended_weight") if record else None
+        case _:
+            message = f"{decision.stage} is not built into this version of lora-ci"
+            raise InfrastructureError(message)
 
 
 def ensure_input(facts: InputFacts, deps: Deps) -> StepInput:

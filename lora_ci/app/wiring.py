@@ -31,16 +31,9 @@ class Deps:
     forge: Forge
     clock: Clock
     state: Path
-    signing_key: Path
 
 
-def open_deps(
-    folder: Path,
-    *,
-    watch: Watch | None = None,
-    executor: str = "inline",
-    signing_key: Path | None = None,
-) -> Deps:
+def open_deps(folder: Path, *, watch: Watch | None = None, executor: str = "inline") -> Deps:
     """Everything for the repository that holds `folder`; state lives in its `.lora-ci/`."""
     repo = open_repository(folder)
     state = repo.root / STATE
@@ -61,5 +54,4 @@ def open_deps(
         forge=LocalForge(state / "forge"),
         clock=clock,
         state=state,
-        signing_key=signing_key or state / "signing.pem",
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.steps import main as steps
+from lora_ci.steps.main import main
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Executes the step; its result is written to the folder."""
-    code = steps.main(args.folder, args.store, args.cache)
+    code = main(args.folder, args.store, args.cache)
     output.note(f"result: {args.folder / 'result.json'}")
     return code

@@ -21,15 +21,10 @@ COMMANDS: dict[str, str] = {
     "plan": "say what a commit changes, what would run, and why",
     "run": "do what the plan says: validate, train, judge, report",
     "train": "run one LoRA as far as training",
-    "qa": "run one LoRA as far as the QA verdict",
     "dataset": "check a dataset folder, with or without git",
     "report": "render the report of a recorded run again",
-    "deploy": "release a tested adapter as a version",
-    "verify": "check the signature and the digests of a release",
-    "pull": "download a released adapter, verified",
     "status": "show the recent runs",
     "exec-step": "execute one step folder (what executors call)",
-    "demo": "see the whole story on a throw-away repository",
 }
 
 

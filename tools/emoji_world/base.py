@@ -59,7 +59,7 @@ def new_unet() -> UNet2DConditionModel:
     )
 
 
-def new_text_encoder(tokenizer) -> CLIPTextModel:  # noqa: ANN001
+def new_text_encoder(tokenizer) -> CLIPTextModel:
     """0.85 M parameters, 128 wide, 3 layers."""
     return CLIPTextModel(
         CLIPTextConfig(
@@ -145,7 +145,7 @@ def train(work: Path, minutes: float, seed: int) -> None:
     save(work, model, optimizer, ema, step)
 
 
-def save(work: Path, model, optimizer, ema: list[torch.Tensor], step: int) -> None:  # noqa: ANN001
+def save(work: Path, model, optimizer, ema: list[torch.Tensor], step: int) -> None:
     """Writes `base.pt` in one move."""
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save({**state, "ema": ema, "step": step}, work / "base.tmp")

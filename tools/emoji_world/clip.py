@@ -21,7 +21,7 @@ from tools.emoji_world.words import MAX_TOKENS, STYLE_WORDS, make_tokenizer, tok
 BATCH = 128
 
 
-def new_clip(tokenizer) -> CLIPModel:  # noqa: ANN001
+def new_clip(tokenizer) -> CLIPModel:
     """1.6 M parameters: 8-pixel patches, 128 wide."""
     config = CLIPConfig(
         projection_dim=96,

@@ -60,7 +60,7 @@ def world_names(work: Path) -> list[str]:
     return [str(name) for name in np.load(work / "world.npz")["names"]]
 
 
-def token_ids(tokenizer: CLIPTokenizer, texts: list[str]):  # noqa: ANN201
+def token_ids(tokenizer: CLIPTokenizer, texts: list[str]):
     """Token ids, [n, MAX_TOKENS]."""
     return tokenizer(
         texts, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"

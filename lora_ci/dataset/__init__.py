@@ -1,0 +1,1 @@
+"""Step `validate`: a dataset folder → findings, metrics, statistics."""

@@ -1,0 +1,226 @@
+"""A dataset folder → everything that is wrong with it, and its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.settings import ValidateSettings
+from lora_ci.dataset import captions as caption_checks
+from lora_ci.dataset.captions import (
+    check_captions,
+    read_captions,
+    token_counter,
+    tokenizer_limit,
+    word_counts,
+)
+from lora_ci.dataset.decode import SUFFIXES, Measured, measure_files
+from lora_ci.dataset.duplicates import find_pairs
+from lora_ci.dataset.rules import finding
+
+# A picture that loses less than this share of its edge strength to one more blur is blurred.
+BLUR_FLOOR = 0.12
+MAX_FILES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What validation found; `statistics` is JSON for the report."""
+
+    findings: tuple[Finding, ...]
+    metrics: dict[str, float]
+    statistics: dict[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        """True if any finding is an error."""
+        return any(f.severity is Severity.ERROR for f in self.findings)
+
+
+def validate_folder(
+    folder: Path,
+    trigger: str,
+    settings: ValidateSettings,
+    *,
+    shown_as: str = "",
+    missing: Iterable[str] = (),
+    references: Path | None = None,
+    base_model: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> Validation:
+    """Checks a folder of images and captions.
+
+    `shown_as` is put before file names in findings; `missing` are files that belong to the
+    dataset and could not be fetched.
+    """
+    absent = frozenset(missing)
+    names = list_files(folder)
+    images = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    held_out = (
+        [n for n in list_files(references) if Path(n).suffix.lower() in SUFFIXES]
+        if (references)
+        else []
+    )
+    total = len(images) + len(held_out)
+    measured = measure_files(
+        [folder / name for name in images],
+        settings.max_pixels,
+        lambda done: progress(done, total, "images"),
+    )
+    referenced = measure_files(
+        [references / name for name in held_out] if references else [],
+        settings.max_pixels,
+        lambda done: progress(len(images) + done, total, "references"),
+    )
+    found = read_captions(folder, images, frozenset(names), absent)
+    limit = tokenizer_limit(base_model)
+    tuned = replace(settings, max_tokens=limit) if limit else settings
+    counter = token_counter(base_model)
+    expected = len(images) + sum(Path(n).suffix.lower() in SUFFIXES for n in absent)
+    findings = [
+        *missing_findings(absent),
+        *size_findings(expected, settings),
+        *image_findings(images, measured, settings),
+        *found.findings,
+        *check_captions(found.texts, trigger, tuned, counter),
+        *duplicate_findings(images, measured, held_out, referenced, settings),
+        *unknown_files(names),
+    ]
+    prefix = f"{shown_as.rstrip('/')}/" if shown_as else ""
+    findings = [replace(f, file=prefix + f.file) if f.file else f for f in findings]
+    good = [m for m in measured if m.hashes is not None]
+    metrics = {
+        "images": float(len(images)),
+        "captions": float(len(found.texts)),
+        "errors": float(sum(f.severity is Severity.ERROR for f in findings)),
+        "warnings": float(sum(f.severity is Severity.WARNING for f in findings)),
+    }
+    if good:
+        metrics["effective_images"] = effective_number(good)
+    if counter and found.texts:
+        metrics["tokens_max"] = float(max(counter(text) for text in found.texts.values()))
+    return Validation(
+        findings=tuple(findings),
+        metrics=metrics,
+        statistics=statistics(good, list(found.texts.values())),
+    )
+
+
+def list_files(folder: Path) -> list[str]:
+    """POSIX paths of all files below a folder, sorted; links are listed, not followed."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not path.is_dir() or path.suffix.lower() in SUFFIXES:
+            found.append(path.relative_to(folder).as_posix())
+            if len(found) > MAX_FILES:
+                break
+    return sorted(found)
+
+
+def missing_findings(absent: frozenset[str]) -> list[Finding]:
+    """Files that are in DVC's manifest and not in its remote."""
+    message = "in the DVC manifest, but not in the remote"
+    hint = "next: dvc push, on the machine that has it"
+    return [finding("dvc.object-missing", message, file=n, hint=hint) for n in sorted(absent)]
+
+
+def size_findings(count: int, settings: ValidateSettings) -> list[Finding]:
+    """Too few images to learn from."""
+    if count >= settings.min_images:
+        return []
+    message = f"{count} images; at least {settings.min_images} are needed (validate.min_images)"
+    return [finding("dataset.too-few-images", message)]
+
+
+def image_findings(
+    names: Sequence[str], measured: Sequence[Measured], settings: ValidateSettings
+) -> list[Finding]:
+    """What decoding found, and sizes and blur against the settings."""
+    findings = []
+    for name, image in zip(names, measured, strict=True):
+        findings += [finding(rule, message, file=name) for rule, message in image.problems]
+        if image.hashes is None:
+            continue
+        if min(image.width, image.height) < settings.min_side:
+            message = (
+                f"{image.width} × {image.height}; the shorter side is below {settings.min_side}"
+            )
+            hint = "use a larger original (validate.min_side)"
+            findings.append(finding("image.too-small", message, file=name, hint=hint))
+        if image.blur < BLUR_FLOOR:
+            message = f"looks blurred: edges lose {image.blur:.0%} to one more blur"
+            severity = Severity(settings.blur)
+            findings.append(finding("image.blurred", message, file=name, severity=severity))
+    return findings
+
+
+def duplicate_findings(
+    names: Sequence[str],
+    measured: Sequence[Measured],
+    held_out: Sequence[str],
+    referenced: Sequence[Measured],
+    settings: ValidateSettings,
+) -> list[Finding]:
+    """Equal and look-alike pictures, within the dataset and between it and the references."""
+    own = [(n, m) for n, m in zip(names, measured, strict=True) if m.hashes is not None]
+    others = [(n, m) for n, m in zip(held_out, referenced, strict=True) if m.hashes is not None]
+    findings = []
+    images = [m for _, m in own]
+    for pair in find_pairs(images, images, settings.near_duplicate_distance):
+        first, second = own[pair.first][0], own[pair.second][0]
+        rule = "duplicate.exact" if pair.exact else "duplicate.near"
+        severity = None if pair.exact else Severity(settings.near_duplicates)
+        likeness = (
+            "the same pixels as" if pair.exact else f"nearly {first} (distance {pair.distance})"
+        )
+        message = f"{likeness} {first}" if pair.exact else likeness
+        hint = "keep one of them: repeats teach the picture, not the concept"
+        findings.append(finding(rule, message, file=second, hint=hint, severity=severity))
+    for pair in find_pairs(images, [m for _, m in others], settings.near_duplicate_distance):
+        message = f"also among the references, as {others[pair.second][0]}"
+        hint = "QA would reward learning it by heart: remove it from one of the two"
+        findings.append(finding("duplicate.leak", message, file=own[pair.first][0], hint=hint))
+    return findings
+
+
+def unknown_files(names: Sequence[str]) -> list[Finding]:
+    """Files that are neither image nor caption."""
+    known = (*SUFFIXES, *caption_checks.SUFFIXES)
+    odd = [n for n in names if not n.lower().endswith(known) and not n.startswith(".")]
+    message = "neither an image nor a caption; training ignores it"
+    return [finding("dataset.unknown-file", message, file=name) for name in odd]
+
+
+def effective_number(measured: Sequence[Measured]) -> float:
+    """How many different pictures the set is worth: the Vendi score on 16 × 16 thumbnails.
+
+    Source: Friedman and Dieng 2023, https://arxiv.org/abs/2210.02410, definition 3.1.
+    """
+    features = np.stack([m.thumbnail for m in measured if m.thumbnail is not None])
+    vectors = features.reshape(len(features), -1).astype(np.float64)
+    vectors -= vectors.mean(axis=0)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = vectors / np.maximum(norms, 1e-9)
+    kernel = np.clip(vectors @ vectors.T, 0, None)
+    values = np.clip(np.linalg.eigvalsh(kernel / len(kernel)), 1e-12, None)
+    values /= values.sum()
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def statistics(measured: Sequence[Measured], texts: Sequence[str]) -> dict[str, Any]:
+    """Sizes, caption lengths in words and the commonest words."""
+    sizes: dict[str, int] = {}
+    for image in measured:
+        key = f"{image.width}×{image.height}"
+        sizes[key] = sizes.get(key, 0) + 1
+    lengths = [len(text.split()) for text in texts]
+    return {
+        "sizes": dict(sorted(sizes.items(), key=lambda item: -item[1])[:12]),
+        "caption_words": [int(n) for n in np.bincount(lengths)[:64]] if lengths else [],
+        "words": [list(pair) for pair in word_counts(texts).most_common(20)],
+    }

@@ -1,0 +1,1 @@
+"""Where results are shown: a git host, or a folder."""

@@ -1,0 +1,1 @@
+"""Recorded values → text: terminal, comment, page. Pure; knows only `core`."""
