@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_ci.core.step import StepSpec
@@ -22,7 +22,7 @@ class InlineExecutor:
     store: ArtifactStore
     cache: Path
     watch: Watch | None = None
-    table: Table = TABLE
+    table: Table = field(default_factory=lambda: TABLE)
 
     def submit(self, folder: StepFolder, spec: StepSpec) -> str:
         watch = self.watch

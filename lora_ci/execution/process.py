@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,14 @@ from lora_ci.steps.folder import StepFolder
 GRACE_S = 10.0
 POLL_S = 0.05
 
+Command = Callable[[StepFolder, Path, Path], list[str]]
+
+
+def exec_step_command(folder: StepFolder, store: Path, cache: Path) -> list[str]:
+    """The command line that executes a step folder."""
+    command = [sys.executable, "-m", "lora_ci", "exec-step", "--quiet", str(folder.path)]
+    return [*command, "--store", str(store), "--cache", str(cache)]
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessExecutor:
@@ -24,10 +33,10 @@ class ProcessExecutor:
     store: Path
     cache: Path
     clock: Clock
+    command: Command = exec_step_command
 
     def submit(self, folder: StepFolder, spec: StepSpec) -> str:
-        command = [sys.executable, "-m", "lora_ci", "exec-step", "--quiet", str(folder.path)]
-        command += ["--store", str(self.store), "--cache", str(self.cache)]
+        command = self.command(folder, self.store, self.cache)
         with folder.log.open("ab") as log:
             process = subprocess.Popen(
                 command,

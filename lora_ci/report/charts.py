@@ -13,7 +13,7 @@ def line_chart(points: Sequence[tuple[float, float]], title: str, x_name: str) -
     if not points:
         return ""
     xs, ys = [p[0] for p in points], [p[1] for p in points]
-    low, high = min(0.0, min(ys)), max(ys) or 1.0
+    low, high = min(0.0, *ys), max(ys) or 1.0
     left, right = min(xs), max(xs)
 
     def place(x: float, y: float) -> str:

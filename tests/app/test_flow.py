@@ -1,0 +1,236 @@
+"""The whole way with real parts: a git repository with DVC files, validation, training, report."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_ci.cli.main import main
+from tests.builders import RepoBuilder
+from tests.tiny_sd import write_dataset
+
+CONFIG = """\
+version: 1
+defaults:
+  base_model: models/tiny
+  validate: {min_side: 32}
+  train: {rank: 4, learning_rate: 1e-3, batch_size: 2, images_seen: 60, resolution: 16,
+    checkpoint_every: 5}
+loras:
+  mei: {dataset: datasets/mei, train: {seed: 1}}
+  leo: {dataset: datasets/leo}
+"""
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory, tiny_sd) -> Path:
+    root = tmp_path_factory.mktemp("flow")
+    repo = RepoBuilder(root)
+    repo.dvc_add("models/tiny", folder_files(tiny_sd))
+    for name, count in (("mei", 6), ("leo", 5)):
+        files = folder_files(write_dataset(root / name, images=count, trigger=name))
+        repo.dvc_add(f"datasets/{name}", files)
+    repo.write(".lora-ci.yml", CONFIG)
+    repo.commit("two LoRAs")
+    return root
+
+
+@pytest.fixture
+def repo(template, tmp_path) -> RepoBuilder:
+    copy = tmp_path / "copy"
+    shutil.copytree(template, copy, symlinks=True)
+    made = RepoBuilder.__new__(RepoBuilder)
+    made.root, made.remote = copy / "repo", copy / "remote"
+    config = made.root / ".dvc" / "config"
+    config.write_text(config.read_text().replace(str(template), str(copy)))
+    return made
+
+
+def lora_ci(repo: RepoBuilder, capsys, *args: str) -> tuple[int, dict]:
+    code = main([*args, "--repo", str(repo.root), "--json", "--quiet"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def actions(plan: dict) -> dict[str, str]:
+    return {f"{d['lora']} {d['stage']}": d["action"] for d in plan["decisions"]}
+
+
+def adapters(view: dict) -> dict[str, str]:
+    return {
+        step["decision"]["lora"]: step["result"]["artifacts"][0]["sha256"]
+        for step in view["steps"]
+        if step["decision"]["stage"] == "train"
+    }
+
+
+@pytest.mark.slow
+def test_a_push_is_validated_trained_reported_and_done_once(repo, capsys):
+    code, view = lora_ci(repo, capsys, "run", "--pull-request", "7")
+    assert (code, view["outcome"]) == (0, "passed")
+    forge = repo.root / ".lora-ci" / "forge"
+    assert "✅ passed" in (forge / "pulls" / "7" / "comment.md").read_text()
+    page = (forge / "reports" / f"{view['run_id']}.html").read_text()
+    assert "<svg" in page
+
+    started = time.monotonic()
+    code, again = lora_ci(repo, capsys, "run")
+    assert (code, adapters(again)) == (0, adapters(view))
+    assert {s["decision"]["action"] for s in again["steps"]} == {"reuse"}
+    assert time.monotonic() - started < 10, "nothing may train again"
+
+    # A changed caption of one LoRA, and another order of keys: only that LoRA is trained.
+    mei = write_dataset(repo.root.parent / "mei2", images=6, trigger="mei")
+    (mei / "00.txt").write_text("mei, changed\n")
+    files = folder_files(mei)
+    repo.dvc_add("datasets/mei", files)
+    repo.write(
+        ".lora-ci.yml",
+        CONFIG.replace("{rank: 4, learning_rate: 1e-3,", "{learning_rate: 0.001, rank: 4,"),
+    )
+    repo.commit("edit a caption")
+    _, plan = lora_ci(repo, capsys, "plan")
+    assert actions(plan)["leo train"] == "reuse"
+    assert actions(plan)["mei validate"] == "run"
+    why = {d["lora"]: d["why"] for d in plan["decisions"] if d["stage"] == "validate"}
+    assert why["mei"] == "dataset: 1 modified of 12 files"
+    code, third = lora_ci(repo, capsys, "run")
+    assert code == 0
+    assert adapters(third)["leo"] == adapters(view)["leo"]
+    assert adapters(third)["mei"] != adapters(view)["mei"]
+
+    # Going back to the first tree costs nothing, however the history got there.
+    repo.git("revert", "--no-edit", "HEAD")
+    _, back = lora_ci(repo, capsys, "run")
+    assert adapters(back) == adapters(view)
+    assert main(["status", "--repo", str(repo.root)]) == 0
+    assert main(["report", "--repo", str(repo.root)]) == 0
+
+
+@pytest.mark.slow
+def test_planted_faults_are_all_named_and_nothing_trains(repo, capsys, tmp_path):
+    folder = write_dataset(tmp_path / "bad", images=6, trigger="mei")
+    picture = (folder / "01.png").read_bytes()
+    (folder / "01.png").write_bytes(picture[: len(picture) // 2])
+    (folder / "02.txt").write_text("a square\n")
+    repo.dvc_add("datasets/mei", folder_files(folder))
+    head = repo.commit("faults")
+    manifest = repo.git("show", f"{head}:datasets/mei.dvc").split("md5: ")[1].split()[0]
+    cache = repo.root / ".dvc" / "cache" / "files" / "md5"
+    entries = json.loads((cache / manifest[:2] / manifest[2:]).read_text())
+    repo.forget(next(e["md5"] for e in entries if e["relpath"] == "05.png"))
+    code, view = lora_ci(repo, capsys, "run")
+    assert (code, view["outcome"]) == (1, "failed")
+    found = {
+        (f["rule"], f["file"], f["line"])
+        for s in view["steps"]
+        if s["decision"]["lora"] == "mei" and s["result"]
+        for f in s["result"]["findings"]
+        if f["severity"] == "error"
+    }
+    assert found == {
+        ("image.unreadable", "datasets/mei/01.png", None),
+        ("caption.trigger-missing", "datasets/mei/02.txt", 1),
+        ("dvc.object-missing", "datasets/mei/05.png", None),
+    }
+    trained = {
+        s["decision"]["lora"]
+        for s in view["steps"]
+        if s["decision"]["stage"] == "train" and s["result"]
+    }
+    assert trained == {"leo"}
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_run_ends_with_the_same_adapters(
+    repo, template, capsys, tmp_path
+):
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(repo.root.parent, undisturbed, symlinks=True)
+    other = RepoBuilder.__new__(RepoBuilder)
+    other.root, other.remote = undisturbed / "repo", repo.remote
+    _, wanted = lora_ci(other, capsys, "run")
+    command = [sys.executable, "-m", "lora_ci", "run", "--repo", str(repo.root), "--quiet"]
+    chance = random.Random(11)
+    for _ in range(4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0.3, 9))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    code, view = lora_ci(repo, capsys, "run")
+    assert code == 0
+    assert adapters(view) == adapters(wanted)
+
+
+def test_an_untrusted_push_only_gets_validation(repo, capsys):
+    _, plan = lora_ci(repo, capsys, "plan", "--untrusted")
+    assert actions(plan)["mei validate"] == "run"
+    _, view = lora_ci(repo, capsys, "run", "--untrusted")
+    assert all(s["result"] is None for s in view["steps"] if s["decision"]["stage"] == "train")
+
+
+def test_what_is_missing_is_told_with_line_and_next_command(repo, capsys, tmp_path):
+    def message(*args: str) -> tuple[int, str]:
+        code = main([*args])
+        return code, capsys.readouterr().err
+
+    assert message("plan", "--repo", str(tmp_path))[0] == 2
+    repo.write(".lora-ci.yml", CONFIG.replace("datasets/leo", "datasets/nowhere"))
+    repo.commit()
+    code, text = message("plan", "--repo", str(repo.root))
+    assert code == 1
+    assert ".lora-ci.yml:8:18" in text
+    assert "dvc add datasets/nowhere" in text
+    (repo.root / ".lora-ci.yml").unlink()
+    repo.commit()
+    code, text = message("plan", "--repo", str(repo.root))
+    assert (code, "lora-ci init" in text) == (2, True)
+
+
+def test_init_writes_a_config_that_is_fine_and_never_overwrites(tmp_path, capsys):
+    write_dataset(tmp_path / "datasets" / "Mei Photos")
+    assert main(["init", "--repo", str(tmp_path)]) == 0
+    assert "mei-photos:" in (tmp_path / ".lora-ci.yml").read_text()
+    assert main(["config", "check", "--repo", str(tmp_path)]) == 0
+    assert main(["config", "show", "--repo", str(tmp_path)]) == 0
+    assert main(["init", "--repo", str(tmp_path)]) == 2
+
+
+HEAVY = {
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "dvc",
+    "PIL",
+    "numpy",
+    "alembic",
+    "rich",
+    "flask",
+}
+
+
+@pytest.mark.parametrize("command", [["--help"], ["plan", "--repo", "."], ["config", "schema"]])
+def test_deciding_loads_nothing_heavy(repo, command):
+    main(["plan", "--repo", str(repo.root)])  # makes the ledger, once
+    code = (
+        "import sys; from lora_ci.cli.main import main\n"
+        f"try: main({command})\nexcept SystemExit: pass\n"
+        "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repo.root, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stderr.splitlines()[-1].split())
+    assert not loaded & HEAVY

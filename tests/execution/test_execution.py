@@ -1,0 +1,215 @@
+"""Steps are executed once, whatever dies, on every executor; the ledger keeps what came of it."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from lora_ci.core.clock import SystemClock
+from lora_ci.core.event import Event, EventKind
+from lora_ci.core.fingerprint import make_fingerprint
+from lora_ci.core.plan import Action, Decision
+from lora_ci.core.step import Outcome, Resources, Stage, StepSpec
+from lora_ci.execution.drive import Reconciler
+from lora_ci.execution.executor import Executor, step_folder
+from lora_ci.execution.inline import InlineExecutor
+from lora_ci.execution.process import ProcessExecutor
+from lora_ci.ledger import tables
+from lora_ci.ledger.ledger import Ledger, StepState, open_ledger
+from lora_ci.steps.folder import StepFolder
+from lora_ci.steps.main import exec_step
+from lora_ci.store.local import LocalStore
+
+TABLE = dict.fromkeys(Stage, "tests.execution.toy:run")
+TOY = (
+    "import sys; from pathlib import Path; from tests.execution.test_execution import TABLE;"
+    "from lora_ci.steps.main import exec_step; from lora_ci.steps.folder import StepFolder;"
+    "from lora_ci.store.local import LocalStore;"
+    "r = exec_step(StepFolder(Path(sys.argv[1])), LocalStore(Path(sys.argv[2])),"
+    "Path(sys.argv[3]), table=TABLE); sys.exit(130 if r.outcome == 'interrupted' else 0)"
+)
+
+
+def toy_command(folder: StepFolder, store: Path, cache: Path) -> list[str]:
+    return [sys.executable, "-c", TOY, str(folder.path), str(store), str(cache)]
+
+
+class World:
+    """A ledger, an executor and a run on disk."""
+
+    def __init__(self, root: Path, kind: str) -> None:
+        self.root = root
+        self.clock = SystemClock()
+        self.store = LocalStore(root / "objects")
+        self.ledger = self.open()
+        self.executor: Executor = InlineExecutor(self.store, root / "cache", None, TABLE)
+        if kind == "process":
+            self.executor = ProcessExecutor(
+                root / "objects", root / "cache", self.clock, command=toy_command
+            )
+        self.ledger.start_run("run-1", Event(kind=EventKind.PUSH, repo="r", head="h"))
+
+    def open(self) -> Ledger:
+        return open_ledger(f"sqlite:///{self.root / 'ledger.db'}", self.clock)
+
+    def add(self, do: str = "", stage: Stage = Stage.TRAIN) -> StepSpec:
+        fingerprint = make_fingerprint(stage, {"do": do})
+        decision = Decision(
+            lora="mei", stage=stage, action=Action.RUN, why="test", fingerprint=fingerprint
+        )
+        spec = StepSpec(
+            stage=stage, lora="mei", fingerprint=fingerprint.value, inputs={},
+            params={"do": do}, resources=Resources(timeout_s=60),
+        )  # fmt: skip
+        self.ledger.ensure_step("run-1", decision, spec, commit="c")
+        self.ledger.ensure_step("run-1", decision, spec, commit="c")
+        return spec
+
+    def drive(self) -> None:
+        Reconciler(
+            ledger=self.ledger, executor=self.executor, clock=self.clock,
+            state=self.root, watch=lambda *_: None,
+        ).drive("run-1")  # fmt: skip
+
+    def result(self, stage: Stage = Stage.TRAIN):
+        return self.ledger.step_result("run-1", "mei", stage)
+
+
+@pytest.fixture(params=["inline", "process"])
+def world(request, tmp_path) -> World:
+    return World(tmp_path, request.param)
+
+
+def test_a_step_passes_and_is_recorded(world):
+    spec = world.add()
+    world.drive()
+    assert world.result().outcome is Outcome.PASSED
+    record = world.ledger.find(spec.fingerprint)
+    assert (record.lora, record.commit, record.run_id) == ("mei", "c", "run-1")
+    assert record.parts == {"do": ""}
+    assert world.store.get(record.result.artifact("out.txt").sha256).read_text() == "made"
+    assert world.ledger.passed("mei", Stage.TRAIN) == (record,)
+    assert world.result().timings_s["total"] >= 0
+
+
+def test_a_failed_step_is_recorded_and_not_tried_again(world):
+    spec = world.add("fail")
+    world.drive()
+    assert world.result().outcome is Outcome.FAILED
+    assert world.ledger.find(spec.fingerprint).result.outcome is Outcome.FAILED
+    assert world.ledger.passed("mei", Stage.TRAIN) == ()
+    assert (step_folder(world.root, spec.fingerprint).workdir / "calls").read_text() == "1"
+
+
+@pytest.mark.parametrize("do", ["break", "crash", "full"])
+def test_an_error_is_tried_three_times_and_leaves_no_record(world, do):
+    spec = world.add(do)
+    world.drive()
+    assert world.result().outcome is Outcome.ERROR
+    assert world.ledger.find(spec.fingerprint) is None
+    assert (step_folder(world.root, spec.fingerprint).workdir / "calls").read_text() == "3"
+
+
+def test_a_full_disk_is_named(world):
+    world.add("full")
+    world.drive()
+    assert world.result().findings[0].rule == "step.disk-full"
+
+
+def test_a_worker_that_is_killed_is_started_again(tmp_path):
+    world = World(tmp_path, "process")
+    world.add("die-once")
+    world.drive()
+    assert world.result().metrics == {"calls": 2.0}
+
+
+def test_a_driver_that_dies_leaves_work_that_another_adopts(tmp_path):
+    world = World(tmp_path, "process")
+    spec = world.add("slow")
+    folder = step_folder(world.root, spec.fingerprint)
+    folder.write_spec(spec)
+    # The driver got as far as starting the step, and then it died.
+    step = world.ledger.unfinished("run-1")[0]
+    assert world.ledger.mark_running(step, "starting")
+    world.executor.submit(folder, spec)
+    world.ledger = world.open()
+    world.drive()
+    assert world.result().outcome is Outcome.PASSED
+    assert world.result().metrics == {"calls": 1.0}
+
+
+def test_two_processes_at_one_step_do_it_once(tmp_path):
+    world = World(tmp_path, "inline")
+    spec = world.add()
+    folder = step_folder(world.root, spec.fingerprint)
+    folder.write_spec(spec)
+    command = toy_command(folder, world.store.root, tmp_path / "cache")
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
+    assert folder.read_result(spec.fingerprint).metrics == {"calls": 1.0}
+
+
+def test_cancel_leaves_nothing_behind(tmp_path):
+    world = World(tmp_path, "process")
+    spec = world.add("wait")
+    folder = step_folder(world.root, spec.fingerprint)
+    folder.write_spec(spec)
+    handle = world.executor.submit(folder, spec)
+    deadline = time.monotonic() + 60
+    while folder.read_progress() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    world.executor.cancel(folder, handle)
+    assert not world.executor.running(folder, handle)
+    assert folder.read_result(spec.fingerprint).outcome is Outcome.INTERRUPTED
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int(handle.partition(":")[0]), 0)
+
+
+def test_a_torn_or_foreign_result_is_never_adopted(tmp_path):
+    folder = StepFolder(tmp_path / "step")
+    world = World(tmp_path, "inline")
+    spec = world.add()
+    folder.write_spec(spec)
+    exec_step(folder, world.store, tmp_path / "cache", table=TABLE)
+    path = folder.path / "result.json"
+    whole = path.read_bytes()
+    assert folder.read_result(spec.fingerprint) is not None
+    assert folder.read_result("0" * 64) is None
+    for data in (whole[:-7], whole.replace(b"passed", b"failed", 1), b"", b"[]"):
+        path.write_bytes(data)
+        assert folder.read_result(spec.fingerprint) is None
+
+
+def test_a_transition_happens_once_however_many_try(tmp_path):
+    world = World(tmp_path, "inline")
+    world.add()
+    step = world.ledger.unfinished("run-1")[0]
+    won: list[bool] = []
+    ledgers = [world.open() for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda ledger=ledger: won.append(ledger.mark_running(step, "x")))
+        for ledger in ledgers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+    assert world.ledger.unfinished("run-1")[0].state is StepState.RUNNING
+
+
+def test_migrations_and_tables_agree(tmp_path):
+    world = World(tmp_path, "inline")
+    world.ledger.close()
+    made = inspect(create_engine(f"sqlite:///{tmp_path / 'ledger.db'}"))
+    for table in tables.metadata.sorted_tables:
+        columns = {c["name"]: (str(c["type"]), c["nullable"]) for c in made.get_columns(table.name)}
+        wanted = {c.name: (str(c.type), c.nullable) for c in table.columns}
+        assert columns == wanted
+        assert {i["name"] for i in made.get_indexes(table.name)} == {i.name for i in table.indexes}
