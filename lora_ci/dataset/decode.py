@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lora_ci.dataset.features import blur_ratio, perceptual_hashes, thumbnail
+from lora_ci.dataset.features import blur_ratio, perceptual_hashes, thumbnails
 
 FORMATS = {"PNG": {".png"}, "JPEG": {".jpg", ".jpeg"}, "WEBP": {".webp"}}
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
@@ -32,7 +32,8 @@ class Measured:
     """What one image file turned out to be; `problems` are (rule, message).
 
     `pixels` is the sha256 of the decoded RGB pixels, `hashes` [variants] of 256 bits each as
-    uint8 [variants, 32], `thumbnail` uint8 [16, 16, 3].
+    uint8 [variants, 32], `thumbnails` uint8
+    [crops, 16, 16, 3], the whole picture first.
     """
 
     path: Path
@@ -41,7 +42,7 @@ class Measured:
     height: int = 0
     pixels: str = ""
     hashes: NDArray[np.uint8] | None = None
-    thumbnail: NDArray[np.uint8] | None = None
+    thumbnails: NDArray[np.uint8] | None = None
     blur: float = 0.0
     notes: tuple[str, ...] = field(default=())
 
@@ -140,7 +141,7 @@ def _measure(path: Path, max_pixels: int) -> Measured:
     if mode in ("CMYK", "I", "F") or mode.startswith("I;"):
         problems.append(("image.mode", f"color mode {mode}; 8-bit RGB is expected"))
     pixels = np.asarray(on_white(upright))
-    if float(pixels.std()) == 0:
+    if np.ptp(pixels, axis=(0, 1)).max() == 0:
         problems.append(("image.blank", "all pixels have one color"))
     return Measured(
         path=path,
@@ -149,7 +150,7 @@ def _measure(path: Path, max_pixels: int) -> Measured:
         height=upright.height,
         pixels=hashlib.sha256(pixels.tobytes() + repr(pixels.shape).encode()).hexdigest(),
         hashes=perceptual_hashes(pixels),
-        thumbnail=thumbnail(pixels),
+        thumbnails=thumbnails(pixels),
         blur=blur_ratio(pixels),
     )
 

@@ -33,9 +33,8 @@ def find_pairs(
     pairs = []
     for start in range(0, len(a), BLOCK):
         block = a[start : start + BLOCK]
-        # The plain hash of one against every variant of the other: [block, n, variants].
-        distances = np.bitwise_count(block[:, None, :1] ^ b[None, :, :]).sum(-1, dtype=np.int32)
-        nearest = distances.min(axis=2)
+        # The plain hash of each against every variant of the other, both ways: [block, n].
+        nearest = np.minimum(_nearest(block, b), _nearest(b, block).T)
         for i, j in zip(*np.nonzero(nearest <= max_distance), strict=True):
             first, second = start + int(i), int(j)
             if left is right and first >= second:
@@ -56,9 +55,20 @@ def _hashes(measured: Sequence[Measured]) -> np.ndarray:
     return np.stack(stacked).view(np.uint64)
 
 
+def _nearest(plain: np.ndarray, variants: np.ndarray) -> np.ndarray:
+    """Least Hamming distance of the first hash of each to all hashes of the others, [n, m]."""
+    distances = np.bitwise_count(plain[:, None, :1] ^ variants[None]).sum(-1, dtype=np.int32)
+    nearest: np.ndarray = distances.min(axis=2)
+    return nearest
+
+
 def _look_alike(one: Measured, other: Measured) -> bool:
-    if one.thumbnail is None or other.thumbnail is None:
+    if one.thumbnails is None or other.thumbnails is None:
         return False
-    a = one.thumbnail.astype(np.float64)
-    differences = (np.abs(a - view).mean() for view in (other.thumbnail, other.thumbnail[:, ::-1]))
-    return float(min(differences)) <= MAX_THUMBNAIL_DIFFERENCE
+    pairs = [(one.thumbnails[0], view) for view in other.thumbnails]
+    pairs += [(other.thumbnails[0], view) for view in one.thumbnails]
+    return any(
+        np.abs(a.astype(np.float64) - view).mean() <= MAX_THUMBNAIL_DIFFERENCE
+        for a, b in pairs
+        for view in (b, b[:, ::-1])
+    )

@@ -31,8 +31,7 @@ def perceptual_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     picture = Image.fromarray(pixels).convert("L")
     hashes = []
     for crop in CROPS:
-        w, h = picture.size
-        box = (round(w * crop), round(h * crop), round(w * (1 - crop)), round(h * (1 - crop)))
+        box = _box(picture, crop)
         small = picture.resize((DCT_SIDE, DCT_SIDE), Image.Resampling.BOX, box=box)
         spectrum = BASIS @ np.asarray(small, np.float64) @ BASIS.T
         for view in (spectrum, np.where(ODD_COLUMNS, -spectrum, spectrum)):
@@ -40,10 +39,20 @@ def perceptual_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack(hashes)
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture at 16 × 16, uint8 [16, 16, 3]: what look-alike candidates are confirmed by."""
-    small = Image.fromarray(pixels).resize((16, 16), Image.Resampling.BOX)
-    return np.asarray(small)
+def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture and its middle crops at 16 × 16, uint8 [3, 16, 16, 3].
+
+    Look-alike candidates are confirmed by them.
+    """
+    picture = Image.fromarray(pixels)
+    small = (picture.resize((16, 16), Image.Resampling.BOX, box=_box(picture, c)) for c in CROPS)
+    return np.stack([np.asarray(view) for view in small])
+
+
+def _box(picture: Image.Image, crop: float) -> tuple[int, int, int, int]:
+    """The middle of a picture, a share of each side left out."""
+    w, h = picture.size
+    return round(w * crop), round(h * crop), round(w * (1 - crop)), round(h * (1 - crop))
 
 
 def blur_ratio(pixels: NDArray[np.uint8]) -> float:

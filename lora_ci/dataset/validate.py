@@ -201,7 +201,7 @@ def effective_number(measured: Sequence[Measured]) -> float:
 
     Source: Friedman and Dieng 2023, https://arxiv.org/abs/2210.02410, definition 3.1.
     """
-    features = np.stack([m.thumbnail for m in measured if m.thumbnail is not None])
+    features = np.stack([m.thumbnails[0] for m in measured if m.thumbnails is not None])
     vectors = features.reshape(len(features), -1).astype(np.float64)
     vectors -= vectors.mean(axis=0)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

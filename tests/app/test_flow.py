@@ -190,7 +190,7 @@ def test_what_is_missing_is_told_with_line_and_next_command(repo, capsys, tmp_pa
     repo.commit()
     code, text = message("plan", "--repo", str(repo.root))
     assert code == 1
-    assert ".lora-ci.yml:8:18" in text
+    assert ".lora-ci.yml:9:18" in text
     assert "dvc add datasets/nowhere" in text
     (repo.root / ".lora-ci.yml").unlink()
     repo.commit()
