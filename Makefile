@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 export DVC_NO_ANALYTICS = 1
 
-.PHONY: venv demo test check bench fmt golden schema clean
+.PHONY: venv demo test check fmt golden schema clean
 
 venv: $(VENV)/.ready
 
@@ -28,10 +28,6 @@ check: venv
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n 2 -m "not slow"
-
-bench: venv
-	$(BIN)/python benchmarks/plan.py
-	$(BIN)/python benchmarks/train_step.py
 
 fmt: venv
 	$(BIN)/ruff check --fix .

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "dataset": "check a dataset folder, with or without git",
     "report": "render the report of a recorded run again",
     "status": "show the recent runs",
+    "demo": "see the story on a throw-away repository",
     "exec-step": "execute one step folder (what executors call)",
 }
 
