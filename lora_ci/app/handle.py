@@ -50,8 +50,7 @@ class Scope:
         )
 
 
-# QA, optimize and deploy join here as their rooms are built.
-EVERYTHING = Scope(last=Stage.TRAIN)
+EVERYTHING = Scope()
 
 
 def plan_event(event: Event, deps: Deps) -> tuple[Plan, Gathered]:
@@ -94,7 +93,7 @@ def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING, watch: Watch)
     while wanted := [d for d in plan.to_run() if scope.wants(d) and (d.lora, d.stage) not in ran]:
         for decision in wanted:
             ran[decision.lora, decision.stage] = decision
-            spec = make_spec(decision, gathered, deps)
+            spec = make_spec(decision, plan, gathered, deps)
             deps.ledger.ensure_step(run_id, decision, spec, commit=event.head)
         reconciler.drive(run_id)
         plan = plan_gathered(event, deps, gathered)

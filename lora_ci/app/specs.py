@@ -12,18 +12,24 @@ from lora_ci.app.wiring import Deps
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.model import Lora
 from lora_ci.core.errors import InfrastructureError, IntegrityError
-from lora_ci.core.plan import Decision
+from lora_ci.core.plan import Decision, Plan
 from lora_ci.core.settings import settings_json
-from lora_ci.core.step import Resources, Stage, StepInput, StepSpec
+from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
+from lora_ci.plan.decide import ADAPTER
 from lora_ci.plan.facts import LoraFacts
+from lora_ci.plan.records import Records
 
+# What lies in the repository at the commit; adapters come from the records.
 INPUTS = {
     Stage.VALIDATE: ("dataset", "references", "base_model"),
     Stage.TRAIN: ("dataset", "base_model"),
+    Stage.QA: ("dataset", "base_model", "references", "embedder"),
+    Stage.OPTIMIZE: ("base_model", "references", "embedder"),
+    Stage.DEPLOY: (),
 }
 
 
-def make_spec(decision: Decision, gathered: Gathered, deps: Deps) -> StepSpec:
+def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) -> StepSpec:
     """The spec of a decision to run."""
     if decision.fingerprint is None:
         raise InfrastructureError(f"{decision.stage} of {decision.lora} has no fingerprint")
@@ -37,13 +43,39 @@ def make_spec(decision: Decision, gathered: Gathered, deps: Deps) -> StepSpec:
         stage=decision.stage,
         lora=decision.lora,
         fingerprint=decision.fingerprint.value,
-        inputs=inputs,
-        params=_params(decision, lora, facts),
+        inputs=inputs | _adapters(decision, plan),
+        params=_params(decision, lora, facts, plan, deps),
         resources=Resources(gpus=0 if decision.stage in (Stage.VALIDATE, Stage.DEPLOY) else 1),
     )
 
 
-def _params(decision: Decision, lora: Lora, facts: LoraFacts) -> dict[str, Any]:
+def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:
+    """The adapter files that a stage works on, by the names of the artifacts they are."""
+    if decision.stage in (Stage.VALIDATE, Stage.TRAIN) or decision.fingerprint is None:
+        return {}
+    parts = decision.fingerprint.parts
+    names = {"adapter": parts["adapter"], "released": parts.get("released", "none")}
+    if decision.stage is Stage.DEPLOY:
+        trained = _result(plan, decision.lora, Stage.TRAIN)
+        names |= {a.name: a.sha256 for a in trained.artifacts if a.name != ADAPTER}
+    return {
+        name: StepInput(content_id=sha256, sha256=sha256)
+        for name, sha256 in names.items()
+        if sha256 != "none"
+    }
+
+
+def _result(plan: Plan, lora: str, stage: Stage) -> StepResult:
+    """The recorded result of an earlier stage of the plan."""
+    record = next((d.record for d in plan.of(lora) if d.stage is stage), None)
+    if record is None:
+        raise InfrastructureError(f"{stage} of {lora} has no record")
+    return record.result
+
+
+def _params(
+    decision: Decision, lora: Lora, facts: LoraFacts, plan: Plan, deps: Deps
+) -> dict[str, Any]:
     """The JSON that the stage's own `step.py` reads."""
     match decision.stage:
         case Stage.VALIDATE:
@@ -55,9 +87,65 @@ def _params(decision: Decision, lora: Lora, facts: LoraFacts) -> dict[str, Any]:
             }
         case Stage.TRAIN:
             return {"settings": settings_json(lora.train), "trigger": lora.trigger}
-        case _:
-            message = f"{decision.stage} is not built into this version of lora-ci"
-            raise InfrastructureError(message)
+        case Stage.QA:
+            return {
+                "settings": settings_json(lora.qa),
+                "trigger": lora.trigger,
+                "type": str(lora.type),
+                "released_version": released_version(decision, deps.ledger),
+            }
+        case Stage.OPTIMIZE:
+            return {
+                "settings": settings_json(lora.optimize),
+                "qa": settings_json(lora.qa),
+                "trigger": lora.trigger,
+                "type": str(lora.type),
+            }
+        case Stage.DEPLOY:
+            return _deploy_params(decision, lora, facts, plan, deps)
+
+
+def released_version(decision: Decision, records: Records) -> str | None:
+    """The version under which the adapter that a candidate is compared with was released."""
+    released = decision.fingerprint.parts["released"] if decision.fingerprint else "none"
+    return next(
+        (
+            record.parts["version"]
+            for record in records.passed(decision.lora, Stage.DEPLOY)
+            if record.parts.get("adapter") == released
+        ),
+        None,
+    )
+
+
+def _deploy_params(
+    decision: Decision, lora: Lora, facts: LoraFacts, plan: Plan, deps: Deps
+) -> dict[str, Any]:
+    """All that the release manifest says of where an adapter comes from."""
+    qa = _result(plan, lora.name, Stage.QA)
+    optimized = _result(plan, lora.name, Stage.OPTIMIZE)
+    parts = decision.fingerprint.parts if decision.fingerprint else {}
+    store = lora.deploy.store
+    return {
+        "settings": settings_json(lora.deploy),
+        "version": parts["version"],
+        "trigger": lora.trigger,
+        "type": str(lora.type),
+        "commit": plan.head,
+        "base_model": {"path": lora.base_model, "content_id": _content_id(facts.base_model)},
+        "dataset": {"path": lora.dataset, "content_id": _content_id(facts.dataset)},
+        "fingerprints": {
+            str(d.stage): d.fingerprint.value for d in plan.of(lora.name) if d.fingerprint
+        },
+        "qa": {"metrics": dict(qa.metrics), "ruler": qa.details.get("ruler")},
+        "recommended_weight": optimized.metrics.get("recommended_weight"),
+        "store": str(deps.repo.root / store) if store else None,
+        "signing_key": str(deps.signing_key) if deps.signing_key else None,
+    }
+
+
+def _content_id(facts: InputFacts | None) -> str | None:
+    return facts.content_id if facts else None
 
 
 def ensure_input(facts: InputFacts, deps: Deps) -> StepInput:

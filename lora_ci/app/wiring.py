@@ -31,9 +31,16 @@ class Deps:
     forge: Forge
     clock: Clock
     state: Path
+    signing_key: Path | None
 
 
-def open_deps(folder: Path, *, watch: Watch | None = None, executor: str = "inline") -> Deps:
+def open_deps(
+    folder: Path,
+    *,
+    watch: Watch | None = None,
+    executor: str = "inline",
+    signing_key: Path | None = None,
+) -> Deps:
     """Everything for the repository that holds `folder`; state lives in its `.lora-ci/`."""
     repo = open_repository(folder)
     state = repo.root / STATE
@@ -54,4 +61,5 @@ def open_deps(folder: Path, *, watch: Watch | None = None, executor: str = "inli
         forge=LocalForge(state / "forge"),
         clock=clock,
         state=state,
+        signing_key=signing_key,
     )

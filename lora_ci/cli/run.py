@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
 from lora_ci.app.handle import EVERYTHING, EXIT_CODES, Scope, handle
 from lora_ci.app.wiring import open_deps
@@ -38,7 +40,13 @@ def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> 
     def watch_remote(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         output.progress(f"{stage} {lora}", done, total, note)
 
-    deps = open_deps(args.repo, watch=watch, executor=args.executor)
+    key = os.environ.get("LORA_CI_SIGNING_KEY")
+    deps = open_deps(
+        args.repo,
+        watch=watch,
+        executor=args.executor,
+        signing_key=Path(key).resolve() if key else None,
+    )
     view = handle(make_event(args, deps.repo), deps, scope=scope, watch=watch_remote)
     output.result(render_run_text(view), view, schema="run")
     output.findings(view.plan.findings)

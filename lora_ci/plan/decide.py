@@ -75,8 +75,7 @@ class _Chain:
             if stage is Stage.TRAIN and decision.record:
                 artifact = decision.record.result.artifact(ADAPTER)
                 adapter = artifact.sha256 if artifact else None
-            if stage is not Stage.OPTIMIZE:
-                above = decision
+            above = decision
 
     def stages(self) -> list[Stage]:
         """Deploy joins only for a release tag."""

@@ -13,6 +13,9 @@ Table = Mapping[Stage, str]
 TABLE: Table = {
     Stage.VALIDATE: "lora_ci.dataset.step:run",
     Stage.TRAIN: "lora_ci.training.step:run",
+    Stage.QA: "lora_ci.qa.step:run",
+    Stage.OPTIMIZE: "lora_ci.optimize.step:run",
+    Stage.DEPLOY: "lora_ci.deploy.step:run",
 }
 
 
