@@ -1,0 +1,1 @@
+"""Step `optimize`: how an adapter is best used. The door is `step.run`."""

@@ -1,0 +1,55 @@
+"""The picture for the comment: prompts side by side; base, adapter, released, reference below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from lora_ci.diffusion.generate import Picture
+
+CELL = 128
+GAP = 6
+HEAD = 92
+FOOT = 18
+INK, DIM, PAPER = (29, 36, 48), (91, 102, 117), (255, 255, 255)
+
+
+def compose_grid(rows: Sequence[tuple[str, Sequence[Picture]]], labels: Sequence[str]) -> Picture:
+    """Rows of pictures with their names on the left and labels below; [height, width, 3]."""
+    columns = max(len(pictures) for _, pictures in rows)
+    width = HEAD + columns * (CELL + GAP) + GAP
+    height = len(rows) * (CELL + GAP) + GAP + FOOT
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font, small = ImageFont.load_default(15), ImageFont.load_default(11)
+    for i, (name, pictures) in enumerate(rows):
+        top = GAP + i * (CELL + GAP)
+        draw.text((GAP + 2, top + CELL // 2 - 8), name, fill=INK, font=font)
+        for j, picture in enumerate(pictures):
+            sheet.paste(_cell(picture), (HEAD + j * (CELL + GAP), top))
+    for j, label in enumerate(labels[:columns]):
+        text = _fitting(label, draw, small)
+        place = (HEAD + j * (CELL + GAP) + 2, height - FOOT)
+        draw.text(place, text, fill=DIM, font=small)
+    return np.asarray(sheet)
+
+
+def _cell(picture: Picture) -> Image.Image:
+    image = Image.fromarray(picture)
+    # Small pictures are enlarged pixel by pixel: no filter flatters or blurs them.
+    method = Image.Resampling.NEAREST if max(image.size) < CELL else Image.Resampling.LANCZOS
+    image.thumbnail((CELL, CELL), method)
+    scale = CELL / max(image.size)
+    return image.resize((round(image.width * scale), round(image.height * scale)), method)
+
+
+def _fitting(label: str, draw: ImageDraw.ImageDraw, font: object) -> str:
+    """The label, cut to a cell's width; the default font has Latin letters only."""
+    text = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in label)
+    if draw.textlength(text, font=font) <= CELL:  # type: ignore[arg-type]
+        return text
+    while text and draw.textlength(f"{text}…", font=font) > CELL:  # type: ignore[arg-type]
+        text = text[:-1]
+    return f"{text}…"

@@ -1,0 +1,100 @@
+"""What is asked of an adapter: prompts by the type of LoRA, the config and the references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lora_ci.core.settings import LoraType, QaSettings
+
+T = TypeVar("T")
+
+IDENTITY = {
+    LoraType.CHARACTER: (
+        "{trigger}",
+        "{trigger}, portrait",
+        "{trigger}, full body",
+        "photo of {trigger}",
+    ),
+    LoraType.OBJECT: ("{trigger}", "photo of {trigger}", "{trigger} on a table"),
+    LoraType.CONCEPT: ("{trigger}", "photo of {trigger}", "{trigger}, close-up"),
+    LoraType.STYLE: ("a house, {trigger}", "a cat, {trigger}", "a portrait of a woman, {trigger}"),
+}
+FLEXIBILITY = {
+    LoraType.CHARACTER: (
+        "{trigger}, anime style",
+        "{trigger} as a superhero",
+        "{trigger}, van gogh style",
+        "{trigger}, cyberpunk",
+    ),
+    LoraType.OBJECT: (
+        "{trigger} in the snow",
+        "{trigger} on a beach",
+        "{trigger}, pencil sketch",
+        "{trigger}, van gogh style",
+    ),
+    LoraType.CONCEPT: (
+        "{trigger} in the snow",
+        "{trigger} on a beach",
+        "{trigger}, anime style",
+        "{trigger}, van gogh style",
+    ),
+    LoraType.STYLE: (
+        "a superhero, {trigger}",
+        "a mountain lake, {trigger}",
+        "a cyberpunk city, {trigger}",
+        "a bowl of fruit, {trigger}",
+    ),
+}
+MAX_REFERENCE_PROMPTS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """The prompts of a judgement, the trigger filled in.
+
+    `contexts` are the flexibility prompts without the trigger: what else they ask for. `bare` name
+    no trigger: on them the adapter ought to change nothing.
+    """
+
+    identity: tuple[str, ...]
+    flexibility: tuple[str, ...]
+    contexts: tuple[str, ...]
+    bare: tuple[str, ...]
+
+
+def make_prompts(
+    kind: LoraType, trigger: str, settings: QaSettings, reference_captions: Sequence[str]
+) -> Prompts:
+    """The config's prompts where given; else the references' own captions and the type's preset.
+
+    A caption of a held-out picture asks for just that picture, so it makes a fair question.
+    """
+    captions = [text for text in dict.fromkeys(reference_captions) if trigger in text]
+    asked = settings.prompts or (*IDENTITY[kind], *spread(captions, MAX_REFERENCE_PROMPTS))
+    flexibility = settings.flexibility_prompts or FLEXIBILITY[kind]
+    return Prompts(
+        identity=tuple(dict.fromkeys(fill(p, trigger) for p in asked)),
+        flexibility=tuple(fill(p, trigger) for p in flexibility),
+        contexts=tuple(without_trigger(p, trigger) for p in flexibility),
+        bare=settings.base_prompts,
+    )
+
+
+def fill(template: str, trigger: str) -> str:
+    """The template with its trigger; other braces stay as they are."""
+    return template.replace("{trigger}", trigger)
+
+
+def without_trigger(template: str, trigger: str) -> str:
+    """What a prompt asks for beside the concept: `{trigger}, anime style` → `anime style`."""
+    text = template.replace("{trigger}", "").replace(trigger, "")
+    words = " ".join(text.split()).replace(" ,", ",").strip(" ,")
+    return words or template
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` items, taken evenly over the sequence."""
+    count = min(len(items), most)
+    return [items[i * len(items) // count] for i in range(count)]
