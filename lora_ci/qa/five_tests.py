@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ci.qa.scores import Anchors, TestScore, scored, unmeasured
+from lora_ci.qa.scores import Anchors, Score, scored, unmeasured
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import Scale, identity_by_prompt, likeness
 from lora_ci.ruler.statistics import Interval, mean_interval, share_interval
@@ -27,14 +27,14 @@ LATENCY = Anchors(2.0, 1.25, 1.0)
 SIZE = Anchors(1.0, 0.25, 0.05)
 
 
-def identity_test(scale: Scale, adapter: Features, base: Features) -> tuple[TestScore, Interval]:
+def identity_test(scale: Scale, adapter: Features, base: Features) -> tuple[Score, Interval]:
     """Does the adapter show what it was taught? Features [p, s, d]."""
     value = mean_interval(identity_by_prompt(scale, adapter, base))
     why = f"{value.mean:.2f} of the way from the base to the references"
     return scored("identity", value, IDENTITY, why), value
 
 
-def consistency_test(scale: Scale, adapter: Features) -> tuple[TestScore, Interval | None]:
+def consistency_test(scale: Scale, adapter: Features) -> tuple[Score, Interval | None]:
     """Does it show it with every seed? Needs two seeds; features [p, s, d]."""
     if adapter.shape[1] < 2:
         return unmeasured("consistency", "needs at least 2 seeds"), None
@@ -53,7 +53,7 @@ class Following:
     contexts: Features
 
 
-def flexibility_test(scale: Scale, given: Following) -> tuple[TestScore, Interval | None]:
+def flexibility_test(scale: Scale, given: Following) -> tuple[Score, Interval | None]:
     """Can it be combined? Prompt following that is kept, times identity that is kept.
 
     Following is how much nearer pictures are to their own context than to the other prompts'
@@ -82,7 +82,7 @@ def _preference(pictures: Features, contexts: Features) -> NDArray[np.float64]:
     return preference
 
 
-def artifact_test(broken: Sequence[tuple[str, ...]]) -> tuple[TestScore, Interval]:
+def artifact_test(broken: Sequence[tuple[str, ...]]) -> tuple[Score, Interval]:
     """Are the pictures sound? One tuple of defects a picture."""
     sound = sum(not names for names in broken)
     value = share_interval(sound, len(broken))
@@ -103,11 +103,11 @@ class Cost:
     size_share: float
 
 
-def performance_test(cost: Cost) -> TestScore:
+def performance_test(cost: Cost) -> Score:
     """Is it cheap to use? The worse of its speed and its size."""
     score = min(LATENCY.score(cost.latency_ratio), SIZE.score(cost.size_share))
     why = (
         f"{cost.latency_ratio:.2f}× the base's time a picture, {cost.size_bytes / 2**20:.1f} MiB "
         f"({cost.size_share:.1%} of the base), attached in {cost.attach_s:.2f} s"
     )
-    return TestScore(name="performance", score=score, low=score, high=score, why=why)
+    return Score(name="performance", score=score, low=score, high=score, why=why)

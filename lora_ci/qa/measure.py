@@ -20,7 +20,7 @@ from lora_ci.qa.five_tests import (
     identity_test,
     performance_test,
 )
-from lora_ci.qa.scores import TestScore, unmeasured
+from lora_ci.qa.scores import Score, unmeasured
 from lora_ci.qa.side_effects import leakage, memorization
 from lora_ci.qa.verdict import Measured
 from lora_ci.ruler.album import Album, Maker, picture_request
@@ -178,7 +178,7 @@ def _defects(bench: Bench, made: Round) -> list[tuple[str, ...]]:
     return [defects(picture, sound) for prompt in asked for picture in made.adapter[prompt]]
 
 
-def _flexibility(bench: Bench, scale: Scale, made: Round) -> tuple[TestScore, Interval | None]:
+def _flexibility(bench: Bench, scale: Scale, made: Round) -> tuple[Score, Interval | None]:
     album, prompts = bench.album, bench.prompts
     if not isinstance(album.embedder, TextEmbedder):
         return unmeasured("flexibility", "the embedder knows no texts (use a CLIP model)"), None
@@ -190,7 +190,7 @@ def _flexibility(bench: Bench, scale: Scale, made: Round) -> tuple[TestScore, In
     return flexibility_test(scale, following)
 
 
-def _scores(tests: Sequence[TestScore]) -> dict[str, Interval | float]:
+def _scores(tests: Sequence[Score]) -> dict[str, Interval | float]:
     return {
         f"score.{t.name}": Interval(mean=t.score, low=t.low, high=t.high, n=1)
         for t in tests

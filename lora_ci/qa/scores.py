@@ -30,7 +30,7 @@ class Anchors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TestScore:
+class Score:
     """One of the five tests. `score` is None where it could not be measured; `why` tells."""
 
     name: str
@@ -40,7 +40,7 @@ class TestScore:
     why: str
 
 
-def scored(name: str, value: Interval, anchors: Anchors, why: str) -> TestScore:
+def scored(name: str, value: Interval, anchors: Anchors, why: str) -> Score:
     """The score of a measured metric; an unknown end of its interval is the scale's end."""
     ends = [
         anchors.score(value.low) if value.low is not None else 0.0,
@@ -48,17 +48,15 @@ def scored(name: str, value: Interval, anchors: Anchors, why: str) -> TestScore:
     ]
     if value.low is None and anchors.worst > anchors.best:
         ends.reverse()
-    return TestScore(
-        name=name, score=anchors.score(value.mean), low=min(ends), high=max(ends), why=why
-    )
+    return Score(name=name, score=anchors.score(value.mean), low=min(ends), high=max(ends), why=why)
 
 
-def unmeasured(name: str, why: str) -> TestScore:
+def unmeasured(name: str, why: str) -> Score:
     """A test that could not be made: not a pass."""
-    return TestScore(name=name, score=None, why=f"not measured: {why}")
+    return Score(name=name, score=None, why=f"not measured: {why}")
 
 
-def overall(tests: Sequence[TestScore]) -> Interval | None:
+def overall(tests: Sequence[Score]) -> Interval | None:
     """The mean of the tests; None if one could not be measured.
 
     The tests' errors are taken as independent, so half-widths add in squares.

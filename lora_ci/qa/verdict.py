@@ -9,7 +9,7 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import Outcome
 from lora_ci.qa.comparison import Comparison, not_worse
 from lora_ci.qa.gates import Gate, check_gate
-from lora_ci.qa.scores import PASS_MARK, TestScore, overall
+from lora_ci.qa.scores import PASS_MARK, Score, overall
 from lora_ci.ruler.statistics import Interval
 
 OVERALL = f">= {PASS_MARK:g}"
@@ -20,7 +20,7 @@ COPIED_SHARE = 0.5
 class Measured:
     """What one round of pictures says. `metrics` holds what could be measured, and no more."""
 
-    tests: tuple[TestScore, ...]
+    tests: tuple[Score, ...]
     metrics: Mapping[str, Interval | float]
     similarity: Mapping[str, Interval] | None = None
     difference: Interval | None = None
@@ -58,7 +58,7 @@ def judge(measured: Measured, conditions: Mapping[str, str]) -> Verdict:
     )
 
 
-def _about_gates(gates: Sequence[Gate], tests: Sequence[TestScore]) -> list[Finding]:
+def _about_gates(gates: Sequence[Gate], tests: Sequence[Score]) -> list[Finding]:
     findings = []
     for gate in gates:
         if gate.outcome is Outcome.PASSED:
@@ -80,7 +80,7 @@ def _about_gates(gates: Sequence[Gate], tests: Sequence[TestScore]) -> list[Find
     return findings
 
 
-def _weakest(tests: Sequence[TestScore]) -> str:
+def _weakest(tests: Sequence[Score]) -> str:
     """The tests that hold the mean down."""
     absent = [t for t in tests if t.score is None]
     if absent:

@@ -48,9 +48,9 @@ def measure(picture: Picture) -> NDArray[np.float64]:
     pixels = picture.astype(np.float64) / 255
     luma = pixels @ np.array([0.299, 0.587, 0.114])
     saturation = float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
-    # White paper is no clipping: only channels that are cut while others are not count.
-    cut = (pixels <= 0.004) | (pixels >= 0.996)
-    clipped = float((cut.any(axis=2) & ~cut.all(axis=2)).mean())
+    # Burnt colors have every channel at an end; white paper and black ink do too, and are sound.
+    low, high = pixels <= 0.004, pixels >= 0.996
+    clipped = float(((low | high).all(axis=2) & low.any(axis=2) & high.any(axis=2)).mean())
     return np.array([saturation, clipped, float(luma.std()), _fine(luma), _blockiness(luma)])
 
 
