@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from lora_ci.core.errors import InputError
 
+# The folders of a model in diffusers format.
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:

@@ -13,9 +13,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lora_ci.core.errors import InputError
-from lora_ci.diffusion.families import Family, family_of
+from lora_ci.diffusion.families import PARTS, Family, family_of
 
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

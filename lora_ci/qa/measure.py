@@ -6,6 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lora_ci.diffusion.attach import attach, detach
 from lora_ci.diffusion.generate import DiffusersGenerator, Picture
 from lora_ci.diffusion.load import BaseModel
@@ -21,11 +24,12 @@ from lora_ci.qa.five_tests import (
     performance_test,
 )
 from lora_ci.qa.scores import Score, unmeasured
-from lora_ci.qa.side_effects import leakage, memorization
+from lora_ci.qa.side_effects import leakage, memorization, variety
 from lora_ci.qa.verdict import Measured
 from lora_ci.ruler.album import Album, Maker, picture_request
 from lora_ci.ruler.defects import defects, sound_range
 from lora_ci.ruler.embedder import TextEmbedder
+from lora_ci.ruler.held_out import held_out_losses
 from lora_ci.ruler.likeness import Scale, find_scale, similarity
 from lora_ci.ruler.prompts import Prompts
 from lora_ci.ruler.references import Reference
@@ -57,6 +61,16 @@ class Bench:
     candidate: Subject
     released: Subject | None
     weight: float
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Losses on the references, [references]; `released` is None where nothing is released."""
+
+    base: NDArray[np.float64]
+    adapter: NDArray[np.float64]
+    released: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +110,26 @@ def measure_cost(bench: Bench) -> Cost:
     )
 
 
+def measure_losses(bench: Bench) -> HeldOut | None:
+    """The loss on the references of base, candidate and released; None without references."""
+    if not bench.references:
+        return None
+
+    def losses(subject: Subject | None) -> NDArray[np.float64]:
+        attached = attach(bench.model, subject.adapter, bench.weight) if subject else None
+        try:
+            return held_out_losses(bench.model, bench.references, bench.trigger)
+        finally:
+            if attached:
+                detach(attached)
+
+    return HeldOut(
+        base=losses(None),
+        adapter=losses(bench.candidate),
+        released=losses(bench.released) if bench.released else None,
+    )
+
+
 def make_round(bench: Bench, seeds: Sequence[int]) -> Round:
     """Makes the pictures: the base's first, then the candidate's, then the released one's."""
     prompts, base = bench.prompts, bench.model.content_id or ""
@@ -122,7 +156,7 @@ def make_round(bench: Bench, seeds: Sequence[int]) -> Round:
     )
 
 
-def measure(bench: Bench, made: Round, cost: Cost) -> Measured:
+def measure(bench: Bench, made: Round, cost: Cost, held_out: HeldOut | None) -> Measured:
     """Every test and side effect; those that need a scale only where there is one."""
     prompts, features = bench.prompts, bench.album.features
     artifact, sound = artifact_test(_defects(bench, made))
@@ -132,6 +166,12 @@ def measure(bench: Bench, made: Round, cost: Cost) -> Measured:
         "latency_ratio": cost.latency_ratio,
         "size_share": cost.size_share,
     }
+    difference = comparison = None
+    if held_out:
+        metrics["loss.against-base"] = paired_difference(held_out.adapter, held_out.base)
+    if held_out and held_out.released is not None and bench.released:
+        difference = paired_difference(held_out.adapter, held_out.released)
+        comparison = compare(difference, bench.released.version)
     base = features(made.base, prompts.identity)
     adapter = features(made.adapter, prompts.identity)
     scale, problem = find_scale(bench.album.embed([r.picture for r in bench.references]), base)
@@ -139,11 +179,21 @@ def measure(bench: Bench, made: Round, cost: Cost) -> Measured:
         names = ("identity", "flexibility", "consistency")
         lacking = [unmeasured(name, problem) for name in names]
         tests = (lacking[0], lacking[1], artifact, lacking[2], performance)
-        return Measured(tests=tests, metrics=metrics | _scores(tests), problems=(problem,))
+        return Measured(
+            tests=tests,
+            metrics=metrics | _scores(tests),
+            difference=difference,
+            comparison=comparison,
+            problems=(problem,),
+        )
     identity, identity_value = identity_test(scale, adapter, base)
     flexibility, flexibility_value = _flexibility(bench, scale, made)
     consistency, spread = consistency_test(scale, adapter)
-    metrics |= {"power": scale.power, "identity": identity_value}
+    metrics |= {
+        "power": scale.power,
+        "identity": identity_value,
+        "variety": variety(scale, adapter, base),
+    }
     if flexibility_value:
         metrics["flexibility"] = flexibility_value
     if spread:
@@ -154,11 +204,6 @@ def measure(bench: Bench, made: Round, cost: Cost) -> Measured:
     if bench.training:
         training = bench.album.embed([r.picture for r in bench.training])
         metrics["memorization"] = memorization(adapter, training, scale.references)
-    difference = comparison = None
-    if made.released is not None and bench.released:
-        released = features(made.released, prompts.identity)
-        difference = paired_difference(scale, adapter, released)
-        comparison = compare(difference, bench.released.version)
     tests = (identity, flexibility, artifact, consistency, performance)
     return Measured(
         tests=tests,

@@ -21,7 +21,14 @@ from lora_ci.diffusion.load import load_base
 from lora_ci.formats.contract import check_adapter
 from lora_ci.formats.read import read_adapter
 from lora_ci.qa.exhibits import Exhibit, exhibits, grid_of
-from lora_ci.qa.measure import Bench, Subject, make_round, measure, measure_cost
+from lora_ci.qa.measure import (
+    Bench,
+    Subject,
+    make_round,
+    measure,
+    measure_cost,
+    measure_losses,
+)
 from lora_ci.qa.scores import PASS_MARK
 from lora_ci.qa.verdict import Measured, Verdict, judge
 from lora_ci.ruler.album import Album, png_bytes
@@ -69,13 +76,14 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         if "released" in spec.inputs
         else None,
         weight=task.settings.weight,
+        trigger=task.trigger,
     )
-    cost = measure_cost(bench)
+    cost, held_out = measure_cost(bench), measure_losses(bench)
     rounds = seed_rounds(task.settings.seeds)
     while True:
         seeds = range(next(rounds))
         made = make_round(bench, seeds)
-        measured = measure(bench, made, cost)
+        measured = measure(bench, made, cost, held_out)
         verdict = judge(measured, task.settings.gates)
         if len(seeds) >= task.settings.seeds or not _more_would_tell(verdict):
             break

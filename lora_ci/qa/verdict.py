@@ -12,7 +12,12 @@ from lora_ci.qa.gates import Gate, check_gate
 from lora_ci.qa.scores import PASS_MARK, Score, overall
 from lora_ci.ruler.statistics import Interval
 
-OVERALL = f">= {PASS_MARK:g}"
+# What every adapter must hold; the config can ask for more, or for less.
+CONDITIONS = {
+    "overall": f">= {PASS_MARK:g}",
+    "variety": ">= 0.3",
+    "loss.against-base": "<= 0.1",
+}
 COPIED_SHARE = 0.5
 
 
@@ -42,8 +47,9 @@ def judge(measured: Measured, conditions: Mapping[str, str]) -> Verdict:
     """One failed gate fails the adapter; else one that is not sure makes it inconclusive."""
     total = overall(measured.tests)
     values = dict(measured.metrics) | ({"overall": total} if total else {})
-    gates = [check_gate("overall", conditions.get("overall", OVERALL), values)]
-    gates += [check_gate(m, c, values) for m, c in conditions.items() if m != "overall"]
+    # Where `overall` is unmeasured the verdict is so too: the others need not say it again.
+    held = {m: c for m, c in CONDITIONS.items() if m == "overall" or m in values}
+    gates = [check_gate(metric, c, values) for metric, c in {**held, **conditions}.items()]
     if measured.difference and measured.comparison:
         gates.append(not_worse(measured.difference, measured.comparison))
     outcomes = {gate.outcome for gate in gates}

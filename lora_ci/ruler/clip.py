@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.generate import Picture
@@ -55,7 +55,7 @@ def load_clip(folder: Path) -> ClipEmbedder:
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
+        processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: no CLIP model can be loaded: {error}") from error
     return ClipEmbedder(

@@ -17,6 +17,7 @@ from lora_ci.core.errors import InputError, Interrupted
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
+from lora_ci.diffusion.objective import add_noise, target
 from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lora_ci.training.draws import draw_step
@@ -105,9 +106,8 @@ def train(
         text = torch.where(draw.dropped.to(device)[:, None, None], empty, captions[draw.samples])
         noise, t = draw.noise.to(device), draw.timesteps.to(device)
         alpha = alphas[t].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            out = unet(noisy, t, text).sample
+            out = unet(add_noise(x, noise, alpha), t, text).sample
         error = (out.float() - target(model, x, noise, alpha)).square().mean(dim=(1, 2, 3))
         loss = (snr_weight(model, alpha.flatten(), settings.min_snr_gamma) * error).mean()
 
@@ -155,18 +155,6 @@ def add_lora(model: BaseModel, settings: TrainSettings) -> dict[str, torch.nn.Pa
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
     return parameters
-
-
-def target(
-    model: BaseModel, x: torch.Tensor, noise: torch.Tensor, alpha: torch.Tensor
-) -> torch.Tensor:
-    """What the UNet ought to say, [b, c, h, w].
-
-    Source: v-prediction, Salimans and Ho 2022, https://arxiv.org/abs/2202.00512, appendix D.
-    """
-    if model.scheduler.config.prediction_type == "v_prediction":
-        return alpha.sqrt() * noise - (1 - alpha).sqrt() * x
-    return noise
 
 
 def snr_weight(model: BaseModel, alpha: torch.Tensor, gamma: float | None) -> torch.Tensor:

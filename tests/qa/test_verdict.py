@@ -15,7 +15,7 @@ from lora_ci.qa.five_tests import (
     performance_test,
 )
 from lora_ci.qa.scores import PASS_MARK, Anchors, Score, overall, unmeasured
-from lora_ci.qa.side_effects import leakage, memorization
+from lora_ci.qa.side_effects import leakage, memorization, variety
 from lora_ci.qa.step import seed_rounds
 from lora_ci.qa.verdict import Measured, judge
 from lora_ci.ruler.likeness import find_scale
@@ -158,17 +158,39 @@ def test_a_failed_gate_outweighs_an_inconclusive_one():
     assert verdict.outcome is Outcome.FAILED
 
 
-def test_falling_behind_the_released_adapter_fails(world):
-    good, worse = world.pictures(identity=0.9), world.pictures(identity=0.3)
-    lost = paired_difference(world.scale, worse, good)
-    comparison = compare(lost, "1.0.0")
-    assert "lost" in comparison.why
-    assert "v1.0.0" in comparison.why
-    verdict = judge(measured([1] * 5, difference=lost, comparison=comparison), {})
+def losses(level, seed=0):
+    """Losses that differ much from picture to picture, and little from adapter to adapter."""
+    hard = np.random.default_rng(1).uniform(0.05, 0.5, 24)
+    return hard * (level + np.random.default_rng(seed).normal(0, 0.02, 24))
+
+
+def test_falling_behind_the_released_adapter_fails():
+    worse = paired_difference(losses(1.2, seed=2), losses(1.0, seed=3))
+    comparison = compare(worse, "1.0.0")
+    assert "higher than that of v1.0.0" in comparison.why
+    verdict = judge(measured([1] * 5, difference=worse, comparison=comparison), {})
     assert verdict.outcome is Outcome.FAILED
-    same = paired_difference(world.scale, good, good)
-    verdict = judge(measured([1] * 5, difference=same, comparison=compare(same, None)), {})
+    assert "loss.against-released" in verdict.findings[0].message
+    better = paired_difference(losses(0.9, seed=2), losses(1.0, seed=3))
+    verdict = judge(measured([1] * 5, difference=better, comparison=compare(better, None)), {})
     assert verdict.outcome is Outcome.PASSED
+
+
+def test_a_collapsed_adapter_fails_though_it_looks_like_the_references(world):
+    one = np.broadcast_to(unit(np.eye(D)[0] + 0.1), (*world.shape, D)).astype(np.float32)
+    assert identity_test(world.scale, one, world.base)[0].score > PASS_MARK
+    collapsed = variety(world.scale, one, world.base)
+    assert collapsed.mean < 0.01
+    good = variety(world.scale, world.pictures(identity=0.9), world.base)
+    assert good.low > 0.5
+    verdict = judge(measured([1] * 5, metrics={"variety": collapsed}), {})
+    assert verdict.outcome is Outcome.FAILED
+
+
+def test_the_config_can_ask_for_less():
+    low = {"variety": 0.1}
+    assert judge(measured([1] * 5, metrics=low), {}).outcome is Outcome.FAILED
+    assert judge(measured([1] * 5, metrics=low), {"variety": ">= 0"}).outcome is Outcome.PASSED
 
 
 def test_an_unsure_comparison_is_no_pass():
