@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,7 +12,8 @@ from lora_ci.diffusion.generate import Picture
 CELL = 128
 GAP = 6
 HEAD = 92
-FOOT = 18
+LINE = 14
+LINES = 2
 INK, DIM, PAPER = (29, 36, 48), (91, 102, 117), (255, 255, 255)
 
 
@@ -20,7 +21,8 @@ def compose_grid(rows: Sequence[tuple[str, Sequence[Picture]]], labels: Sequence
     """Rows of pictures with their names on the left and labels below; [height, width, 3]."""
     columns = max(len(pictures) for _, pictures in rows)
     width = HEAD + columns * (CELL + GAP) + GAP
-    height = len(rows) * (CELL + GAP) + GAP + FOOT
+    foot = LINES * LINE + GAP
+    height = len(rows) * (CELL + GAP) + GAP + foot
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     font, small = ImageFont.load_default(15), ImageFont.load_default(11)
@@ -30,9 +32,9 @@ def compose_grid(rows: Sequence[tuple[str, Sequence[Picture]]], labels: Sequence
         for j, picture in enumerate(pictures):
             sheet.paste(_cell(picture), (HEAD + j * (CELL + GAP), top))
     for j, label in enumerate(labels[:columns]):
-        text = _fitting(label, draw, small)
-        place = (HEAD + j * (CELL + GAP) + 2, height - FOOT)
-        draw.text(place, text, fill=DIM, font=small)
+        left = HEAD + j * (CELL + GAP) + 2
+        for k, text in enumerate(_lines(label, lambda t: draw.textlength(t, font=small))):
+            draw.text((left, height - foot + k * LINE), text, fill=DIM, font=small)
     return np.asarray(sheet)
 
 
@@ -45,11 +47,23 @@ def _cell(picture: Picture) -> Image.Image:
     return image.resize((round(image.width * scale), round(image.height * scale)), method)
 
 
-def _fitting(label: str, draw: ImageDraw.ImageDraw, font: object) -> str:
-    """The label, cut to a cell's width; the default font has Latin letters only."""
-    text = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in label)
-    if draw.textlength(text, font=font) <= CELL:  # type: ignore[arg-type]
+def _lines(label: str, width: Callable[[str], float]) -> list[str]:
+    """The label in lines of a cell's width, the last one cut; the font has Latin letters only."""
+    words = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in label).split()
+    lines: list[str] = []
+    while words and len(lines) < LINES:
+        line = words.pop(0)
+        while words and width(f"{line} {words[0]}") <= CELL and len(lines) < LINES - 1:
+            line += f" {words.pop(0)}"
+        if len(lines) == LINES - 1:
+            line = " ".join([line, *words])
+        lines.append(_cut(line, width))
+    return lines
+
+
+def _cut(text: str, width: Callable[[str], float]) -> str:
+    if width(text) <= CELL:
         return text
-    while text and draw.textlength(f"{text}…", font=font) > CELL:  # type: ignore[arg-type]
+    while text and width(f"{text}…") > CELL:
         text = text[:-1]
     return f"{text}…"
