@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 export DVC_NO_ANALYTICS = 1
 
-.PHONY: venv demo test check fmt golden schema clean
+.PHONY: venv demo test check fmt golden schema bench clean
 
 venv: $(VENV)/.ready
 
@@ -39,6 +39,12 @@ golden: venv
 
 schema: venv
 	$(BIN)/python -m lora_ci config schema > .lora-ci.schema.json
+
+# The official trainer is measured too with: make bench SCRIPT=train_text_to_image_lora.py SCRIPT_PYTHON=...
+SCRIPT_PYTHON ?= $(BIN)/python
+bench: venv
+	$(BIN)/python -m benchmarks.plan
+	$(BIN)/python -m benchmarks.train_step $(if $(SCRIPT),--script $(SCRIPT) --python $(SCRIPT_PYTHON))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

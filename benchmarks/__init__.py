@@ -1,0 +1,1 @@
+"""Programs that measure; each prints one table. How and what: docs/benchmarks.md."""

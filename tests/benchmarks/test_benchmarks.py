@@ -1,0 +1,31 @@
+"""The benchmarks run and say what they left out; how fast anything is, no test asserts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_plan_names_the_files_that_dvc_names():
+    printed = run("benchmarks.plan", "--sizes", "8", "--pairs", "1")
+    assert printed.rstrip().endswith("| yes              |")
+
+
+def test_without_the_official_script_its_row_is_missing_and_that_is_said():
+    printed = run("benchmarks.train_step", "--steps", "8", "--pairs", "1")
+    assert "skipped: the official script; next: --script" in printed
+    assert "| lora_ci" in printed
+    assert "not measured" in printed
+    assert "| official" not in printed
