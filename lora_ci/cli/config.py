@@ -1,4 +1,4 @@
-"""`lora-ci config`: checks the config, shows it resolved, prints its schema."""
+"""`lora-ci config`: checks the config, shows it resolved, prints its schema and its keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME, Config
+from lora_ci.config.reference import render_reference
 from lora_ci.config.schema import render_schema
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.settings import settings_json
@@ -15,7 +16,7 @@ from lora_ci.core.settings import settings_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do with the config of the work tree."""
-    parser.add_argument("what", choices=("check", "show", "schema"))
+    parser.add_argument("what", choices=("check", "show", "schema", "keys"))
     parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
     add_output_arguments(parser)
 
@@ -24,6 +25,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Reads the file in the work tree, so that it can be checked before a commit."""
     if args.what == "schema":
         print(render_schema(), end="")  # noqa: T201 - the schema is the output
+        return ExitCode.PASSED
+    if args.what == "keys":
+        print(render_reference(), end="")  # noqa: T201 - the tables are the output
         return ExitCode.PASSED
     config = read_work_tree(args.repo)
     if args.what == "check":

@@ -84,7 +84,7 @@ class QaSettings:
         str | None, Meta(description="folder or DVC pointer of held-out reference images")
     ] = None
     embedder: Annotated[
-        str, Meta(description="what measures likeness: `path:<folder>`, `hf:<id>`, `classic:`")
+        str, Meta(description="measures likeness: `classic:`, or `path:<folder>` of a CLIP model")
     ] = "classic:"
     prompts: Annotated[
         tuple[str, ...], Meta(description="identity prompts; `{trigger}` is replaced")
