@@ -33,3 +33,11 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_sd import build_tiny_sd
 
     return build_tiny_sd(tmp_path_factory.mktemp("tiny-sd"))
+
+
+@pytest.fixture(scope="session")
+def style_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example style LoRA, trained in 100 steps on the shipped base model."""
+    from tests.emoji_world import train_style
+
+    return train_style(tmp_path_factory.mktemp("style"))
