@@ -1,13 +1,15 @@
 """Trains the tiny CLIP of the emoji world on all three styles, the held-out pictures left out.
 
-    python -m tools.emoji_world.clip --work WORK --minutes 24
+    python -m tools.emoji_world.clip --work WORK --steps 2000
 
-Prints top-5 retrieval of the right name, on training pictures and on the held-out Fluent ones.
+Saves `WORK/clip.pt` as it goes and continues from it. Prints top-5 retrieval of the right name, on
+training pictures and on the held-out Fluent ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -88,7 +90,7 @@ def top5(clip: CLIPModel, pictures: torch.Tensor, right: torch.Tensor, ids: torc
     return float((near == right[:, None]).any(1).float().mean())
 
 
-def train(work: Path, minutes: float, seed: int) -> None:
+def train(work: Path, steps: int, seed: int) -> None:
     """The loop; saves the model, the tokenizer and the preprocessing at the end."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -106,9 +108,15 @@ def train(work: Path, minutes: float, seed: int) -> None:
     styled = token_ids(tokenizer, [f"a {s} emoji of {name}" for s in STYLE_WORDS for name in names])
     clip = new_clip(tokenizer)
     optimizer = torch.optim.AdamW(clip.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
-    start, step = time.monotonic(), 0
-    while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
-        optimizer.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 100) * (1 - share)
+    done = 0
+    if (work / "clip.pt").exists():
+        state = torch.load(work / "clip.pt", weights_only=True)
+        clip.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        done = state["step"]
+    start, step = time.monotonic(), done
+    while step < steps:
+        optimizer.param_groups[0]["lr"] = 1e-3 * min(1, (step + 1) / 100) * (1 - step / steps)
         batch = index[torch.randperm(len(index), generator=generator)[:BATCH]]
         use_style = torch.rand(BATCH, generator=generator) < 0.6
         ids = torch.where(use_style[:, None], styled[batch], plain[batch % n])
@@ -132,8 +140,11 @@ def train(work: Path, minutes: float, seed: int) -> None:
         optimizer.step()
         step += 1
         if step % 100 == 0:
-            pace = (time.monotonic() - start) / step
+            pace = (time.monotonic() - start) / (step - done)
             print(f"step {step} loss {loss.item():.3f} {pace:.2f} s/step", flush=True)
+            state = {"model": clip.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            torch.save(state, work / "clip.tmp")
+            os.replace(work / "clip.tmp", work / "clip.pt")
     clip.eval()
     print("top-5, flat and glossy:", top5(clip, flat[: 2 * n], torch.arange(2 * n) % n, plain))
     print("top-5, held-out Fluent:", top5(clip, pictures[2, held_out], held_out, plain))
@@ -150,7 +161,7 @@ def train(work: Path, minutes: float, seed: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=24)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    train(args.work, args.minutes, args.seed)
+    train(args.work, args.steps, args.seed)

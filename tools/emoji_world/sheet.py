@@ -8,18 +8,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
 from lora_ci.diffusion.load import load_base
 
-COMMON = """grinning face, smiling face with sunglasses, crying face, winking face, loudly crying face,
-angry face, cat face, dog face, panda face, bear face, pig face, frog face, fox face, rabbit face,
-tiger face, monkey face, red heart, blue heart, broken heart, banana, red apple, strawberry, tangerine,
-watermelon, pineapple, carrot, slice of pizza, hamburger, doughnut, birthday cake, soft ice cream, hot beverage,
-soccer ball, basketball and hoop, guitar, sunflower, tulip, cactus, tropical fish, lady beetle
-""".replace("\n", " ")
+COMMON = """grinning face, smiling face with sunglasses, crying face, winking face,
+loudly crying face, angry face, cat face, dog face, panda face, bear face, pig face, frog face,
+fox face, rabbit face, tiger face, monkey face, red heart, blue heart, broken heart, banana,
+red apple, strawberry, tangerine, watermelon, pineapple, carrot, slice of pizza, hamburger,
+doughnut, birthday cake, soft ice cream, hot beverage, soccer ball, basketball and hoop, guitar,
+sunflower, tulip, cactus, tropical fish, lady beetle""".replace("\n", " ")
 COLUMNS, CELL, LABEL = 10, 96, 30
 
 
