@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lora_ci.core.event import Event
-from lora_ci.core.plan import Decision, Plan
-from lora_ci.core.step import Outcome, StepResult
+from lora_ci.core.finding import Finding
+from lora_ci.core.plan import Action, Decision, Plan
+from lora_ci.core.step import Outcome, Stage, StepResult
+
+# Worst first: a run is as bad as its worst step.
+WORST_FIRST = (
+    Outcome.ERROR,
+    Outcome.INTERRUPTED,
+    Outcome.FAILED,
+    Outcome.INCONCLUSIVE,
+    Outcome.PASSED,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +29,7 @@ class StepView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """All that a run decided and found. `released` maps a LoRA to its newest released version."""
+    """All that a run decided and found. `notes` say what could not be published."""
 
     run_id: str
     event: Event
@@ -28,6 +38,7 @@ class RunView:
     started_at: str
     duration_s: float
     outcome: Outcome
+    notes: tuple[Finding, ...] = ()
 
     def of(self, lora: str) -> tuple[StepView, ...]:
         """The steps of one LoRA, in stage order."""
@@ -36,3 +47,13 @@ class RunView:
     def loras(self) -> tuple[str, ...]:
         """Names of the LoRAs in plan order."""
         return tuple(dict.fromkeys(s.decision.lora for s in self.steps))
+
+
+def overall_outcome(steps: tuple[StepView, ...]) -> Outcome:
+    """The worst outcome of the steps; a stage that ought to run and has no result is an error."""
+    outcomes = {step.result.outcome for step in steps if step.result}
+    if any(s.result is None and s.decision.action is Action.RUN for s in steps):
+        outcomes.add(Outcome.ERROR)
+    if any(s.decision.stage is Stage.DEPLOY and s.decision.action is Action.BLOCKED for s in steps):
+        outcomes.add(Outcome.FAILED)
+    return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.PASSED)

@@ -1,134 +1,240 @@
-"""The report of a run: one self-contained HTML page, no script, nothing loaded from elsewhere."""
+"""The report of a run: one self-contained HTML page, no script, nothing loaded from elsewhere.
+
+At a glance first, then one section a LoRA: errors, what QA measured, its pictures, the weight to
+use, the release, the training, what else was found, and every figure and fingerprint.
+"""
 
 from __future__ import annotations
 
-import html
+from collections.abc import Mapping, Sequence
 
-from lora_ci.core.finding import Finding
-from lora_ci.core.run import RunView, StepView
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.plan import Action
+from lora_ci.core.run import RunView, StepView, overall_outcome
 from lora_ci.core.step import Stage
-from lora_ci.report.charts import bar_chart, line_chart
-from lora_ci.report.comment import VERDICTS
-from lora_ci.report.text import clean, outcome_text
+from lora_ci.report.charts import Line, line_chart, score_bar, word_bars
+from lora_ci.report.details import Details, Release, Strength
+from lora_ci.report.figures import counted, duration, number, plain, shorten, size
+from lora_ci.report.findings import Fault, faults, findings_of
+from lora_ci.report.gallery import gallery
+from lora_ci.report.judgement import judgement
+from lora_ci.report.markup import folded, pairs, prose, table, text
+from lora_ci.report.reason import (
+    VERDICTS,
+    details_of,
+    lora_reason,
+    reason,
+    recommended_weight,
+    result_of,
+)
+from lora_ci.report.style import STYLE
+from lora_ci.report.text import SIGNS, outcome_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-STYLE = """
-:root{color-scheme:light dark;--ink:#1d2430;--dim:#5b6675;--paper:#fff;--card:#f5f6f8;
---rule:#d9dde3;
---accent:#2f6fde;--error:#c2303b;--warning:#a86a00}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ee;--dim:#9aa5b4;--paper:#14171c;
---card:#1d2229;
---rule:#323a45;--accent:#7aa7ff;--error:#ff7b85;--warning:#e5b04c}
-}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:60rem;padding:1.5rem 1rem 4rem;background:var(--paper);
-color:var(--ink);
-font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:1.5rem;margin:0}
-h2{font-size:1.2rem;margin:2rem 0 .5rem}
-h3{font-size:1rem;margin:1rem 0 .3rem}
-.dim{color:var(--dim);font-size:.9rem}
-section{background:var(--card);border:1px solid var(--rule);border-radius:.6rem;
-padding:.2rem 1rem 1rem;
-margin-top:1rem}
-table{border-collapse:collapse;width:100%}
-th,td{text-align:left;vertical-align:top;padding:.3rem .6rem .3rem 0;
-border-bottom:1px solid var(--rule)}
-ul{padding-left:1.2rem}
-li{margin:.3rem 0}
-.error b{color:var(--error)}
-.warning b{color:var(--warning)}
-code{font-size:.88em}
-svg{width:100%;max-width:40rem;height:auto}
-svg text{font:12px system-ui,sans-serif;fill:var(--dim)}
-.axis{stroke:var(--rule)}
-.line{fill:none;stroke:var(--accent);stroke-width:2}
-.bar{fill:var(--accent)}
-@media(max-width:40rem){thead{display:none}
-tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--rule)}
-td{display:inline;border:0;padding:0 .5rem 0 0}
-}
-"""
+MOST_FAULTS = 500
+MOST_PLACES = 500
+SHOWN_PLACES = 6
+MOST_FILES = 100
+MOST_STRENGTHS = 50
+MOST_WORDS = 12
 
 
-def render_page(view: RunView) -> str:
-    """The whole page."""
-    title = f"lora-ci: {view.outcome}"
+def render_page(view: RunView, pictures: Mapping[str, bytes] | None = None) -> str:
+    """The whole page; `pictures` gives PNG bytes by sha256."""
     head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{title}</title><style>{STYLE}</style>"
+        f"<title>lora-ci: {view.outcome}</title><style>{STYLE}</style>"
     )
-    change = f"pull request {view.event.number}, " if view.event.number else ""
-    intro = (
-        f"<h1>{VERDICTS[view.outcome]}</h1>"
-        f'<p class="dim">{change}commit {text(view.event.head[:7])}, {text(view.started_at)}, '
-        f"{view.duration_s:.1f} s, run {text(view.run_id)}</p>"
-    )
-    body = [intro, _steps(view), _findings("Config and inputs", view.plan.findings)]
-    body += [_lora(lora, view.of(lora)) for lora in view.loras()]
+    body = [_top(view), _glance(view)]
+    if view.plan.findings:
+        found = _findings(view.plan.findings)
+        body.append(f"<section><h2>Config and inputs</h2>{found}</section>")
+    for i, lora in enumerate(view.loras()):
+        body.append(_lora(i, lora, view.of(lora), pictures or {}))
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
     )
 
 
-def text(value: object) -> str:
-    """Foreign text, safe in HTML."""
-    return html.escape(clean(str(value)))
+def _top(view: RunView) -> str:
+    word = VERDICTS[view.outcome].split(" ", 1)[1]
+    change = f"pull request {view.event.number} · " if view.event.number else ""
+    tag = f"tag {text(view.event.tag)} · " if view.event.tag else ""
+    when = text(view.started_at.replace("T", " ").replace("+00:00", " UTC"))
+    return (
+        f'<header><p class="brand">lora-ci</p>'
+        f'<h1><span class="sign {view.outcome}">{SIGNS[view.outcome]}</span> {word}</h1>'
+        f'<p class="lead">{prose(reason(view))}</p>'
+        f'<p class="dim">{change}{tag}commit <code>{text(view.event.head[:7])}</code> · {when} · '
+        f"{duration(view.duration_s)} · run <code>{text(view.run_id)}</code></p></header>"
+    )
 
 
-def _steps(view: RunView) -> str:
+def _glance(view: RunView) -> str:
+    """A line a LoRA: score and stages; below, what ran and why."""
     rows = []
-    for step in view.steps:
-        word, figures = outcome_text(step)
-        cells = (step.decision.lora, step.decision.stage, word, figures)
-        rows.append("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in cells) + "</tr>")
-    head = "<thead><tr><th>LoRA<th>stage<th>result<th>why</tr></thead>"
-    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+    for i, lora in enumerate(view.loras()):
+        steps = view.of(lora)
+        total = details_of(steps)[Stage.QA].overall
+        score = total.score if total else None
+        chips = "".join(_stage_chip(step) for step in steps)
+        rows.append(
+            f'<a href="#lora-{i}"><b>{text(lora)}</b></a>'
+            f'<span class="value"><b>{"" if score is None else number(score)}</b></span>'
+            f'<span class="meter">{score_bar(total) if total and score is not None else ""}</span>'
+            f'<span class="chips">{chips}</span>'
+        )
+    why = [
+        (text(s.decision.lora), str(s.decision.stage), *(prose(t) for t in outcome_text(s)))
+        for s in view.steps
+    ]
+    table_of_stages = table(("LoRA", "stage", "result", "why"), why)
+    judged = any(details_of(view.of(lora))[Stage.QA].judged for lora in view.loras())
+    return (
+        f'<section><div class="glance">{"".join(rows)}</div>'
+        f"{folded('what ran and why', table_of_stages, is_open=not judged)}</section>"
+    )
 
 
-def _lora(name: str, steps: tuple[StepView, ...]) -> str:
-    parts = [f"<h2>{text(name)}</h2>"]
-    for step in steps:
-        if step.result:
-            parts.append(_step(step))
-    return f"<section>{''.join(parts)}</section>"
-
-
-def _step(step: StepView) -> str:
-    result = step.result
+def _stage_chip(step: StepView) -> str:
+    decision, result = step.decision, step.result
     if result is None:
-        return ""
-    stage = step.decision.stage
-    parts = [f"<h3>{stage}</h3>", _findings("", result.findings)]
-    if stage is Stage.TRAIN:
-        points = [(float(x), float(y)) for x, y in result.details.get("loss", [])]
-        parts.append(line_chart(points, "training loss by step", "steps"))
-    if stage is Stage.VALIDATE:
-        words = result.details.get("statistics", {}).get("words", [])
-        bars = [(clean(str(word)), float(times)) for word, times in words[:10]]
-        parts.append("<p class='dim'>captions that hold a word</p>" if bars else "")
-        parts.append(bar_chart(bars, "captions that hold a word"))
-    rows = "".join(f"<tr><td>{text(k)}<td>{v:g}</tr>" for k, v in sorted(result.metrics.items()))
-    fingerprint = step.decision.fingerprint
-    if fingerprint:
-        rows += "".join(
-            f"<tr><td>{text(k)}<td><code>{text(v)}</code></tr>"
-            for k, v in {"fingerprint": fingerprint.value, **fingerprint.parts}.items()
-        )
-    return f"{''.join(parts)}<details><summary>figures</summary><table>{rows}</table></details>"
+        return f'<span class="chip idle">{decision.stage} {decision.action}</span>'
+    reused = " ↺" if decision.action is Action.REUSE else ""
+    sign = outcome_text(step)[0].split()[0]
+    return f'<span class="chip {result.outcome}">{sign} {decision.stage}{reused}</span>'
 
 
-def _findings(title: str, findings: tuple[Finding, ...]) -> str:
-    if not findings:
+def _lora(index: int, name: str, steps: tuple[StepView, ...], pictures: Mapping[str, bytes]) -> str:
+    found = details_of(steps)
+    outcome = overall_outcome(steps)
+    findings = findings_of(steps)
+    errors = [f for f in findings if f.severity is Severity.ERROR]
+    rest = [f for f in findings if f.severity is not Severity.ERROR]
+    qa = result_of(steps, Stage.QA)
+    missing = [f"{stage}: {name}" for stage in Stage for name in found[stage].unreadable]
+    parts = [
+        f'<h2>{text(name)} <span class="chip {outcome}">{outcome}</span></h2>',
+        "" if errors else f"<p>{prose(lora_reason(steps))}</p>",
+        f"<p><b>Not readable in the results:</b> {text(', '.join(missing))}</p>" if missing else "",
+        _findings(errors),
+        judgement(found[Stage.QA]),
+    ]
+    if qa and found[Stage.QA].pictures:
+        shown = gallery(found[Stage.QA].pictures, qa, pictures)
+        parts.append(f"<h3>Pictures</h3>{shown}")
+    parts += [
+        _strengths(found[Stage.OPTIMIZE].curve, recommended_weight(steps)),
+        _release(found[Stage.DEPLOY].release),
+        _training(found[Stage.TRAIN]),
+        _dataset(found[Stage.VALIDATE]),
+        f"<h3>Also found</h3>{_findings(rest)}" if rest else "",
+        *(_traceback(stage, found[stage]) for stage in Stage),
+        folded("figures and fingerprints", "".join(_figures(step) for step in steps)),
+    ]
+    return f'<section id="lora-{index}">{"".join(parts)}</section>'
+
+
+def _strengths(curve: tuple[Strength, ...], recommended: float | None) -> str:
+    points = sorted(curve[:MOST_STRENGTHS], key=lambda s: s.weight)
+    lines = [
+        Line("sound pictures", "clean", [(p.weight, p.clean) for p in points], dots=True),
+        Line(
+            "identity",
+            "identity",
+            [(p.weight, p.identity) for p in points if p.identity is not None],
+            dots=True,
+        ),
+        Line(
+            "identity in sound pictures",
+            "score",
+            [(p.weight, p.score) for p in points if p.score is not None],
+            dots=True,
+        ),
+    ]
+    at = None if recommended is None else (f"recommended: {plain(recommended)}", recommended)
+    chart = line_chart(lines, "adapter weight", bottom=0.0, top=1.0, at=at)
+    if not chart and recommended is None:
         return ""
+    told = f"<p>Recommended: <b>{plain(recommended)}</b></p>" if recommended is not None else ""
+    return f"<h3>Adapter weight</h3>{told}{chart}"
+
+
+def _release(release: Release | None) -> str:
+    if not release:
+        return ""
+    facts = [
+        ("version", f"<b>{text(release.version)}</b>"),
+        ("channel", text(release.channel)),
+        ("sequence", "" if release.sequence is None else f"{release.sequence}"),
+        ("store", f"<code>{text(release.store)}</code>" if release.store else ""),
+        ("signed by", f"<code>{text(release.key_id)}</code>" if release.key_id else "not signed"),
+    ]
+    files = [
+        (f"<b>{text(file.name)}</b>", size(file.size), f"<code>{file.sha256}</code>")
+        for file in release.files[:MOST_FILES]
+    ]
+    listed = table(("file", "size", "sha256"), files) if files else ""
+    return f"<h3>Release</h3>{pairs((n, v) for n, v in facts if v)}{listed}"
+
+
+def _training(found: Details) -> str:
+    points = [(step, loss) for step, loss in found.loss if loss is not None]
+    chart = line_chart([Line("training loss", "loss", points)], "step", bottom=0.0)
+    return f"<h3>Training</h3>{chart}" if chart else ""
+
+
+def _dataset(found: Details) -> str:
+    words = found.statistics.words[:MOST_WORDS] if found.statistics else ()
+    bars = word_bars([(shorten(word, 40), times) for word, times in words])
+    return f"<h3>Words in captions</h3>{bars}" if bars else ""
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    found = faults(findings)
     items = []
-    for finding in findings:
-        where = f"<code>{text(finding.location())}</code> " if finding.file else ""
-        hint = f'<br><span class="dim">→ {text(finding.hint)}</span>' if finding.hint else ""
+    for fault in found[:MOST_FAULTS]:
+        hint = f'<p class="dim">→ {prose(fault.hint)}</p>' if fault.hint else ""
         items.append(
-            f'<li class="{finding.severity}"><b>{finding.severity}</b> {where}'
-            f'{text(finding.message)} <span class="dim">{text(finding.rule)}</span>{hint}</li>'
+            f'<li class="{fault.severity}"><b>{fault.severity}</b> {prose(fault.message)} '
+            f'<span class="dim">{text(fault.rule)}</span>{hint}{_places(fault)}</li>'
         )
-    head = f"<h2>{text(title)}</h2>" if title else ""
-    return f"{head}<ul>{''.join(items)}</ul>"
+    if len(found) > MOST_FAULTS:
+        items.append(f"<li>… and {counted(len(found) - MOST_FAULTS, 'more finding')}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
+def _places(fault: Fault) -> str:
+    places = [f"<code>{text(place)}</code>" for place in fault.places[:MOST_PLACES]]
+    more = len(fault.places) - MOST_PLACES
+    rest = places[SHOWN_PLACES:] + ([f"… and {more} more"] if more > 0 else [])
+    counted_rest = f"{len(fault.places) - SHOWN_PLACES:,} more places"
+    shown = "<br>".join(places[:SHOWN_PLACES])
+    return (f"<p>{shown}</p>" if shown else "") + folded(counted_rest, "<br>".join(rest))
+
+
+def _traceback(stage: Stage, found: Details) -> str:
+    body = f"<pre>{_lines(found.traceback)}</pre>" if found.traceback else ""
+    return folded(f"traceback of {stage}", body)
+
+
+def _lines(trace: str) -> str:
+    return "\n".join(text(line) for line in trace[-20_000:].expandtabs().split("\n"))
+
+
+def _figures(step: StepView) -> str:
+    """Metrics, times and the parts of the fingerprint."""
+    result, fingerprint = step.result, step.decision.fingerprint
+    rows = []
+    if result:
+        rows += [(text(name), plain(value)) for name, value in sorted(result.metrics.items())]
+        rows += [
+            (f"time: {text(name)}", duration(value))
+            for name, value in sorted(result.timings_s.items())
+        ]
+    if fingerprint:
+        parts = {"fingerprint": fingerprint.value, **fingerprint.parts}
+        rows += [(text(name), f"<code>{text(value)}</code>") for name, value in parts.items()]
+    body = pairs(rows)
+    return f"<h3>{step.decision.stage}</h3>{body}" if body else ""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.run import RunView, StepView
-from lora_ci.core.step import Outcome
+from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.report.details import Details, metric, read_details
+from lora_ci.report.figures import NOT_MEASURED, counted, duration, number, plain
 
 SIGNS = {
     Outcome.PASSED: "✓",
@@ -30,7 +32,8 @@ def render_plan_text(plan: Plan) -> str:
 def render_run_text(view: RunView) -> str:
     """One line a stage with its outcome, then the verdict."""
     rows = [(s.decision.lora, str(s.decision.stage), *outcome_text(s)) for s in view.steps]
-    verdict = f"{SIGNS[view.outcome]} {view.outcome} in {view.duration_s:.1f} s (run {view.run_id})"
+    told = f"{view.outcome} in {duration(view.duration_s)} (run {clean(view.run_id)})"
+    verdict = f"{SIGNS[view.outcome]} {told}"
     return "\n".join([*_table(("lora", "stage", "result", "why"), rows), "", verdict])
 
 
@@ -45,20 +48,50 @@ def outcome_text(step: StepView) -> tuple[str, str]:
 
 
 def key_figures(step: StepView) -> str:
-    """The figures that tell most about a result."""
-    if step.result is None:
-        return ""
-    metrics = step.result.metrics
-    if "loss_last" in metrics:
-        return (
-            f"loss {metrics['loss_first']:.3f} → {metrics['loss_last']:.3f}; {why(step.decision)}"
-        )
-    if "images" in metrics:
-        return (
-            f"{metrics['images']:.0f} images, {metrics.get('errors', 0):.0f} errors, "
-            f"{metrics.get('warnings', 0):.0f} warnings; {why(step.decision)}"
-        )
-    return ""
+    """The figures that tell most about a result, and the reason why it was made or reused."""
+    told = "; ".join(_figures(step))
+    return f"{told}; {why(step.decision)}" if told else ""
+
+
+def _figures(step: StepView) -> list[str]:
+    stage, result = step.decision.stage, step.result
+    details = read_details(stage, result)
+    match stage:
+        case Stage.VALIDATE:
+            return _dataset_figures(result)
+        case Stage.TRAIN:
+            first, last = metric(result, "loss_first"), metric(result, "loss_last")
+            if first is None or last is None:
+                return []
+            return [f"loss {number(first, 3)} → {number(last, 3)}"]
+        case Stage.QA:
+            return _qa_figures(details)
+        case Stage.OPTIMIZE:
+            weight = metric(result, "recommended_weight")
+            return [] if weight is None else [f"recommended weight {plain(weight)}"]
+        case Stage.DEPLOY:
+            release = details.release
+            return [f"{release.version} → {release.channel}"] if release else []
+
+
+def _dataset_figures(result: StepResult | None) -> list[str]:
+    images = metric(result, "images")
+    if images is None:
+        return []
+    counts = [counted(int(metric(result, f"{n}s") or 0), n) for n in ("error", "warning")]
+    return [", ".join([counted(int(images), "image"), *counts])]
+
+
+def _qa_figures(details: Details) -> list[str]:
+    told = []
+    if details.overall and details.overall.score is not None:
+        told.append(f"overall {number(details.overall.score)}")
+    if weakest := details.weakest:
+        score = NOT_MEASURED if weakest.score is None else number(weakest.score)
+        told.append(f"weakest: {weakest.name} {score}")
+    if details.unreadable:
+        told.append(f"not readable: {', '.join(details.unreadable)}")
+    return [", ".join(told)] if told else []
 
 
 def why(decision: Decision) -> str:
@@ -72,9 +105,6 @@ def clean(text: str) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head) - 1)]
-    lines = []
-    for row in [head, *rows]:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-    return lines
+    lines = [[clean(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
+    return ["  ".join([*map(str.ljust, line, widths), line[-1]]).rstrip() for line in lines]

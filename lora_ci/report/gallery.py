@@ -1,0 +1,88 @@
+"""Every picture that QA looked at: the same prompt and seed side by side, then the references."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+
+from lora_ci.core.step import StepResult
+from lora_ci.report.details import Exhibit
+from lora_ci.report.figures import counted, plain, shorten
+from lora_ci.report.markup import folded, text
+from lora_ci.report.picture import png_size
+
+# What is seen without a click.
+SHOWN_PROMPTS = 8
+SHOWN_SEEDS = 2
+MOST_PICTURES = 2_000
+MOST_WORDS = 300
+# Smaller pictures are enlarged pixel by pixel: no filter flatters or blurs them.
+SMALL_SIDE = 128
+KINDS = ("base", "adapter", "released")
+NAMES = {"base": "base", "adapter": "new", "released": "released", "reference": "reference"}
+
+Show = Callable[[Exhibit], str]
+
+
+def gallery(
+    exhibits: tuple[Exhibit, ...], result: StepResult, pictures: Mapping[str, bytes]
+) -> str:
+    """The pictures of one LoRA; `pictures` gives PNG bytes by sha256."""
+    digests = {artifact.name: artifact.sha256 for artifact in result.artifacts}
+
+    def show(exhibit: Exhibit) -> str:
+        return _figure(exhibit, pictures.get(digests.get(exhibit.artifact, ""), b""))
+
+    shown = exhibits[:MOST_PICTURES]
+    prompts: dict[str, dict[int | None, dict[str, Exhibit]]] = {}
+    for exhibit in shown:
+        if exhibit.kind != "reference":
+            seeds = prompts.setdefault(exhibit.prompt, {})
+            seeds.setdefault(exhibit.seed, {})[exhibit.kind] = exhibit
+    cards = [_prompt(prompt, seeds, show) for prompt, seeds in prompts.items()]
+    references = [show(e) for e in shown if e.kind == "reference"]
+    rest = cards[SHOWN_PROMPTS:]
+    parts = [*cards[:SHOWN_PROMPTS], folded(counted(len(rest), "more prompt"), "".join(rest))]
+    if references:
+        row = f'<div class="strip">{"".join(references)}</div>'
+        parts.append(f'<div class="prompt"><p class="said">held-out references</p>{row}</div>')
+    if len(exhibits) > len(shown):
+        parts.append(f'<p class="dim">… and {len(exhibits) - len(shown):,} more pictures</p>')
+    return "".join(parts)
+
+
+def _prompt(prompt: str, seeds: Mapping[int | None, Mapping[str, Exhibit]], show: Show) -> str:
+    """One prompt: a group a seed, the first seeds without a click."""
+    groups = []
+    for seed, kinds in seeds.items():
+        figures = "".join(show(kinds[kind]) for kind in KINDS if kind in kinds)
+        name = f'<span class="seed">seed {seed}</span>' if seed is not None else ""
+        groups.append(f'<div class="group">{name}<div class="set">{figures}</div></div>')
+    said = f'<p class="said">{text(shorten(prompt, MOST_WORDS))}</p>'
+    rest = groups[SHOWN_SEEDS:]
+    more = folded(counted(len(rest), "more seed"), _grouped(rest)) if rest else ""
+    return f'<div class="prompt">{said}{_grouped(groups[:SHOWN_SEEDS])}{more}</div>'
+
+
+def _grouped(groups: list[str]) -> str:
+    return f'<div class="groups">{"".join(groups)}</div>'
+
+
+def _figure(exhibit: Exhibit, png: bytes) -> str:
+    name = NAMES[exhibit.kind]
+    if exhibit.weight is not None:
+        name += f", weight {plain(exhibit.weight)}"
+    if exhibit.kind == "reference":
+        name = text(shorten(exhibit.prompt, 60))
+    size = png_size(png)
+    if size is None:
+        shown = '<span class="missing">not in this page</span>'
+    else:
+        small = ' class="small"' if max(size) < SMALL_SIDE else ""
+        seed = "" if exhibit.seed is None else f", seed {exhibit.seed}"
+        alt = text(f"{exhibit.kind}: {shorten(exhibit.prompt, MOST_WORDS)}{seed}")
+        shown = (
+            f'<img{small} width="{size[0]}" height="{size[1]}" alt="{alt}" '
+            f'src="data:image/png;base64,{b64encode(png).decode()}">'
+        )
+    return f'<figure class="{exhibit.kind}">{shown}<figcaption>{name}</figcaption></figure>'

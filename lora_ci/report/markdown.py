@@ -1,0 +1,71 @@
+"""Foreign text in markdown that a git host renders: it stays text."""
+
+from __future__ import annotations
+
+import html
+import re
+from urllib.parse import quote
+
+from lora_ci.report.figures import number
+from lora_ci.report.text import clean
+
+# GitHub's limit for a comment body is 65,536 characters, for a check's text one less.
+MAX_CHARACTERS = 65_000
+# Unseen, between the parts of what a git host would make a link, a mention or a command of.
+GAP = "\u200b"
+CELLS = 10
+
+
+def escape(text: str) -> str:
+    """Foreign text as plain words in markdown: no link, mention, image, HTML or table cell."""
+    plain = html.escape(clean(text), quote=False)
+    return unlink(re.sub(r"([\\`*_{}\[\]()#+!|~>-])", r"\\\1", plain))
+
+
+def prose(text: str) -> str:
+    """Like `escape`, but what stands between backticks becomes a code span."""
+    parts = clean(text).split("`")
+    if len(parts) % 2 == 0 or "" in parts[1::2] or "" in parts[2:-1:2]:
+        return escape(text)  # unpaired or touching backticks: spans would end elsewhere
+    return "".join(f"`{code(p)}`" if i % 2 else escape(p) for i, p in enumerate(parts))
+
+
+def escape_html(text: str) -> str:
+    """Foreign text between tags or in an attribute, where backslashes would be shown."""
+    return unlink(html.escape(clean(text)))
+
+
+def unlink(text: str) -> str:
+    """Keeps a git host from linking people, pages, issues; and workflow commands from working.
+
+    Escapes are not enough: hosts look for mentions in the text that is left after rendering.
+    """
+    text = re.sub(r"(@|:(?=:|//))", rf"\1{GAP}", text)
+    return re.sub(r"(?i)(www(?=\.)|#(?=\d)|GH\\?-(?=\d))", rf"\1{GAP}", text)
+
+
+def code(text: str) -> str:
+    """Foreign text inside a code span."""
+    return re.sub(r":(?=:)", f":{GAP}", clean(text).replace("`", "'").replace("|", "¦"))
+
+
+def address(url: str) -> str:
+    """An address of the forge's as the target of a link; nothing in it ends the link."""
+    return quote(clean(url), safe="/:?#@!$&'*+,;=%~")
+
+
+def bar(score: float | None) -> str:
+    """`████████░░ 0.83` on one line; a row of dots for what was not measured."""
+    if score is None:
+        return f"{'·' * CELLS}\u00a0–"
+    full = round(max(0.0, min(1.0, score)) * CELLS)
+    return f"{'█' * full}{'░' * (CELLS - full)}\u00a0{number(score)}"
+
+
+def cut(text: str, report_url: str | None = None) -> str:
+    """At most as long as a git host takes, the top kept."""
+    if len(text) <= MAX_CHARACTERS:
+        return text
+    report = f"[report]({address(report_url)})" if report_url else "report"
+    note = f"\n\n… cut here: the {report} has the rest.\n"
+    return text[: MAX_CHARACTERS - len(note)].rsplit("\n", 1)[0] + note

@@ -1,0 +1,132 @@
+"""Why a run, or one LoRA of it, ended as it did: one sentence, not escaped yet."""
+
+from __future__ import annotations
+
+from lora_ci.core.finding import Severity
+from lora_ci.core.plan import Action
+from lora_ci.core.run import RunView, StepView, overall_outcome
+from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.report.details import Details, metric, read_details
+from lora_ci.report.figures import between, counted, number, shorten, signed
+from lora_ci.report.findings import findings_of
+
+MOST = 240
+VERDICTS = {
+    Outcome.PASSED: "✅ passed",
+    Outcome.FAILED: "❌ failed",
+    Outcome.INCONCLUSIVE: "❔ inconclusive",
+    Outcome.INTERRUPTED: "⏸️ interrupted",
+    Outcome.ERROR: "⚠️ could not be finished",
+}
+VERBS = {
+    Outcome.FAILED: "failed",
+    Outcome.INCONCLUSIVE: "is inconclusive in",
+    Outcome.INTERRUPTED: "was interrupted in",
+    Outcome.ERROR: "could not finish",
+}
+WORDS = {
+    Action.RUN: "has no result of",
+    Action.WAIT: "waits for",
+    Action.BLOCKED: "is blocked before",
+}
+
+
+def reason(view: RunView) -> str:
+    """What decided the run."""
+    loras = view.loras()
+    if not loras:
+        errors = [f for f in view.plan.findings if f.severity is Severity.ERROR]
+        return shorten(errors[0].message, MOST) if errors else "nothing is to be done here"
+    if view.outcome is Outcome.PASSED and len(loras) > 1:
+        return _all_passed(view, loras)
+    alike = [lora for lora in loras if overall_outcome(view.of(lora)) is view.outcome]
+    first = alike[0] if alike else loras[0]
+    more = f"; also {_listed(alike[1:])}" if len(alike) > 1 else ""
+    return f"{first} {lora_reason(view.of(first))}{more}"
+
+
+def lora_reason(steps: tuple[StepView, ...]) -> str:
+    """What decided one LoRA, in words that follow its name."""
+    outcome = overall_outcome(steps)
+    if outcome is Outcome.PASSED:
+        return _passed(steps)
+    for step in steps:
+        if step.result and step.result.outcome is outcome:
+            return f"{VERBS[outcome]} {step.decision.stage}: {_told(step)}"
+    return _not_done(next(s for s in steps[::-1] if s.result is None))
+
+
+def _passed(steps: tuple[StepView, ...]) -> str:
+    """The furthest that a LoRA without faults has come."""
+    found = details_of(steps)
+    facts = []
+    if release := found[Stage.DEPLOY].release:
+        facts.append(f"is released as {release.version} to {release.channel}")
+    total = found[Stage.QA].overall
+    if total and total.score is not None:
+        facts.append(f"scores {number(total.score)} (pass mark {number(total.pass_mark)})")
+    done = [s for s in steps if s.result]
+    if not done:
+        return _not_done(steps[0])
+    if not facts:
+        facts.append(f"passed {done[-1].decision.stage}")
+    if all(s.decision.action is Action.REUSE for s in steps):
+        facts.append("nothing had to run again")
+    return "; ".join(facts)
+
+
+def _not_done(step: StepView) -> str:
+    action = WORDS.get(step.decision.action, step.decision.action)
+    return f"{action} {step.decision.stage}: {shorten(step.decision.why, MOST)}"
+
+
+def details_of(steps: tuple[StepView, ...]) -> dict[Stage, Details]:
+    """The details of every stage; empty ones for stages that have no result."""
+    results = {step.decision.stage: step.result for step in steps}
+    return {stage: read_details(stage, results.get(stage)) for stage in Stage}
+
+
+def result_of(steps: tuple[StepView, ...], stage: Stage) -> StepResult | None:
+    """The result of a stage, if there is one."""
+    return next((s.result for s in steps if s.decision.stage is stage), None)
+
+
+def change(details: Details) -> str:
+    """What is gained against the released adapter: `identity +0.04 (−0.01 to +0.09) …`."""
+    found = details.comparison
+    if not found:
+        return ""
+    ends = between(found.low, found.high)
+    pairs = f", {counted(found.pairs, 'pair')}" if found.pairs is not None else ""
+    return f"{found.metric} {signed(found.difference)}" + (f" ({ends}{pairs})" if ends else "")
+
+
+def recommended_weight(steps: tuple[StepView, ...]) -> float | None:
+    """What `optimize` recommends."""
+    return metric(result_of(steps, Stage.OPTIMIZE), "recommended_weight")
+
+
+def _told(step: StepView) -> str:
+    findings = findings_of((step,))
+    if not findings:
+        return step.decision.why
+    errors = [f for f in findings if f.severity is Severity.ERROR]
+    more = f" (and {counted(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
+    return shorten(findings[0].message, MOST - 30) + more
+
+
+def _all_passed(view: RunView, loras: tuple[str, ...]) -> str:
+    scores = []
+    for lora in loras:
+        total = details_of(view.of(lora))[Stage.QA].overall
+        if total and total.score is not None:
+            scores.append(f"{lora} scores {number(total.score)}")
+    told = _listed(scores) if scores else f"all is well with {_listed(list(loras))}"
+    known = all(s.decision.action is Action.REUSE for s in view.steps)
+    return f"{told}; nothing had to run again" if known else told
+
+
+def _listed(names: list[str]) -> str:
+    """The first few, and how many more."""
+    shown = ", ".join(names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown

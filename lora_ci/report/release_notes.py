@@ -1,0 +1,39 @@
+"""The notes of a release, as markdown."""
+
+from __future__ import annotations
+
+from lora_ci.core.run import RunView
+from lora_ci.core.step import Stage
+from lora_ci.report.comment import render_scores
+from lora_ci.report.figures import plain, size
+from lora_ci.report.markdown import address, code, cut, escape
+from lora_ci.report.reason import details_of, recommended_weight
+
+MOST_FILES = 100
+
+
+def render_release_notes(view: RunView, lora: str, report_url: str | None = None) -> str:
+    """What a user of the adapter wants to know: scores, weight, files, where it comes from."""
+    steps = view.of(lora)
+    found = details_of(steps)
+    release = found[Stage.DEPLOY].release
+    if release is None:
+        return ""
+    lines = [f"**{escape(lora)} {escape(release.version)}** in `{code(release.channel)}`", ""]
+    weight = recommended_weight(steps)
+    if weight is not None:
+        lines += [f"Recommended weight: **{plain(weight)}**", ""]
+    if found[Stage.QA].judged:
+        lines += [*render_scores(found[Stage.QA]), ""]
+    lines += ["| file | size | sha256 |", "|---|---|---|"]
+    lines += [
+        f"| `{code(file.name)}` | {size(file.size)} | `{file.sha256}` |"
+        for file in release.files[:MOST_FILES]
+    ]
+    lines.append("")
+    signed = f"signed by `{code(release.key_id)}`" if release.key_id else "not signed"
+    store = f"store `{code(release.store)}`, " if release.store else ""
+    lines += [f"From commit {escape(view.event.head[:12])}; {store}{signed}.", ""]
+    if report_url:
+        lines += [f"[Full report]({address(report_url)})", ""]
+    return cut("\n".join(lines), report_url)

@@ -1,0 +1,165 @@
+"""Whatever names, prompts and messages hold, it stays text: for git hosts, browsers, terminals."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from markdown_it import MarkdownIt
+
+from lora_ci.core.fingerprint import Fingerprint
+from lora_ci.report.comment import render_check, render_comment
+from lora_ci.report.page import render_page
+from lora_ci.report.release_notes import render_release_notes
+from lora_ci.report.text import clean, render_run_text
+from tests.views import (
+    deploy_step,
+    exhibits,
+    make_view,
+    optimize_step,
+    qa_details,
+    qa_step,
+    train_step,
+    validate_step,
+)
+
+ATTACKS = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "@octocat", "@org/team",
+    "[click](https://evil.example)", "![x](https://evil.example/x.png)", "https://evil.example",
+    "`code` `", "```\nfence", "| cell | cell |", "a\n# heading", "</details>", "<!-- hidden -->",
+    "::set-output name=x::y", "::add-mask::x", "#123", "GH-1 fixes #2", "\x1b[31mred",
+    "\u202ereversed",
+    "&lt;b&gt;", "<a href='javascript:alert(1)'>x</a>", "~~~", "$(rm -rf /)", "- [ ] task",
+    "`<b>``<i>`", "``<b>`", "`a` <b>x</b> `@octocat`", "\\", "`\\`<b>", '" onload="alert(1)',
+    "www.evil.example", ":::add-mask:::x", "[x]: https://evil.example", "<https://evil.example>",
+    "x</summary></details><b>", "&#64;octocat", "a`b`#1`c", "`a | <i>x` | c",
+]  # fmt: skip
+REPORT, GRID = "https://good.example/report.html", "https://good.example/grid.png"
+# Words that choose what is shown, and cannot be text.
+FIXED = {"kind", "outcome", "artifact", "sha256", "name"}
+
+
+def poison(value, text):
+    """The same JSON with every text in it replaced."""
+    if isinstance(value, dict):
+        return {k: v if k in FIXED else poison(v, text) for k, v in value.items()}
+    if isinstance(value, list):
+        return [poison(v, text) for v in value]
+    return text if isinstance(value, str) else value
+
+
+def hostile_view(text):
+    details = qa_details(exhibits([text, "a cat"]))
+    details["tests"] = [{**t, "name": text} for t in details["tests"]]
+    lora = f"mei {text}"
+    steps = []
+    for step in (
+        validate_step(lora, text, errors=2),
+        train_step(lora),
+        qa_step(lora, poison(details, text)),
+        optimize_step(lora),
+        deploy_step(lora, **poison(dict(deploy_step().result.details), text)),
+    ):
+        fingerprint = Fingerprint(stage=step.decision.stage, value=text, parts={text: text})
+        result = replace(
+            step.result,
+            metrics={**step.result.metrics, text: 1.0},
+            details={"traceback": f"{text}\n{text}", **step.result.details},
+        )
+        decision = replace(step.decision, why=text, fingerprint=fingerprint)
+        steps.append(replace(step, decision=decision, result=result))
+    steps[0].result.details["statistics"]["words"] = [[text, 3]]
+    findings = steps[0].result.findings
+    return replace(make_view(*steps, tag=text, findings=findings), run_id=text, started_at=text)
+
+
+class Tags(HTMLParser):
+    """The elements of a page with their attributes, and the text outside of code."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.words, self.shown, self._code = [], [], [], 0
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self._code += tag in ("code", "style")
+
+    def handle_endtag(self, tag):
+        self._code -= tag in ("code", "style")
+
+    def handle_data(self, data):
+        self.shown.append(data)
+        if not self._code:
+            self.words.append(data)
+
+    def handle_comment(self, data):
+        self.found.append(("!--", {"": data.strip()}))
+
+
+def texts(view):
+    lora = view.loras()[0]
+    yield render_comment(view, REPORT, {lora: GRID})
+    yield render_comment(replace(view, steps=view.steps * 3), REPORT, {lora: GRID})
+    yield render_comment(replace(view, steps=view.steps[:2]), REPORT)
+    yield render_check(view, lora, REPORT, GRID)
+    yield render_release_notes(view, lora, REPORT)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_in_markdown(attack):
+    allowed = {
+        *("details", "summary", "sub", "b", "br", "img", "!--", "strong", "code", "a", "p", "h3"),
+        *("h4", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"),
+    }
+    for markdown in texts(hostile_view(attack)):
+        rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
+        tags = Tags(rendered)
+        for tag, attributes in tags.found:
+            assert tag in allowed
+            expected = {
+                "a": {"href": REPORT},
+                "!--": {"": "lora-ci"},
+                "details": {"open": None} if attributes else {},
+                "img": {"src": GRID, "width": "720", "alt": attributes.get("alt")},
+            }
+            assert attributes == expected.get(tag, {})
+        assert rendered.count("<details") == rendered.count("</details>")
+        words = "\n".join(tags.words)
+        assert not re.search(r"@\w|://|::|#\d|GH-\d|www\.", words)
+        assert not re.search(r"(?m)^::", markdown)
+        assert "\x1b" not in markdown
+        assert "\u202e" not in markdown
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_in_a_browser(attack):
+    view = hostile_view(attack)
+    page = render_page(view)
+    tags = Tags(page)
+    allowed = {
+        *("html", "head", "meta", "title", "style", "body", "header", "section", "div", "p", "b"),
+        *("span", "i", "br", "h1", "h2", "h3", "a", "code", "pre", "table", "thead", "tbody", "tr"),
+        *("th", "td", "ul", "li", "dl", "dt", "dd", "details", "summary", "figure", "figcaption"),
+        *("svg", "g", "rect", "line", "circle", "polyline"),
+    }
+    names = {
+        *("class", "id", "href", "charset", "name", "content", "http-equiv", "lang", "open"),
+        *("data-of", "role", "aria-label", "x1", "x2", "y1", "y2", "y", "width", "height", "rx"),
+        *("cx", "cy", "r", "points", "viewbox", "preserveaspectratio"),
+    }
+    for tag, attributes in tags.found:
+        assert tag in allowed
+        assert set(attributes) <= names
+        if tag == "a":
+            assert re.fullmatch(r"#lora-\d+", attributes["href"])
+    assert "default-src 'none'" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert f"mei {clean(attack)}" in "".join(tags.shown)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_in_a_terminal(attack):
+    printed = render_run_text(hostile_view(attack))
+    assert all(c.isprintable() or c == "\n" for c in printed)
