@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_ci.app.gather import Gathered, gather
 from lora_ci.app.publish import publish
@@ -11,20 +11,12 @@ from lora_ci.app.wiring import Deps
 from lora_ci.core.clock import new_run_id
 from lora_ci.core.errors import ExitCode
 from lora_ci.core.event import Event
-from lora_ci.core.plan import Action, Decision, Plan
-from lora_ci.core.run import RunView, StepView
+from lora_ci.core.plan import Decision, Plan
+from lora_ci.core.run import RunView, StepView, overall_outcome
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.execution.drive import Reconciler, Watch
 from lora_ci.plan.decide import decide
 
-# Worst first: a run is as bad as its worst step.
-SEVERITY = (
-    Outcome.ERROR,
-    Outcome.INTERRUPTED,
-    Outcome.FAILED,
-    Outcome.INCONCLUSIVE,
-    Outcome.PASSED,
-)
 EXIT_CODES = {
     Outcome.PASSED: ExitCode.PASSED,
     Outcome.FAILED: ExitCode.FAILED,
@@ -117,15 +109,4 @@ def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING, watch: Watch)
         outcome=overall_outcome(steps),
     )
     deps.ledger.save_view(view)
-    publish(view, deps)
-    return view
-
-
-def overall_outcome(steps: tuple[StepView, ...]) -> Outcome:
-    """The worst outcome of the steps; a stage that ought to run and has no result is an error."""
-    outcomes = {step.result.outcome for step in steps if step.result}
-    if any(s.result is None and s.decision.action is Action.RUN for s in steps):
-        outcomes.add(Outcome.ERROR)
-    if any(s.decision.stage is Stage.DEPLOY and s.decision.action is Action.BLOCKED for s in steps):
-        outcomes.add(Outcome.FAILED)
-    return next((outcome for outcome in SEVERITY if outcome in outcomes), Outcome.PASSED)
+    return replace(view, notes=publish(view, deps).notes)

@@ -1,18 +1,174 @@
-"""A run's view → the page, the comment and the checks."""
+"""A run's view → the page, the comment, the checks and the releases.
+
+Showing a result never changes it: what cannot be published becomes a note.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
 from lora_ci.app.wiring import Deps
-from lora_ci.core.run import RunView
-from lora_ci.report.comment import render_comment
+from lora_ci.core.errors import InputError, LoraCIError
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.run import RunView, overall_outcome
+from lora_ci.core.step import Outcome, Stage
+from lora_ci.forge.forge import Check
+from lora_ci.report.annotations import to_annotations
+from lora_ci.report.comment import render_check, render_comment
+from lora_ci.report.figures import counted, size
+from lora_ci.report.findings import findings_of
 from lora_ci.report.page import render_page
-from lora_ci.report.text import render_run_text
+from lora_ci.report.picture import png_size
+from lora_ci.report.reason import details_of, lora_reason, reason, result_of
+from lora_ci.report.release_notes import render_release_notes
+from lora_ci.store.store import ArtifactStore
+
+T = TypeVar("T")
+
+GRID = "grid.png"
+CHECK = "lora-ci"
+# What a browser still opens at ease, and what a git host takes as one picture.
+PAGE_BYTES = 64 << 20
+PICTURE_BYTES = 10 << 20
 
 
-def publish(view: RunView, deps: Deps) -> str:
-    """Shows the run wherever the forge shows things; returns the address of the report."""
-    address = deps.forge.publish_report(view.run_id, render_page(view))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """Where the report is (None: nowhere), and what could not be shown."""
+
+    address: str | None
+    notes: tuple[Finding, ...]
+
+
+def publish(view: RunView, deps: Deps) -> Published:
+    """Shows the run wherever the forge shows things. Never raises."""
+    notes: list[Finding] = []
+    trying = partial(_try, notes, view.run_id)
+    pictures = trying("the pictures", lambda: page_pictures(view, deps.store, notes))
+    address = trying(
+        "the report", lambda: deps.forge.publish_report(view.run_id, render_page(view, pictures))
+    )
+    grids = {}
+    for lora in view.loras():
+        grid = trying(f"the grid of {lora}", partial(_publish_grid, view, lora, deps))
+        if grid:
+            grids[lora] = grid
+    body = trying("the comment", lambda: render_comment(view, address, grids)) or ""
     if view.event.number:
-        deps.forge.upsert_comment(view.event.number, render_comment(view, address))
-    deps.forge.publish_check(view.event.head, "lora-ci", view.outcome, render_run_text(view))
-    return address
+        trying("the comment", partial(deps.forge.upsert_comment, view.event.number, body))
+    trying("the check", partial(_publish_run_check, view, deps, body))
+    for lora in view.loras():
+        check = partial(_publish_check, view, lora, deps, address, grids.get(lora))
+        trying(f"the check of {lora}", check)
+        trying(f"the release of {lora}", partial(_publish_release, view, lora, deps, address))
+    return Published(address=address, notes=tuple(notes))
+
+
+def page_pictures(view: RunView, store: ArtifactStore, notes: list[Finding]) -> dict[str, bytes]:
+    """PNG bytes by sha256 of what QA shows, up to `PAGE_BYTES`; notes what is left out."""
+    found: dict[str, bytes] = {}
+    total = 0
+    for lora in view.loras():
+        result, shown = result_of(view.of(lora), Stage.QA), details_of(view.of(lora))[Stage.QA]
+        digests = {a.name: a.sha256 for a in result.artifacts} if result else {}
+        left_out = 0
+        for exhibit in shown.pictures:
+            sha256 = digests.get(exhibit.artifact, "")
+            if sha256 in found:
+                continue
+            png = _read_png(store, sha256, PAGE_BYTES - total)
+            if png is None:
+                left_out += 1
+            else:
+                found[sha256] = png
+                total += len(png)
+        if left_out:
+            message = (
+                f"{counted(left_out, 'picture')} of {lora} left out of the report: not in the "
+                f"store, no PNG, or beyond the {size(PAGE_BYTES)} that a page may hold"
+            )
+            notes.append(_note("publish.picture", message))
+    return found
+
+
+def _read_png(store: ArtifactStore, sha256: str, most_bytes: int) -> bytes | None:
+    """The bytes of a picture; None where there are none to be shown."""
+    try:
+        path = store.get(sha256)
+        png = path.read_bytes() if path.stat().st_size <= most_bytes else b""
+    except (LoraCIError, OSError):
+        return None
+    return png if png_size(png) else None
+
+
+def _publish_grid(view: RunView, lora: str, deps: Deps) -> str | None:
+    result = result_of(view.of(lora), Stage.QA)
+    artifact = result.artifact(GRID) if result else None
+    if artifact is None:
+        return None
+    png = _read_png(deps.store, artifact.sha256, PICTURE_BYTES)
+    if png is None:
+        raise InputError(f"{GRID} of {lora} is not in the store, no PNG, or too large")
+    return deps.forge.publish_picture(f"{lora}-{GRID}", png)
+
+
+def _publish_run_check(view: RunView, deps: Deps, body: str) -> None:
+    """The check that speaks for the whole run: its name is the same for every config."""
+    check = Check(
+        head=view.event.head,
+        name=CHECK,
+        outcome=view.outcome,
+        title=reason(view),
+        summary=body,
+        annotations=to_annotations(view.plan.findings),
+    )
+    deps.forge.publish_check(check)
+
+
+def _publish_check(
+    view: RunView, lora: str, deps: Deps, address: str | None, grid: str | None
+) -> None:
+    steps = view.of(lora)
+    check = Check(
+        head=view.event.head,
+        name=f"{CHECK} / {lora}",
+        outcome=overall_outcome(steps),
+        title=lora_reason(steps),
+        summary=render_check(view, lora, address, grid),
+        annotations=to_annotations(findings_of(steps)),
+    )
+    deps.forge.publish_check(check)
+
+
+def _publish_release(view: RunView, lora: str, deps: Deps, address: str | None) -> None:
+    """What was deployed, with the files that are in the store too."""
+    result = result_of(view.of(lora), Stage.DEPLOY)
+    release = details_of(view.of(lora))[Stage.DEPLOY].release
+    if result is None or release is None or result.outcome is not Outcome.PASSED:
+        return
+    files: dict[str, Path] = {
+        file.name: deps.store.get(file.sha256)
+        for file in release.files
+        if deps.store.has(file.sha256)
+    }
+    tag = view.event.tag or f"{lora}@v{release.version}"
+    notes = render_release_notes(view, lora, address)
+    deps.forge.publish_release(tag, f"{lora} {release.version}", notes, files)
+
+
+def _try(notes: list[Finding], run_id: str, what: str, act: Callable[[], T]) -> T | None:
+    try:
+        return act()
+    except Exception as error:  # noqa: BLE001 - a border: results are recorded, showing them is extra
+        told = str(error) if isinstance(error, LoraCIError) else f"{type(error).__name__}: {error}"
+        hint = f"the results are recorded; next: lora-ci report {run_id}"
+        notes.append(_note("publish.failed", f"{what} could not be published: {told}", hint))
+        return None
+
+
+def _note(rule: str, message: str, hint: str | None = None) -> Finding:
+    return Finding(rule=rule, severity=Severity.WARNING, message=message, hint=hint)

@@ -8,7 +8,7 @@ from pathlib import Path
 from lora_ci.app.publish import publish
 from lora_ci.app.wiring import open_deps
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.core.errors import ExitCode, UsageError
+from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
     view = deps.ledger.load_view(run_id)
     if view is None:
         raise UsageError(f"no finished run `{run_id}`", hint="next: lora-ci status")
-    address = publish(view, deps)
+    published = publish(view, deps)
+    output.findings(published.notes)
+    address = published.address
+    if address is None:
+        raise InfrastructureError("the report could not be published", findings=published.notes)
     output.result(address, {"run": run_id, "report": address}, schema="report")
     return ExitCode.PASSED

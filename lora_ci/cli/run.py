@@ -49,5 +49,5 @@ def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> 
     )
     view = handle(make_event(args, deps.repo), deps, scope=scope, watch=watch_remote)
     output.result(render_run_text(view), view, schema="run")
-    output.findings(view.plan.findings)
+    output.findings((*view.plan.findings, *view.notes))
     return EXIT_CODES[view.outcome]

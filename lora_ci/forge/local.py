@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from lora_ci.core.digest import sha256_bytes
+from lora_ci.forge.forge import Check
+from lora_ci.report.markdown import escape
 
 
 @dataclass(frozen=True, slots=True)
 class LocalForge:
-    """Writes `reports/`, `pulls/` and `checks/` below `folder`."""
+    """Writes `reports/`, `pictures/`, `pulls/`, `checks/` and `releases/` below `folder`."""
 
     folder: Path
 
     def publish_report(self, run_id: str, page: str) -> str:
-        path = self.folder / "reports" / f"{run_id}.html"
-        _write(path, page)
-        return path.as_uri() if path.is_absolute() else str(path)
+        return _address(_write(self.folder / "reports" / f"{file_name(run_id)}.html", page))
+
+    def publish_picture(self, name: str, png: bytes) -> str:
+        path = self.folder / "pictures" / f"{sha256_bytes(png)}.png"
+        if not path.is_file():
+            _write(path, png)
+        # Relative to the comments, so that a reader who moves the folder keeps the pictures.
+        return f"../../pictures/{path.name}"
 
     def upsert_comment(self, number: int, body: str) -> None:
         _write(self.folder / "pulls" / str(number) / "comment.md", body)
 
-    def publish_check(self, head: str, name: str, outcome: str, summary: str) -> None:
-        body = {"name": name, "outcome": outcome, "summary": summary}
-        _write(self.folder / "checks" / head / f"{name}.json", json.dumps(body, indent=1) + "\n")
+    def publish_check(self, check: Check) -> None:
+        body = msgspec.json.format(msgspec.json.encode(check), indent=1)
+        folder = self.folder / "checks" / file_name(check.head)
+        _write(folder / f"{file_name(check.name)}.json", body + b"\n")
+
+    def publish_release(self, tag: str, title: str, notes: str, files: Mapping[str, Path]) -> str:
+        place = self.folder / "releases" / file_name(tag)
+        for name, source in files.items():
+            target = place / "files" / file_name(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, _beside(target))
+            _beside(target).replace(target)
+        _write(place / "notes.md", f"# {escape(title)}\n\n{notes}")
+        return _address(place / "notes.md")
 
 
-def _write(path: Path, text: str) -> None:
+def file_name(text: str) -> str:
+    """A name of any kind as that of one visible file; different names stay different."""
+    name = quote(text, safe=" @+") or "%"
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _write(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    data = content.encode() if isinstance(content, str) else content
+    _beside(path).write_bytes(data)
+    return _beside(path).replace(path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _address(path: Path) -> str:
+    return path.as_uri() if path.is_absolute() else str(path)
