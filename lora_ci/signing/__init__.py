@@ -1,0 +1,1 @@
+"""Who vouches for which bytes: keys, OpenSSF Model Signing signatures, trust files."""
