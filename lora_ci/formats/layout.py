@@ -1,0 +1,129 @@
+"""The safetensors container's header: read and checked without loading a tensor, or torch.
+
+Layout: 8 bytes little-endian header length, a JSON header, the tensors' bytes without gaps.
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_ci.core.errors import InputError
+from lora_ci.formats.keys import base_path, split_key
+
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+MAX_FILE_BYTES = 8 * 1024**3
+MAX_TENSORS = 20_000
+MAX_METADATA_BYTES = 4 * 1024 * 1024
+FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What a header says: the shape of each tensor, and the metadata."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+
+
+def read_layout(path: Path) -> Layout:
+    """The checked header of a file; its tensors are not read.
+
+    Raises InputError for pickles, torn files and headers that are too big or lie.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            head = start + file.read(min(length, MAX_HEADER_BYTES))
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be read: {os.strerror(error.errno or 0)}") from error
+    return check_header(head, size, path.name)
+
+
+def check_layout(path: Path) -> int:
+    """The number of LoRA layers in a file whose every tensor is half of one.
+
+    Raises InputError: no safetensors, another algorithm, or halves that do not fit together.
+    """
+    layers: dict[str, dict[str, tuple[int, ...]]] = {}
+    for key, shape in read_layout(path).shapes.items():
+        module, part = split_key(key, path.name)
+        layers.setdefault(base_path(module), {})[part] = shape
+    if not layers:
+        raise InputError(f"{path.name} holds no LoRA layer")
+    for module, parts in layers.items():
+        down, up = parts.get("down", ()), parts.get("up", ())
+        if len(down) < 2 or len(up) != len(down) or down[0] != up[1]:
+            shown = f"shapes {list(down)} and {list(up)} do not fit together"
+            raise InputError(f"{path.name}: layer {module[:150]}: {shown}")
+    return len(layers)
+
+
+def check_header(data: bytes, size_bytes: int, name: str) -> Layout:
+    """The header at the start of `data`, every entry checked; the file has `size_bytes`.
+
+    Raises InputError.
+    """
+    if size_bytes > MAX_FILE_BYTES:
+        raise InputError(f"{name}: {size_bytes} bytes, more than {MAX_FILE_BYTES}")
+    if data.startswith(PICKLES):
+        raise InputError(
+            f"{name}: a pickle, which can run code when it is read",
+            hint="save the adapter as .safetensors",
+        )
+    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
+    if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
+        raise InputError(f"{name}: not a safetensors file (header length {length})")
+    try:
+        header = json.loads(data[8 : 8 + length], object_pairs_hook=_no_double_keys)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name}: the safetensors header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise InputError(f"{name}: the safetensors header is not an object")
+    metadata = header.pop("__metadata__", {})
+    if len(header) > MAX_TENSORS:
+        raise InputError(f"{name}: {len(header)} tensors, more than {MAX_TENSORS}")
+    _check_entries(header, size_bytes - 8 - length, name)
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise InputError(f"{name}: the safetensors metadata is not text by name")
+    if sum(len(k) + len(v) for k, v in metadata.items()) > MAX_METADATA_BYTES:
+        raise InputError(f"{name}: more than {MAX_METADATA_BYTES} bytes of metadata")
+    return Layout(
+        shapes={key: tuple(entry["shape"]) for key, entry in header.items()}, metadata=metadata
+    )
+
+
+def _check_entries(header: dict[str, Any], data_bytes: int, name: str) -> None:
+    end = 0
+    try:
+        entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"][0])
+        for key, entry in entries:
+            width = FLOATS.get(entry["dtype"])
+            if width is None:
+                raise InputError(f"{name}: tensor `{key[:100]}` has type {entry['dtype']!r:.20}")
+            first, last = entry["data_offsets"]
+            if first != end or last - first != width * math.prod(entry["shape"]):
+                raise InputError(f"{name}: tensor `{key[:100]}` does not lie where its header says")
+            if len(entry["shape"]) > 4 or any(n < 0 for n in entry["shape"]):
+                raise InputError(f"{name}: tensor `{key[:100]}` has shape {entry['shape']!r:.50}")
+            end = last
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{name}: the safetensors header has a malformed entry") from error
+    if end != data_bytes:
+        raise InputError(f"{name}: {data_bytes} bytes of tensors, the header says {end}")
+
+
+def _no_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
