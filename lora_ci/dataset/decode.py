@@ -1,17 +1,10 @@
-"""Image files → measurements. Decoding happens in child processes: a decoder that hangs or
-crashes costs one file, not the run.
-"""
+"""An image file → measurements."""
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import resource
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +15,8 @@ from lora_ci.dataset.features import blur_ratio, perceptual_hashes, thumbnails
 
 FORMATS = {"PNG": {".png"}, "JPEG": {".jpg", ".jpeg"}, "WEBP": {".webp"}}
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-SECONDS_A_FILE = 20
-BATCH = 32
-MEMORY_BYTES = 4 * 1024**3
+HASHES_SHAPE = (6, 32)
+THUMBNAILS_SHAPE = (3, 16, 16, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +24,7 @@ class Measured:
     """What one image file turned out to be; `problems` are (rule, message).
 
     `pixels` is the sha256 of the decoded RGB pixels, `hashes` [variants] of 256 bits each as
-    uint8 [variants, 32], `thumbnails` uint8
-    [crops, 16, 16, 3], the whole picture first.
+    uint8 [6, 32], `thumbnails` uint8 [3, 16, 16, 3], the whole picture first.
     """
 
     path: Path
@@ -44,65 +35,6 @@ class Measured:
     hashes: NDArray[np.uint8] | None = None
     thumbnails: NDArray[np.uint8] | None = None
     blur: float = 0.0
-    notes: tuple[str, ...] = field(default=())
-
-
-def measure_files(
-    paths: Sequence[Path], max_pixels: int, progress: Callable[[int], None]
-) -> list[Measured]:
-    """Measures every file, in order; never raises for what is in a file."""
-    measured: list[Measured] = []
-    batches = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
-    with _Workers() as workers:
-        for batch in batches:
-            measured.extend(workers.measure(batch, max_pixels))
-            progress(len(measured))
-    return measured
-
-
-class _Workers:
-    """A pool of two that is replaced when a file breaks it."""
-
-    def __enter__(self) -> _Workers:
-        self._pool = _new_pool()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def measure(self, batch: Sequence[Path], max_pixels: int) -> Iterator[Measured]:
-        """A batch at once; after an accident one file at a time, so that only it is lost."""
-        try:
-            limit = SECONDS_A_FILE * len(batch)
-            yield from self._pool.submit(_measure_batch, list(batch), max_pixels).result(limit)
-        except (BrokenProcessPool, TimeoutError):
-            self._replace()
-            if len(batch) == 1:
-                message = f"decoding it crashed or took over {SECONDS_A_FILE} s"
-                yield Measured(path=batch[0], problems=(("image.unreadable", message),))
-                return
-            for path in batch:
-                yield from self.measure([path], max_pixels)
-
-    def _replace(self) -> None:
-        for process in list((self._pool._processes or {}).values()):
-            process.kill()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = _new_pool()
-
-
-def _new_pool() -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(1, mp_context=context, initializer=_limit_worker)
-
-
-def _limit_worker() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-
-
-def _measure_batch(paths: list[Path], max_pixels: int) -> list[Measured]:
-    return [measure(path, max_pixels) for path in paths]
 
 
 def measure(path: Path, max_pixels: int) -> Measured:

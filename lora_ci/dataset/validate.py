@@ -19,9 +19,10 @@ from lora_ci.dataset.captions import (
     tokenizer_limit,
     word_counts,
 )
-from lora_ci.dataset.decode import SUFFIXES, Measured, measure_files
+from lora_ci.dataset.decode import SUFFIXES, Measured
 from lora_ci.dataset.duplicates import find_pairs
 from lora_ci.dataset.rules import finding
+from lora_ci.dataset.worker import measure_files
 
 # A picture that loses less than this share of its edge strength to one more blur is blurred.
 BLUR_FLOOR = 0.12
