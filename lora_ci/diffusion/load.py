@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from lora_ci.core.errors import InputError
+from lora_ci.core.errors import InputError, machine_error
 from lora_ci.diffusion.families import PARTS, Family, family_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+ANEW = "next: save it anew with pipeline.save_pretrained(…), then dvc add, dvc push and commit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,35 +66,20 @@ class BaseModel:
 def load_base(folder: Path, dtype: str = "float32", *, content_id: str | None = None) -> BaseModel:
     """The base model in `folder`.
 
-    Raises InputError when the folder is missing or is not a Stable Diffusion model in diffusers
-    format.
+    Raises InputError when the folder is missing, is not a Stable Diffusion model in diffusers
+    format, or when its weights are damaged or not whole.
     """
     check_folder(folder)
     family = family_of(_config(folder / "unet" / "config.json"))
-    try:
-        models = [
-            kind.from_pretrained(
-                folder,
-                subfolder=part,
-                local_files_only=True,
-                use_safetensors=True,
-                **{word: DTYPES[dtype]},
-            )
-            .eval()
-            .requires_grad_(False)
-            for part, kind, word in (
-                ("unet", UNet2DConditionModel, "torch_dtype"),
-                ("vae", AutoencoderKL, "torch_dtype"),
-                ("text_encoder", CLIPTextModel, "dtype"),
-            )
-        ]
+    unet = _part(folder, "unet", UNet2DConditionModel, torch_dtype=DTYPES[dtype])
+    vae = _part(folder, "vae", AutoencoderKL, torch_dtype=DTYPES[dtype])
+    text_encoder = _part(folder, "text_encoder", CLIPTextModel, dtype=DTYPES[dtype])
+    stored = _config(folder / "scheduler" / "scheduler_config.json")
+    with _told_simply(folder / "tokenizer"):
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        stored = _config(folder / "scheduler" / "scheduler_config.json")
+    with _told_simply(folder / "scheduler"):
         # Other samplers' configs share DDIM's fields; pictures are always made with DDIM.
         scheduler = DDIMScheduler.from_config(stored)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: the base model cannot be loaded: {error}") from error
-    unet, vae, text_encoder = models
     return BaseModel(
         unet=unet,
         vae=vae,
@@ -102,10 +92,57 @@ def load_base(folder: Path, dtype: str = "float32", *, content_id: str | None = 
     )
 
 
+def _part(folder: Path, name: str, kind: Any, **dtype: torch.dtype) -> Any:
+    """A model, whole and finite; the libraries fill gaps with random weights and a warning."""
+    with _told_simply(folder / name):
+        model, told = kind.from_pretrained(
+            folder,
+            subfolder=name,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **dtype,
+        )
+    absent = sorted(told["missing_keys"])
+    if absent:
+        message = f"{len(absent)} of its weights are not in the file, such as {absent[0]}"
+        raise InputError(f"base model {folder / name}: {message}", hint=ANEW)
+    for key, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise InputError(f"base model {folder / name}: {key} is not finite", hint=ANEW)
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _told_simply(part: Path) -> Iterator[None]:
+    """What the libraries say of a part that cannot be loaded as one line; they are silent meanwhile."""
+    logging = transformers.utils.logging
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    except OSError as error:
+        if machine_error(error):
+            raise
+        raise _unloadable(part, error) from error
+    except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise _unloadable(part, error) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _unloadable(part: Path, error: Exception) -> InputError:
+    words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return InputError(f"base model {part} cannot be loaded: {words}", hint=ANEW)
+
+
 def check_folder(folder: Path) -> None:
     """Raises InputError unless `folder` has the parts of a diffusers Stable Diffusion model."""
     if not folder.is_dir():
-        raise InputError(f"base model {folder}: no such folder", hint="check `base_model`")
+        raise InputError(f"base model {folder}: no such folder", hint="next: check `base_model`")
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
         raise InputError(
@@ -119,7 +156,8 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable model config: {error}") from error
+        message = f"base model {path}: no readable model config: {error}"
+        raise InputError(message, hint=ANEW) from error
     if not isinstance(config, dict):
-        raise InputError(f"{path}: not a model config")
+        raise InputError(f"base model {path}: no model config", hint=ANEW)
     return config

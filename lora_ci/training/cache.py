@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from lora_ci.diffusion.generate import embed_texts
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.training.data import Sample, load_pixels
+from lora_ci.training.tensors import save_tensors
 
 VERSION = 1
 
 
+# Called with done, total and what; may raise to stop.
+Told = Callable[[int, int, str], None]
+
+
 def cached_latents(
-    model: BaseModel, samples: list[Sample], resolution: int, *, flip: bool, cache: Path, base: str
+    model: BaseModel,
+    samples: list[Sample],
+    resolution: int,
+    *,
+    flip: bool,
+    cache: Path,
+    base: str,
+    told: Told = lambda *_: None,
 ) -> torch.Tensor:
     """Scaled latents, [n, 1 or 2 (mirrored), channels, h, w], float32 on the CPU.
 
@@ -35,20 +46,26 @@ def cached_latents(
         return (posterior.mode() * model.vae.config.scaling_factor).float().cpu()
 
     kind = ["latents", base, str(resolution), str(flip)]
-    return torch.stack([_cached(cache, [*kind, s.sha256], partial(encode, s)) for s in samples])
+    latents = []
+    for done, sample in enumerate(samples):
+        told(done, len(samples), "pictures encoded")
+        latents.append(_cached(cache, [*kind, sample.sha256], partial(encode, sample)))
+    return torch.stack(latents)
 
 
 def cached_captions(
-    model: BaseModel, captions: list[str], *, cache: Path, base: str
+    model: BaseModel, captions: list[str], *, cache: Path, base: str, told: Told = lambda *_: None
 ) -> torch.Tensor:
     """Text embeddings, [n, tokens, width], float32 on the CPU."""
 
     def encode(caption: str) -> torch.Tensor:
         return embed_texts(model, [caption])[0].float().cpu()
 
-    return torch.stack(
-        [_cached(cache, ["caption", base, text], partial(encode, text)) for text in captions]
-    )
+    embeddings = []
+    for done, text in enumerate(captions):
+        told(done, len(captions), "captions encoded")
+        embeddings.append(_cached(cache, ["caption", base, text], partial(encode, text)))
+    return torch.stack(embeddings)
 
 
 def _cached(cache: Path, key: list[str], make: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -59,7 +76,5 @@ def _cached(cache: Path, key: list[str], make: Callable[[], torch.Tensor]) -> to
     except (OSError, SafetensorError):
         value = make().contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({"value": value}, temporary)
-    temporary.replace(path)
+    save_tensors(path, {"value": value})
     return value

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+
+from lora_ci.training.tensors import save_tensors
 
 NAME = re.compile(r"step-(\d{8})\.safetensors")
 KEPT = 2
@@ -33,21 +33,22 @@ def save_checkpoint(folder: Path, fingerprint: str, checkpoint: Checkpoint) -> N
     """Writes the checkpoint in one move, then drops all but the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{checkpoint.step:08d}.safetensors"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     metadata = {
         "fingerprint": fingerprint,
         "losses": json.dumps([checkpoint.losses, checkpoint.window]),
     }
-    save_file(checkpoint.tensors, temporary, metadata=metadata)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    save_tensors(path, checkpoint.tensors, metadata)
     for old in _paths(folder)[KEPT:]:
         old.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
-    """The newest whole checkpoint of this very training; None if there is none."""
+    """The newest whole checkpoint of this very training; None if there is none.
+
+    What a killed attempt had half written is removed: nobody else works in the folder.
+    """
+    for torn in folder.glob(".*"):
+        torn.unlink()
     for path in _paths(folder):
         try:
             with safe_open(path, framework="pt") as file:

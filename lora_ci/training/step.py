@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from lora_ci.core.errors import Interrupted
 from lora_ci.core.settings import TrainSettings, parse_settings
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.diffusion.load import BaseModel, load_base
@@ -21,14 +22,26 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     settings = parse_settings(spec.params["settings"], TrainSettings)
     trigger = str(spec.params["trigger"])
     started = time.monotonic()
+
+    def told(done: int, total: int, note: str) -> None:
+        context.progress(done, total, note)
+        if context.stop_requested():
+            raise Interrupted(f"stopped before the first step: {done} of {total} {note}, and kept")
+
     model = load_base(context.input_path("base_model"))
     samples = read_samples(context.input_path("dataset"), trigger)
     base = spec.inputs["base_model"].content_id
     latents = cached_latents(
-        model, samples, settings.resolution, flip=settings.flip, cache=context.cache, base=base
+        model,
+        samples,
+        settings.resolution,
+        flip=settings.flip,
+        cache=context.cache,
+        base=base,
+        told=told,
     )
     texts = [*(sample.caption for sample in samples), ""]
-    captions = cached_captions(model, texts, cache=context.cache, base=base)
+    captions = cached_captions(model, texts, cache=context.cache, base=base, told=told)
     prepared = time.monotonic()
     trained = train(
         without_encoders(model),
