@@ -1,21 +1,23 @@
-"""From an event to a published run: the one flow behind the CLI, the Action and the bot."""
+"""From an event to a published run: the one flow behind the CLI, `pipeline.run` and the bot."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from lora_ci.app.gather import Gathered, gather
+from lora_ci.app.plan_event import plan_event, plan_gathered
 from lora_ci.app.publish import publish
+from lora_ci.app.source import Gathered
 from lora_ci.app.specs import make_spec
 from lora_ci.app.wiring import Deps
 from lora_ci.core.clock import new_run_id
-from lora_ci.core.errors import ExitCode
+from lora_ci.core.errors import ExitCode, LoraCIError, UsageError
 from lora_ci.core.event import Event
-from lora_ci.core.plan import Decision, Plan
+from lora_ci.core.finding import Severity
+from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.run import RunView, StepView, overall_outcome
-from lora_ci.core.step import Outcome, Stage
-from lora_ci.execution.drive import Reconciler, Watch
-from lora_ci.plan.decide import decide
+from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.execution.drive import Reconciler
+from lora_ci.steps.outcome import result_of
 
 EXIT_CODES = {
     Outcome.PASSED: ExitCode.PASSED,
@@ -45,68 +47,124 @@ class Scope:
 EVERYTHING = Scope()
 
 
-def plan_event(event: Event, deps: Deps) -> tuple[Plan, Gathered]:
-    """What the event changes and what would run. Reads git, manifests and records; runs nothing."""
-    gathered = gather(event, deps)
-    return plan_gathered(event, deps, gathered), gathered
-
-
-def plan_gathered(event: Event, deps: Deps, gathered: Gathered) -> Plan:
-    """The plan with the records as they are now."""
-    return decide(
-        gathered.config,
-        gathered.facts,
-        deps.ledger,
-        changes=gathered.changes,
-        event=event,
-    )
-
-
-def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING, watch: Watch) -> RunView:
+def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING) -> RunView:
     """Does what the event asks for, once, and publishes the result.
 
-    Plans, runs what the plan says, and plans again with the new records until nothing is left to
-    run: later stages depend on what earlier ones made. Killed anywhere and called again, it goes
-    on with what the ledger has.
+    What goes wrong in a stage is that stage's result, and a signal's is the outcome
+    `interrupted`. Killed anywhere and called again, it goes on with what the ledger has.
+
+    Raises:
+        UsageError: config, commit or scope are not there.
+        InfrastructureError: nothing could be started or recorded.
     """
     started = deps.clock.monotonic()
     started_at = deps.clock.now().isoformat(timespec="seconds")
     run_id = new_run_id(deps.clock)
-    plan, gathered = plan_event(event, deps)
+    plan, gathered = plan_event(event, deps.source, deps.records)
+    check_scope(scope, gathered)
     deps.ledger.start_run(run_id, event)
-    reconciler = Reconciler(
-        ledger=deps.ledger,
-        executor=deps.executor,
-        clock=deps.clock,
-        state=deps.state,
-        watch=watch,
-    )
-    first_plan, ran = plan, dict[tuple[str, Stage], Decision]()
-    while wanted := [d for d in plan.to_run() if scope.wants(d) and (d.lora, d.stage) not in ran]:
-        for decision in wanted:
-            ran[decision.lora, decision.stage] = decision
-            spec = make_spec(decision, plan, gathered, deps)
-            deps.ledger.ensure_step(run_id, decision, spec, commit=event.head)
-        reconciler.drive(run_id)
-        plan = plan_gathered(event, deps, gathered)
-    steps = tuple(
-        StepView(
-            decision=ran.get((d.lora, d.stage), d),
-            result=deps.ledger.step_result(run_id, d.lora, d.stage)
-            if (d.lora, d.stage) in ran
-            else (d.record.result if d.record else None),
-        )
-        for d in plan.decisions
-        if scope.wants(d)
-    )
+    work = Work(run_id, event, deps, scope, gathered, plan)
+    work.do()
+    steps = work.steps()
     view = RunView(
         run_id=run_id,
         event=event,
-        plan=first_plan,
+        plan=plan,
         steps=steps,
         started_at=started_at,
         duration_s=deps.clock.monotonic() - started,
-        outcome=overall_outcome(steps),
+        outcome=work.outcome(steps),
     )
     deps.ledger.save_view(view)
     return replace(view, notes=publish(view, deps).notes)
+
+
+def check_scope(scope: Scope, gathered: Gathered) -> None:
+    """Raises UsageError for a LoRA that the config does not have."""
+    known = gathered.config.loras
+    unknown = sorted((scope.loras or frozenset()) - known.keys())
+    if unknown:
+        hint = f"next: name one of: {', '.join(known)}"
+        raise UsageError(f"no LoRA `{unknown[0]}` is in the config of this commit", hint=hint)
+
+
+Key = tuple[str, Stage]
+
+
+@dataclass(slots=True)
+class Work:
+    """A run while it goes on: `ran` are the steps it began, `unborn` those with no spec."""
+
+    run_id: str
+    event: Event
+    deps: Deps
+    scope: Scope
+    gathered: Gathered
+    plan: Plan
+    ran: dict[Key, Decision] = field(default_factory=dict)
+    unborn: dict[Key, StepResult] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def do(self) -> None:
+        """Runs what the plan says, and plans again, until nothing is left to run.
+
+        Later stages depend on what earlier ones made.
+        """
+        deps = self.deps
+        reconciler = Reconciler(
+            ledger=deps.ledger,
+            executor=deps.executor,
+            clock=deps.clock,
+            state=deps.state,
+            watch=deps.watch,
+        )
+        try:
+            while wanted := self.wanted():
+                for decision in wanted:
+                    self.begin(decision)
+                if not reconciler.drive(self.run_id):
+                    self.interrupted = True
+                    return
+                self.plan = plan_gathered(self.event, self.gathered, deps.records)
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def wanted(self) -> list[Decision]:
+        """What is to run, is inside the scope and was not begun yet."""
+        wants, begun = self.scope.wants, self.ran.keys()
+        return [d for d in self.plan.to_run() if wants(d) and (d.lora, d.stage) not in begun]
+
+    def begin(self, decision: Decision) -> None:
+        """Gives the step to the ledger; inputs that cannot be laid out are its result."""
+        key = decision.lora, decision.stage
+        self.ran[key] = decision
+        try:
+            spec = make_spec(decision, self.plan, self.gathered, self.deps)
+        except (LoraCIError, OSError) as error:
+            self.unborn[key] = result_of(error, f"{decision.stage} of {decision.lora}")
+            return
+        self.deps.ledger.ensure_step(self.run_id, decision, spec, commit=self.event.head)
+
+    def steps(self) -> tuple[StepView, ...]:
+        """Every decision in the scope with its result, as far as there is one."""
+        return tuple(self.step(d) for d in self.plan.decisions if self.scope.wants(d))
+
+    def step(self, decision: Decision) -> StepView:
+        """A decision with what it came to; what a signal kept from being done is interrupted."""
+        key = decision.lora, decision.stage
+        if key in self.ran:
+            decision = self.ran[key]
+            found = self.unborn.get(key) or self.deps.ledger.step_result(self.run_id, *key)
+        else:
+            found = decision.record.result if decision.record else None
+        if found is None and self.interrupted and decision.action is Action.RUN:
+            found = StepResult(outcome=Outcome.INTERRUPTED)
+        return StepView(decision=decision, result=found)
+
+    def outcome(self, steps: tuple[StepView, ...]) -> Outcome:
+        """What the run came to; a signal counts before all else, and doing nothing is a failure."""
+        if self.interrupted:
+            return Outcome.INTERRUPTED
+        if not steps and any(f.severity is Severity.ERROR for f in self.plan.findings):
+            return Outcome.FAILED
+        return overall_outcome(steps)

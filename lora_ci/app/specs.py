@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import shutil
 from pathlib import Path
 from typing import Any
 
-from lora_ci.app.gather import Gathered
+from lora_ci.app.source import Gathered
 from lora_ci.app.wiring import Deps
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.model import Lora
-from lora_ci.core.errors import InfrastructureError, IntegrityError
+from lora_ci.core.digest import sha256_json
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.plan import Decision, Plan
 from lora_ci.core.settings import settings_json
 from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
@@ -139,7 +140,7 @@ def _deploy_params(
         },
         "qa": {"metrics": dict(qa.metrics), "ruler": qa.details.get("ruler")},
         "recommended_weight": optimized.metrics.get("recommended_weight"),
-        "store": str(deps.repo.root / store) if store else None,
+        "store": str(deps.source.root / store) if store else None,
         "signing_key": str(deps.signing_key) if deps.signing_key else None,
     }
 
@@ -152,36 +153,27 @@ def ensure_input(facts: InputFacts, deps: Deps) -> StepInput:
     """Lays the files of an input out under `.lora-ci/inputs/`, once for each content.
 
     Raises:
-        IntegrityError: an object of the DVC cache is not what its md5 says.
+        LoraCIError: the source could not lay them out.
     """
-    key = hashlib.sha256(
-        "\0".join([facts.path, facts.tracked_by, facts.content_id, *facts.missing]).encode()
-    ).hexdigest()[:32]
+    names = [entry.path for entry in facts.entries or ()]
+    key = sha256_json([facts.content_id, names, facts.missing])[:32]
     place = deps.state / "inputs" / key
     if not place.exists():
-        building = place.with_name(f".{key}.{deps.clock.monotonic()}")
-        building.mkdir(parents=True)
-        for entry in facts.entries or ():
-            if entry.path not in facts.missing:
-                _lay_out(entry.content_id, building / entry.path, facts, deps)
-        try:
-            building.rename(place)
-        except OSError:
-            shutil.rmtree(building)  # another process was first
-    return StepInput(content_id=facts.content_id, path=str(place))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with (place.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not place.exists():
+                _build(place, facts, deps)
+    return StepInput(content_id=facts.content_id, path=str(place), shown_as=facts.path)
 
 
-def _lay_out(content_id: str, path: Path, facts: InputFacts, deps: Deps) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if facts.tracked_by == "git":
-        path.write_bytes(deps.repo.run("cat-file", "blob", content_id))
-        return
-    source = deps.objects.find(content_id)
-    if source is None:
-        message = f"{facts.path}/{path.name}: object {content_id} vanished from the DVC cache"
-        raise InfrastructureError(message, hint="next: dvc pull")
-    data = source.read_bytes()
-    if hashlib.md5(data, usedforsecurity=False).hexdigest() != content_id:
-        hint = f"next: rm {source} && dvc pull"
-        raise IntegrityError(f"{facts.path}/{path.name}: the DVC object was changed", hint=hint)
-    path.write_bytes(data)
+def _build(place: Path, facts: InputFacts, deps: Deps) -> None:
+    """Makes the folder in one move; what a killed process left of it is thrown away."""
+    building = place.with_name(f".{place.name}")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        building.mkdir()
+        deps.source.lay_out(facts, building)
+        building.rename(place)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_ci.core.errors import InfrastructureError, InputError, UsageError
+from lora_ci.core.errors import InfrastructureError, UsageError
 
 TIMEOUT_S = 60
 
@@ -19,7 +20,30 @@ class TreeEntry:
     mode: str
     kind: str
     oid: str
-    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """All that stands in a commit; `texts` are files that were read ahead, in one go."""
+
+    repo: Repository
+    entries: Mapping[str, TreeEntry]
+    texts: Mapping[str, bytes]
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes; None if it is no file there."""
+        if path in self.texts:
+            return self.texts[path]
+        entry = self.entries.get(path)
+        if entry is None or entry.kind != "blob":
+            return None
+        return next(self.repo.blobs([entry.oid]))
+
+    def files(self, folder: str) -> tuple[TreeEntry, ...]:
+        """All files below a folder, sorted by path."""
+        inside = f"{folder}/"
+        found = (e for e in self.entries.values() if e.kind != "tree" and e.path.startswith(inside))
+        return tuple(sorted(found, key=lambda entry: entry.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,95 +52,88 @@ class Repository:
 
     root: Path
 
-    def run(self, *args: str, data: bytes | None = None) -> bytes:
-        """Standard output of a git command. Raises InputError with git's own words."""
-        done = self._call(args, data)
-        if done.returncode != 0:
-            words = done.stderr.decode(errors="replace").strip().splitlines()
-            raise InputError(f"git {args[0]}: {words[-1] if words else 'failed'}")
-        return done.stdout
-
     def commit(self, revision: str) -> str:
         """The full id of a commit. Raises UsageError if there is none of that name."""
-        done = self._call(("rev-parse", "--verify", "-q", f"{revision}^{{commit}}"), None)
+        done = _git(self.root, "rev-parse", "--verify", "-q", f"{revision}^{{commit}}")
         if done.returncode != 0:
-            if self._call(("rev-parse", "--verify", "-q", "HEAD"), None).returncode != 0:
+            if _git(self.root, "rev-parse", "--verify", "-q", "HEAD").returncode != 0:
                 hint = "next: git add .lora-ci.yml && git commit"
-                raise UsageError("the repository has no commit yet", hint=hint)
-            raise UsageError(f"no commit `{revision}` here", hint="next: git fetch --unshallow")
+                raise UsageError(f"{self.root}: the repository has no commit yet", hint=hint)
+            hint = (
+                "next: git log, to see which there are; in a shallow clone: git fetch --unshallow"
+            )
+            raise UsageError(f"{self.root}: there is no commit `{revision}`", hint=hint)
         return done.stdout.decode().strip()
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The best common ancestor; None where the histories share nothing."""
-        done = self._call(("merge-base", one, other), None)
+        done = _git(self.root, "merge-base", one, other)
         return done.stdout.decode().strip() if done.returncode == 0 else None
 
     def parent(self, commit: str) -> str | None:
         """The first parent; None for a root commit."""
-        done = self._call(("rev-parse", "--verify", "-q", f"{commit}^1"), None)
+        done = _git(self.root, "rev-parse", "--verify", "-q", f"{commit}^1")
         return done.stdout.decode().strip() if done.returncode == 0 else None
 
-    def read(self, commit: str, path: str) -> bytes | None:
-        """A file's bytes at a commit; None if it is no file there."""
-        entry = self.entry(commit, path)
-        if entry is None or entry.kind != "blob":
-            return None
-        return self.run("cat-file", "blob", entry.oid)
-
-    def entry(self, commit: str, path: str) -> TreeEntry | None:
-        """What stands at `path` in a commit."""
-        found = self._ls(commit, path)
-        return found[0] if found else None
-
-    def files(self, commit: str, folder: str) -> tuple[TreeEntry, ...]:
-        """All files below a folder, with sizes."""
-        return self._ls(commit, "-r", f"{folder}/")
-
-    def _ls(self, commit: str, *args: str) -> tuple[TreeEntry, ...]:
-        flags = [a for a in args if a.startswith("-")]
-        paths = [a for a in args if not a.startswith("-")]
-        out = self.run("--literal-pathspecs", "ls-tree", "-z", "-l", *flags, commit, "--", *paths)
-        entries = []
-        for line in out.split(b"\0"):
+    def tree(self, commit: str, ahead: tuple[str, ...] = ()) -> Tree:
+        """What stands in a commit; files whose names end in one of `ahead` are read at once."""
+        done = _git(self.root, "ls-tree", "-r", "-t", "-z", "--full-tree", commit)
+        if done.returncode != 0:
+            raise InfrastructureError(f"{self.root}: {_words(done)}", hint="next: git fsck")
+        entries = {}
+        for line in done.stdout.split(b"\0"):
             if line:
-                meta, _, path = line.partition(b"\t")
-                mode, kind, oid, size = meta.decode().split()
-                entries.append(
-                    TreeEntry(
-                        path=path.decode(errors="surrogateescape"),
-                        mode=mode,
-                        kind=kind,
-                        oid=oid,
-                        size_bytes=int(size) if size != "-" else None,
-                    )
-                )
-        return tuple(entries)
+                meta, _, name = line.partition(b"\t")
+                mode, kind, oid = meta.decode().split()
+                path = name.decode(errors="surrogateescape")
+                entries[path] = TreeEntry(path, mode, kind, oid)
+        wanted = [e for e in entries.values() if e.kind == "blob" and e.path.endswith(ahead)]
+        texts = self.blobs(entry.oid for entry in wanted)
+        paths = (entry.path for entry in wanted)
+        return Tree(self, entries, dict(zip(paths, texts, strict=True)))
 
-    def _call(
-        self, args: tuple[str, ...], data: bytes | None
-    ) -> subprocess.CompletedProcess[bytes]:
-        try:
-            return subprocess.run(
-                ["git", "-C", str(self.root), *args],
-                input=data,
-                capture_output=True,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise InfrastructureError("git is not installed", hint="install git") from error
-        except subprocess.TimeoutExpired as error:
-            raise InfrastructureError(f"git {args[0]} took over {TIMEOUT_S} s") from error
+    def blobs(self, oids: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of objects, one after the other, all from one git process."""
+        with subprocess.Popen(
+            ["git", "-C", str(self.root), "cat-file", "--batch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdin
+            assert process.stdout
+            for oid in oids:
+                process.stdin.write(f"{oid}\n".encode())
+                process.stdin.flush()
+                header = process.stdout.readline().split()
+                if len(header) != 3:
+                    message = f"{self.root}: git object {oid} is damaged, or not here"
+                    raise InfrastructureError(message, hint="next: git fsck; git fetch")
+                yield process.stdout.read(int(header[2]))
+                process.stdout.read(1)
 
 
 def open_repository(folder: Path) -> Repository:
     """The repository that holds `folder`. Raises UsageError if there is none."""
-    done = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "--show-toplevel"],
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise UsageError(f"{folder} is in no git repository", hint="next: git init")
-    return Repository(Path(done.stdout.decode().strip()))
+    done = _git(folder, "rev-parse", "--show-toplevel")
+    if done.returncode == 0:
+        return Repository(Path(done.stdout.decode().strip()))
+    hint = "next: git init, or --repo <folder>; without git: lora_ci.pipeline.run"
+    raise UsageError(f"{folder.resolve()} is in no git repository ({_words(done)})", hint=hint)
+
+
+def _git(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    command = ["git", "-C", str(folder), *args]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+    except FileNotFoundError as error:
+        raise InfrastructureError("git is not installed", hint="next: apt install git") from error
+    except subprocess.TimeoutExpired as error:
+        message = f"{folder}: git {args[0]} took over {TIMEOUT_S} s"
+        raise InfrastructureError(message, hint="next: git status") from error
+
+
+def _words(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Git's own last words."""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[0].removeprefix("fatal: ") if lines else "it failed without a word"

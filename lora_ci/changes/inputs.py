@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lora_ci.changes.git import Repository
+from lora_ci.changes.git import Tree
 from lora_ci.changes.manifest import check_paths, parse_manifest, parse_pointer
 from lora_ci.changes.objects import Objects
 from lora_ci.core.changeset import FileEntry
@@ -13,7 +13,7 @@ from lora_ci.core.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFacts:
-    """What a commit says of one input.
+    """What a commit, or a folder, says of one input.
 
     `content_id` is the md5 of DVC's manifest or git's tree id: equal ids, equal bytes.
     `entries` is None where the manifest cannot be read. `missing` are paths that are in the
@@ -27,28 +27,36 @@ class InputFacts:
     missing: tuple[str, ...] = ()
 
 
-def resolve_input(repo: Repository, commit: str, path: str, objects: Objects) -> InputFacts | None:
+def resolve_input(tree: Tree, path: str, objects: Objects) -> InputFacts | None:
     """The input at `path`: `path.dvc`, else a folder or file in git; None if neither exists."""
     path = path.rstrip("/")
     pointer_file = f"{path}.dvc"
-    text = repo.read(commit, pointer_file)
+    text = tree.read(pointer_file)
     if text is not None:
-        pointer = parse_pointer(text, pointer_file)
-        return _dvc_input(path, pointer.md5, pointer_file, objects)
-    entry = repo.entry(commit, path)
+        return _dvc_input(path, parse_pointer(text, pointer_file).md5, pointer_file, objects)
+    entry = tree.entries.get(path)
     if entry is None:
         return None
-    files = repo.files(commit, path) if entry.kind == "tree" else (entry,)
+    files = tree.files(path) if entry.kind == "tree" else (entry,)
     odd = next((f for f in files if f.mode in ("120000", "160000")), None)
     if odd:
         kind = "a symbolic link" if odd.mode == "120000" else "a submodule"
-        raise InputError(f"{odd.path} is {kind}; lora-ci does not follow it")
-    entries = tuple(
-        FileEntry(path=f.path.removeprefix(f"{path}/"), content_id=f.oid, size_bytes=f.size_bytes)
-        for f in files
-    )
+        hint = f"next: put the files themselves below {path}"
+        raise InputError(f"{odd.path} is {kind}; lora-ci does not follow it", hint=hint)
+    inside = f"{path}/" if entry.kind == "tree" else path.removesuffix(path.rpartition("/")[2])
+    entries = tuple(FileEntry(path=f.path.removeprefix(inside), content_id=f.oid) for f in files)
     check_paths((e.path for e in entries), path)
     return InputFacts(path=path, tracked_by="git", content_id=entry.oid, entries=entries)
+
+
+def content_id(tree: Tree, path: str) -> str | None:
+    """The id alone: no manifest is read, no remote asked."""
+    path = path.rstrip("/")
+    text = tree.read(f"{path}.dvc")
+    if text is not None:
+        return parse_pointer(text, f"{path}.dvc").md5
+    entry = tree.entries.get(path)
+    return entry.oid if entry else None
 
 
 def _dvc_input(path: str, md5: str, pointer_file: str, objects: Objects) -> InputFacts:
@@ -60,6 +68,7 @@ def _dvc_input(path: str, md5: str, pointer_file: str, objects: Objects) -> Inpu
         )
     manifest = objects.find(md5)
     if manifest is None:
+        objects.not_pushed([md5])  # a remote that is not there is not the same as a missing push
         return InputFacts(path=path, tracked_by="dvc", content_id=md5, entries=None)
     entries = parse_manifest(manifest.read_bytes(), pointer_file)
     absent = objects.not_pushed(e.content_id for e in entries)

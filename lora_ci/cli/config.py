@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lora_ci.app.folder_source import read_config
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME, Config
 from lora_ci.config.reference import render_reference
 from lora_ci.config.schema import render_schema
-from lora_ci.core.errors import ExitCode, UsageError
+from lora_ci.core.errors import ExitCode
 from lora_ci.core.settings import settings_json
 
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.what == "keys":
         print(render_reference(), end="")  # noqa: T201 - the tables are the output
         return ExitCode.PASSED
-    config = read_work_tree(args.repo)
+    config = read_config(args.repo / FILE_NAME)
     if args.what == "check":
         names = list(config.loras)
         text = f"{FILE_NAME} is fine: {len(names)} LoRA{'s' * (len(names) != 1)}"
@@ -37,19 +37,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     else:
         output.result(render(config), {"loras": config.loras}, schema="config")
     return ExitCode.PASSED
-
-
-def read_work_tree(root: Path) -> Config:
-    """The config as it lies there. Raises UsageError."""
-    path = root / FILE_NAME
-    if not path.is_file():
-        raise UsageError(f"there is no {FILE_NAME} in {root.resolve()}", hint="next: lora-ci init")
-
-    def read(name: str) -> bytes | None:
-        file = root / name
-        return file.read_bytes() if file.is_file() else None
-
-    return load_config(path.read_bytes(), FILE_NAME, read)
 
 
 def render(config: Config) -> str:

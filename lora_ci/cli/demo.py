@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import handle
 from lora_ci.app.wiring import Deps, open_deps
 from lora_ci.cli.output import Output, add_output_arguments
@@ -21,7 +22,7 @@ from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView
-from lora_ci.core.step import Outcome, Stage, StepSpec
+from lora_ci.core.step import Outcome, Stage
 from lora_ci.report.text import render_run_text
 
 CONFIG = """\
@@ -116,7 +117,7 @@ class Story:
         )
         started = time.monotonic()
         deps = self.deps()
-        view = handle(event, deps, watch=lambda *_: None)
+        view = handle(event, deps)
         deps.ledger.close()
         self.output.note(render_run_text(view))
         for step in view.steps:
@@ -129,10 +130,10 @@ class Story:
     def deps(self) -> Deps:
         """What the flow works with, progress shown as bars."""
 
-        def watch(spec: StepSpec, done: int, total: int, note: str) -> None:
-            self.output.progress(f"{spec.stage} {spec.lora}", done, total, note)
+        def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
+            self.output.progress(f"{stage} {lora}", done, total, note)
 
-        return open_deps(self.root, watch=watch)
+        return open_deps(open_git_source(self.root), watch=watch)
 
     def set_up(self) -> None:
         """Repository, remote, base model and config on the main branch."""

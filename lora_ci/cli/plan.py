@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from lora_ci.app.handle import plan_event
-from lora_ci.app.wiring import open_deps
+from lora_ci.app.git_source import open_git_source
+from lora_ci.app.plan_event import plan_event
+from lora_ci.app.records import read_records
 from lora_ci.cli.events import add_event_arguments, make_event
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.errors import ExitCode
@@ -21,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Prints the plan; runs nothing."""
-    deps = open_deps(args.repo)
-    plan, _ = plan_event(make_event(args, deps.repo), deps)
+    source = open_git_source(args.repo)
+    plan, _ = plan_event(make_event(args, source.repo), source, read_records(source.root))
     output.result(render_plan_text(plan), plan, schema="plan")
     output.findings(plan.findings)
     failed = any(f.severity is Severity.ERROR for f in plan.findings)

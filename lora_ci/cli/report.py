@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lora_ci.app.git_source import open_git_source
 from lora_ci.app.publish import publish
 from lora_ci.app.wiring import open_deps
 from lora_ci.cli.output import Output, add_output_arguments
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Prints where the page is."""
-    deps = open_deps(args.repo)
+    deps = open_deps(open_git_source(args.repo))
     newest = deps.ledger.recent_runs(1)
     run_id = args.run_id or (newest[0].id if newest else "")
     view = deps.ledger.load_view(run_id)

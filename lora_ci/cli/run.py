@@ -6,11 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
+from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import EVERYTHING, EXIT_CODES, Scope, handle
 from lora_ci.app.wiring import open_deps
 from lora_ci.cli.events import add_event_arguments, make_event
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.core.step import Stage, StepSpec
+from lora_ci.core.step import Stage
 from lora_ci.report.text import render_run_text
 
 
@@ -34,20 +35,19 @@ def add_executor_argument(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> int:
     """Runs; the exit code is that of the worst step."""
 
-    def watch(spec: StepSpec, done: int, total: int, note: str) -> None:
-        output.progress(f"{spec.stage} {spec.lora}", done, total, note)
-
-    def watch_remote(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
+    def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         output.progress(f"{stage} {lora}", done, total, note)
 
+    source = open_git_source(args.repo)
+    event = make_event(args, source.repo)
     key = os.environ.get("LORA_CI_SIGNING_KEY")
     deps = open_deps(
-        args.repo,
+        source,
         watch=watch,
         executor=args.executor,
         signing_key=Path(key).resolve() if key else None,
     )
-    view = handle(make_event(args, deps.repo), deps, scope=scope, watch=watch_remote)
+    view = handle(event, deps, scope=scope)
     output.result(render_run_text(view), view, schema="run")
     output.findings((*view.plan.findings, *view.notes))
     return EXIT_CODES[view.outcome]

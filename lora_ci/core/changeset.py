@@ -13,7 +13,6 @@ class FileEntry:
 
     path: str
     content_id: str
-    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

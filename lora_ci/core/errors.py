@@ -12,6 +12,8 @@ An uncaught exception is a bug of ours and exits with 4, never 1: 1 would blame 
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import IntEnum
 
 from lora_ci.core.finding import Finding, Severity
@@ -74,3 +76,31 @@ class Interrupted(LoraCIError):  # noqa: N818 - an outcome's name, not a fault
 
     exit_code = ExitCode.INTERRUPTED
     rule = "lora-ci.interrupted"
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MACHINE = (
+    *FULL,
+    errno.EACCES,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESTALE,
+)
+
+
+def machine_error(error: OSError) -> InfrastructureError | None:
+    """The machine's fault in plain words; None for numbers that a bug of ours gives as well."""
+    if error.errno not in MACHINE:
+        return None
+    words = os.strerror(error.errno)
+    message = f"{error.filename}: {words}" if error.filename else words
+    rule, hint = "machine.refused", "next: ls -ld it and the folder above, then the same command"
+    if error.errno in FULL:
+        rule = "machine.disk-full"
+        hint = "next: make room (df -h, ulimit -f); the same command goes on where it stopped"
+    finding = Finding(rule=rule, severity=Severity.ERROR, message=message, hint=hint)
+    return InfrastructureError(message, findings=(finding,))

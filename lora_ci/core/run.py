@@ -50,10 +50,14 @@ class RunView:
 
 
 def overall_outcome(steps: tuple[StepView, ...]) -> Outcome:
-    """The worst outcome of the steps; a stage that ought to run and has no result is an error."""
+    """The worst outcome of the steps; a stage that ought to run and has no result is an error.
+
+    Inputs that cannot be used block the first stage, a release the last: both are failures.
+    """
     outcomes = {step.result.outcome for step in steps if step.result}
     if any(s.result is None and s.decision.action is Action.RUN for s in steps):
         outcomes.add(Outcome.ERROR)
-    if any(s.decision.stage is Stage.DEPLOY and s.decision.action is Action.BLOCKED for s in steps):
+    blocked = {s.decision.stage for s in steps if s.decision.action is Action.BLOCKED}
+    if blocked & {Stage.VALIDATE, Stage.DEPLOY}:
         outcomes.add(Outcome.FAILED)
     return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.PASSED)

@@ -36,12 +36,14 @@ class Outcome(StrEnum):
 class StepInput:
     """One input of a step: a file or folder at `path`, or an artifact `sha256` in the store.
 
-    `content_id` is the identity that entered the fingerprint (DVC md5, git tree, sha256).
+    `content_id` is the identity that entered the fingerprint (DVC md5, git tree, sha256),
+    `shown_as` is what the user calls it.
     """
 
     content_id: str
     path: str | None = None
     sha256: str | None = None
+    shown_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,7 +115,7 @@ def _part(folder: Path, name: str, kind: Any, **dtype: torch.dtype) -> Any:
 
 @contextmanager
 def _told_simply(part: Path) -> Iterator[None]:
-    """What the libraries say of a part that cannot be loaded as one line; they are silent meanwhile."""
+    """Says in one line why a part cannot be loaded; the libraries are silent meanwhile."""
     logging = transformers.utils.logging
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_ci.core.clock import Clock
-from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.errors import InfrastructureError, Interrupted, LoraCIError
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.core.step import Outcome, Stage, StepResult
-from lora_ci.execution.executor import Executor, step_folder
+from lora_ci.core.step import Outcome, StepResult
+from lora_ci.execution.executor import Executor, Watch, step_folder
 from lora_ci.ledger.ledger import MAX_ATTEMPTS, Ledger, StepRow, StepState
-
-Watch = Callable[[str, Stage, int, int, str], None]
+from lora_ci.steps.folder import StepFolder
+from lora_ci.steps.outcome import result_of
 
 POLL_S = 0.1
 SLACK_S = 60.0
+STARTING = "starting"
+AGAIN = (Outcome.ERROR, Outcome.INTERRUPTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,58 +31,92 @@ class Reconciler:
     watch: Watch
     parallel: int = 1
 
-    def drive(self, run_id: str) -> None:
-        """Ticks until every step of the run has ended. Bounded by the steps' own time limits."""
+    def drive(self, run_id: str) -> bool:
+        """Ticks until every step of the run has ended; False if a signal stopped it before.
+
+        Bounded by the steps' own time limits. A stopped run leaves no attempt of its own behind.
+        """
         steps = self.ledger.unfinished(run_id)
         limit = sum(s.spec.resources.timeout_s for s in steps) * MAX_ATTEMPTS
         deadline = self.clock.monotonic() + limit + SLACK_S
-        while self.tick(run_id):
-            if self.clock.monotonic() > deadline:
-                raise InfrastructureError(f"run {run_id} is not done after {limit:.0f} s")
-            self.clock.sleep(POLL_S)
+        try:
+            while self.tick(run_id):
+                if self.clock.monotonic() > deadline:
+                    raise InfrastructureError(f"run {run_id} is not done after {limit:.0f} s")
+                self.clock.sleep(POLL_S)
+        except (KeyboardInterrupt, Interrupted):
+            self.stop(run_id)
+            return False
+        return True
 
     def tick(self, run_id: str) -> bool:
-        """Observes and advances each step, then starts what there is room for; False at the end."""
+        """Observes and advances each step, starts what there is room for; False at the end."""
         steps = self.ledger.unfinished(run_id)
-        running = [s for s in steps if s.state is StepState.RUNNING]
-        for step in running:
-            self.observe(step)
-        room = self.parallel - len(running)
-        for step in [s for s in steps if s.state is StepState.WAITING][: max(room, 0)]:
-            self.dispatch(step)
+        busy = sum(self.observe(s) for s in steps if s.state is StepState.RUNNING)
+        for step in steps:
+            if step.state is StepState.WAITING and busy < self.parallel:
+                busy += self.dispatch(step)
         return bool(self.ledger.unfinished(run_id))
 
-    def dispatch(self, step: StepRow) -> None:
-        """Starts a waiting step. Two runs may start one fingerprint: the folder lets in one."""
-        folder = step_folder(self.state, step.fingerprint)
-        folder.write_spec(step.spec)
-        done = folder.read_result(step.fingerprint)
-        if done and done.outcome in (Outcome.ERROR, Outcome.INTERRUPTED):
-            folder.drop_result()
-        if self.ledger.mark_running(step, "starting"):
-            handle = self.executor.submit(folder, step.spec)
-            self.ledger.note_handle(step, handle)
+    def dispatch(self, step: StepRow) -> bool:
+        """Starts a waiting step; True if it is running now.
 
-    def observe(self, step: StepRow) -> None:
-        """Adopts the result of an attempt that ended; shows how far a running one is."""
+        Two runs may start one fingerprint: the folder lets in one.
+        """
+        if not self.ledger.mark_running(step, STARTING):
+            return False
+        step = replace(step, attempts=step.attempts + 1, handle=STARTING)
         folder = step_folder(self.state, step.fingerprint)
-        handle = step.handle or "starting"
-        if handle != "starting" and self.executor.running(folder, handle):
+        try:
+            folder.write_spec(step.spec)
+            done = folder.read_result(step.fingerprint)
+            if done and done.outcome in AGAIN:
+                folder.drop_result()
+            handle = self.executor.submit(folder, step.spec)
+        except Interrupted:
+            raise
+        except (LoraCIError, OSError) as error:
+            self.settle(step, result_of(error, f"{step.stage} of {step.lora}"))
+            return False
+        self.ledger.note_handle(step, handle)
+        return self.observe(replace(step, handle=handle))
+
+    def observe(self, step: StepRow) -> bool:
+        """Adopts the result of an attempt that ended; True if it is running, shows how far."""
+        folder = step_folder(self.state, step.fingerprint)
+        handle = step.handle or STARTING
+        if handle != STARTING and self.executor.running(folder, handle):
             if progress := folder.read_progress():
                 self.watch(step.lora, step.stage, progress.done, progress.total, progress.note)
-            return
-        result = folder.read_result(step.fingerprint) or _vanished(step)
-        if result.outcome is Outcome.ERROR and step.attempts < MAX_ATTEMPTS:
+            return True
+        self.settle(step, folder.read_result(step.fingerprint) or _vanished(step, folder))
+        return False
+
+    def settle(self, step: StepRow, result: StepResult) -> None:
+        """Ends the step with the result, or lets it wait for another attempt."""
+        if result.outcome in AGAIN and step.attempts < MAX_ATTEMPTS:
             self.ledger.mark_waiting(step)
         else:
             self.ledger.finish(step, result)
 
+    def stop(self, run_id: str) -> None:
+        """Ends the attempts of the run gently; each leaves its checkpoint and what it found."""
+        for step in self.ledger.unfinished(run_id):
+            if step.state is StepState.RUNNING:
+                folder = step_folder(self.state, step.fingerprint)
+                if step.handle and step.handle != STARTING:
+                    self.executor.cancel(folder, step.handle)
+                result = folder.read_result(step.fingerprint)
+                self.ledger.finish(step, result or StepResult(outcome=Outcome.INTERRUPTED))
 
-def _vanished(step: StepRow) -> StepResult:
+
+def _vanished(step: StepRow, folder: StepFolder) -> StepResult:
+    words = folder.last_words()
     finding = Finding(
         rule="step.vanished",
         severity=Severity.ERROR,
-        message=f"{step.stage} of {step.lora} ended without a result (killed, or out of memory)",
-        hint="the log of the step has its last words; the same command goes on where it stopped",
+        message=f"{step.stage} of {step.lora} ended without a result: "
+        + (f"its last words were: {words}" if words else "it was killed, or ran out of memory"),
+        hint=f"next: tail {folder.log}; the same command goes on where it stopped",
     )
     return StepResult(outcome=Outcome.ERROR, findings=(finding,))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from lora_ci.core.step import StepSpec
+from lora_ci.core.step import Stage, StepSpec
 from lora_ci.steps.folder import StepFolder
+
+# Shows a person how far a step is: LoRA, stage, done, total, note.
+Watch = Callable[[str, Stage, int, int, str], None]
 
 
 class Executor(Protocol):

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_ci.core.step import StepSpec
+from lora_ci.core.errors import Interrupted
+from lora_ci.core.step import Outcome, StepSpec
+from lora_ci.execution.executor import Watch
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.steps.table import TABLE, Table
 from lora_ci.store.store import ArtifactStore
 
-Watch = Callable[[StepSpec, int, int, str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class InlineExecutor:
-    """`submit` returns when the step has ended."""
+    """`submit` returns when the step has ended, or raises Interrupted."""
 
     store: ArtifactStore
     cache: Path
-    watch: Watch | None = None
+    watch: Watch = lambda *_: None
     table: Table = field(default_factory=lambda: TABLE)
 
     def submit(self, folder: StepFolder, spec: StepSpec) -> str:
-        watch = self.watch
-
         def tell(done: int, total: int, note: str) -> None:
-            if watch:
-                watch(spec, done, total, note)
+            self.watch(spec.lora, spec.stage, done, total, note)
 
-        exec_step(folder, self.store, self.cache, watch=tell, table=self.table)
+        result = exec_step(folder, self.store, self.cache, watch=tell, table=self.table)
+        if result.outcome is Outcome.INTERRUPTED:
+            raise Interrupted(f"{spec.stage} of {spec.lora} was stopped: the signal was for us")
         return "inline"
 
     def running(self, folder: StepFolder, handle: str) -> bool:

@@ -14,7 +14,7 @@ from lora_ci.core.clock import Clock
 from lora_ci.core.step import StepSpec
 from lora_ci.steps.folder import StepFolder
 
-GRACE_S = 10.0
+GRACE_S = 30.0
 POLL_S = 0.05
 
 Command = Callable[[StepFolder, Path, Path], list[str]]

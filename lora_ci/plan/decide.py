@@ -86,7 +86,7 @@ class _Chain:
             return self.blocked(stage, self.facts.findings[0].message)
         if above is not None:
             if above.action is Action.BLOCKED:
-                return self.blocked(stage, f"{above.stage} is blocked")
+                return self.blocked(stage, above.why)
             if above.action is not Action.REUSE:
                 return self.decision(stage, Action.WAIT, f"waits for {above.stage}")
             if above.record and above.record.result.outcome is not Outcome.PASSED:

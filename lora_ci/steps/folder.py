@@ -13,6 +13,7 @@ from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.step import StepResult, StepSpec
 
 MAX_BYTES = 64 * 1024 * 1024
+LAST_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,16 @@ class StepFolder:
         """Forgets a result that is to be made again."""
         (self.path / "result.json").unlink(missing_ok=True)
 
+    def last_words(self) -> str:
+        """The last line that the step's process printed; empty if it printed nothing."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - LAST_BYTES))
+                lines = file.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
     def write_progress(self, progress: Progress) -> None:
         """Replaces the progress."""
         write_whole(self.path / "progress.json", msgspec.json.encode(progress), durable=False)
@@ -99,9 +110,12 @@ class StepFolder:
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Writes a file in one move, so that no reader sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

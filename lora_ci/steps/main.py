@@ -1,12 +1,11 @@
-"""Executes one step folder; the only place where an error becomes an outcome."""
+"""Executes one step folder."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import signal
+import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,13 +15,13 @@ from lora_ci.core.artifact import Artifact
 from lora_ci.core.errors import (
     InfrastructureError,
     InputError,
+    IntegrityError,
     Interrupted,
-    LoraCIError,
-    UsageError,
 )
-from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.finding import Finding
 from lora_ci.core.step import Outcome, StepResult, StepSpec
 from lora_ci.steps.folder import Progress, StepFolder
+from lora_ci.steps.outcome import result_of
 from lora_ci.steps.table import TABLE, Table, load
 from lora_ci.store.local import LocalStore
 from lora_ci.store.store import ArtifactStore
@@ -67,7 +66,11 @@ class Context:
         if given is None:
             raise InputError(f"step {self.spec.stage} of {self.spec.lora} has no input `{name}`")
         if given.sha256:
-            return self.store.get(given.sha256)
+            try:
+                return self.store.get(given.sha256)
+            except IntegrityError as error:
+                # The store's fault, not the input's: no verdict may be kept.
+                raise InfrastructureError(str(error), findings=error.findings) from error
         path = Path(given.path or "")
         if not path.exists():
             raise InfrastructureError(f"input `{name}`: {path} is not on this machine")
@@ -99,23 +102,35 @@ def exec_step(
     watch: Watch | None = None,
     table: Table = TABLE,
 ) -> StepResult:
-    """Executes the step in `folder` and writes its result; a finished one is not done again."""
+    """Executes the step in `folder` and writes its result; a finished one is not done again.
+
+    Raises:
+        Interrupted: a signal came where no step could heed it any more, or not yet.
+        InfrastructureError: the result could not be written.
+    """
     spec = folder.read_spec()
     folder.workdir.mkdir(parents=True, exist_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
-    with stop_on_signal() as stop, sole_right(folder, stop, spec.resources.timeout_s):
-        done = folder.read_result(spec.fingerprint)
-        if done and done.outcome in FINAL:
-            return done
-        started = time.monotonic()
-        context = Context(
-            spec=spec, folder=folder, store=store, cache=cache, stop=stop, watch=watch
-        )
-        result = _outcome_of(spec, context, table)
-        total = time.monotonic() - started
-        result = replace(result, timings_s={**result.timings_s, "total": total})
-        folder.write_result(spec.fingerprint, result)
+    with stop_on_signal() as stop, sole_right(folder, stop, spec.resources.timeout_s, watch):
+        result = folder.read_result(spec.fingerprint)
+        if not (result and is_whole(result, store)):
+            folder.drop_result()
+            started = time.monotonic()
+            context = Context(
+                spec=spec, folder=folder, store=store, cache=cache, stop=stop, watch=watch
+            )
+            result = _run(spec, context, table)
+            total = time.monotonic() - started
+            result = replace(result, timings_s={**result.timings_s, "total": total})
+            folder.write_result(spec.fingerprint, result)
+    if stop.raised and result.outcome is not Outcome.INTERRUPTED:
+        raise Interrupted(f"stopped after {spec.stage} of {spec.lora}")
     return result
+
+
+def is_whole(result: StepResult, store: ArtifactStore) -> bool:
+    """True for a result that stands, with all it made still in the store."""
+    return result.outcome in FINAL and all(store.has(a.sha256) for a in result.artifacts)
 
 
 def main(folder: Path, store: Path, cache: Path) -> int:
@@ -126,8 +141,14 @@ def main(folder: Path, store: Path, cache: Path) -> int:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopFlag]:
-    """Turns the first SIGTERM or SIGINT into a flag while the block runs."""
+    """Turns the first SIGTERM or SIGINT into a flag while the block runs.
+
+    Only the main thread may handle signals; in another one the flag is never raised.
+    """
     flag = StopFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
     before = {number: signal.signal(number, flag) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield flag
@@ -137,7 +158,9 @@ def stop_on_signal() -> Iterator[StopFlag]:
 
 
 @contextmanager
-def sole_right(folder: StepFolder, stop: StopFlag, wait_s: float) -> Iterator[None]:
+def sole_right(
+    folder: StepFolder, stop: StopFlag, wait_s: float, watch: Watch | None
+) -> Iterator[None]:
     """Lets one process at a time work in a step folder; the kernel frees it when that one dies."""
     deadline = time.monotonic() + wait_s
     with (folder.path / "lock").open("w") as lock:
@@ -146,6 +169,8 @@ def sole_right(folder: StepFolder, stop: StopFlag, wait_s: float) -> Iterator[No
                 raise Interrupted("stopped while another process was at the same step")
             if time.monotonic() > deadline:
                 raise InfrastructureError(f"{folder.path}: another process has it for too long")
+            if watch and (other := folder.read_progress()):
+                watch(other.done, other.total, f"{other.note} (another process is at it)")
             time.sleep(LOCK_POLL_S)
         yield
 
@@ -158,31 +183,18 @@ def _locked(file: int) -> bool:
     return True
 
 
-def _outcome_of(spec: StepSpec, context: Context, table: Table) -> StepResult:
+def _run(spec: StepSpec, context: Context, table: Table) -> StepResult:
     try:
-        return load(spec.stage, table)(spec, context)
-    except (Interrupted, KeyboardInterrupt) as error:
-        findings = error.findings if isinstance(error, Interrupted) else ()
-        return StepResult(outcome=Outcome.INTERRUPTED, findings=findings)
-    except (InputError, UsageError) as error:
-        return StepResult(outcome=Outcome.FAILED, findings=error.findings)
-    except LoraCIError as error:
-        return StepResult(outcome=Outcome.ERROR, findings=error.findings)
-    except Exception as error:  # noqa: BLE001 - the border of a step: a crash is a result too
-        return _crash(spec, error)
+        result = load(spec.stage, table)(spec, context)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border of a step
+        result = result_of(error, f"{spec.stage} of {spec.lora}")
+    return replace(result, findings=tuple(_as_user_knows(f, spec) for f in result.findings))
 
 
-def _crash(spec: StepSpec, error: Exception) -> StepResult:
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    finding = Finding(
-        rule="step.disk-full" if full else "step.crashed",
-        severity=Severity.ERROR,
-        message="no space left on the disk"
-        if full
-        else f"{spec.stage} of {spec.lora} crashed: {type(error).__name__}: {error}",
-        hint="free some space; the same command goes on where it stopped"
-        if full
-        else "see the traceback in the report; the step is tried again",
-    )
-    details = {"traceback": "".join(traceback.format_exception(error))}
-    return StepResult(outcome=Outcome.ERROR, findings=(finding,), details=details)
+def _as_user_knows(finding: Finding, spec: StepSpec) -> Finding:
+    """The message with inputs called by the names that stand in the config."""
+    message = finding.message
+    for given in spec.inputs.values():
+        if given.path and given.shown_as:
+            message = message.replace(given.path, given.shown_as)
+    return replace(finding, message=message)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_ci.app import publish as publishing
+from lora_ci.app.git_source import open_git_source
 from lora_ci.app.publish import publish
 from lora_ci.app.wiring import open_deps
 from lora_ci.core.errors import InfrastructureError
@@ -34,7 +35,7 @@ FACES = sorted((PICTURES / "mochi").glob("*.png"))
 def deps(tmp_path):
     repo = RepoBuilder(tmp_path)
     repo.commit()
-    return open_deps(repo.root)
+    return open_deps(open_git_source(repo.root))
 
 
 def keep(deps, *paths: Path) -> dict[str, bytes]:

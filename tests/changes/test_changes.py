@@ -25,7 +25,7 @@ def repo(tmp_path) -> RepoBuilder:
 
 
 def resolve(repo: RepoBuilder, commit: str, path: str):
-    return resolve_input(Repository(repo.root), commit, path, open_objects(repo.root))
+    return resolve_input(Repository(repo.root).tree(commit), path, open_objects(repo.root))
 
 
 def test_a_dvc_folder_and_a_git_folder_are_read_from_a_commit(repo):

@@ -47,7 +47,7 @@ class World:
         self.clock = SystemClock()
         self.store = LocalStore(root / "objects")
         self.ledger = self.open()
-        self.executor: Executor = InlineExecutor(self.store, root / "cache", None, TABLE)
+        self.executor: Executor = InlineExecutor(self.store, root / "cache", table=TABLE)
         if kind == "process":
             self.executor = ProcessExecutor(
                 root / "objects", root / "cache", self.clock, command=toy_command
@@ -118,7 +118,7 @@ def test_an_error_is_tried_three_times_and_leaves_no_record(world, do):
 def test_a_full_disk_is_named(world):
     world.add("full")
     world.drive()
-    assert world.result().findings[0].rule == "step.disk-full"
+    assert world.result().findings[0].rule == "machine.disk-full"
 
 
 def test_a_worker_that_is_killed_is_started_again(tmp_path):
