@@ -101,7 +101,10 @@ class QaSettings:
     steps: Annotated[int, Meta(ge=1, le=1000, description="sampler steps")] = 25
     guidance: Annotated[float, Meta(ge=0, le=50, description="classifier-free guidance")] = 7.0
     guidance_rescale: Annotated[float, Meta(ge=0, le=1, description="guidance rescale")] = 0.0
-    resolution: Annotated[int, Meta(ge=8, le=4096, description="pixels of generated images")] = 512
+    resolution: Annotated[
+        Annotated[int, Meta(ge=8, le=4096)] | None,
+        Meta(description="pixels of generated images; null: the base model's own size"),
+    ] = None
     weight: Annotated[float, Meta(gt=0, le=2, description="adapter weight judged")] = 1.0
     gates: Annotated[
         dict[str, str],

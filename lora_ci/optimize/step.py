@@ -44,8 +44,9 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     model = load_base(context.input_path("base_model"), content_id=base_id)
     path = context.input_path("adapter")
     adapter, sha256 = read_adapter(path), sha256_file(path)
+    side = task.qa.resolution or model.resolution
     references = (
-        read_references(context.input_path("references"), task.qa.resolution)
+        read_references(context.input_path("references"), side)
         if "references" in spec.inputs
         else []
     )
@@ -60,6 +61,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
 
     album = Album(
         settings=task.qa,
+        side=side,
         embedder=open_embedder(
             task.qa.embedder, context.input_path("embedder") if "embedder" in spec.inputs else None
         ),

@@ -26,7 +26,7 @@ from lora_ci.qa.five_tests import (
 from lora_ci.qa.scores import Score, unmeasured
 from lora_ci.qa.side_effects import leakage, memorization, variety
 from lora_ci.qa.verdict import Measured
-from lora_ci.ruler.album import Album, Maker, picture_request
+from lora_ci.ruler.album import Album, Maker
 from lora_ci.ruler.defects import defects, sound_range
 from lora_ci.ruler.embedder import TextEmbedder
 from lora_ci.ruler.held_out import held_out_losses
@@ -87,7 +87,7 @@ def measure_cost(bench: Bench) -> Cost:
     started = time.process_time()
     attached = attach(bench.model, bench.candidate.adapter, bench.weight)
     attach_s = time.process_time() - started
-    request = picture_request(bench.album.settings, bench.prompts.identity[0], 0)
+    request = bench.album.request(bench.prompts.identity[0], 0)
     generator = DiffusersGenerator(bench.model, attached)
     times: dict[float, list[float]] = {0.0: [], bench.weight: []}
     for _ in range(TIMED_ROUNDS):

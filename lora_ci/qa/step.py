@@ -11,7 +11,6 @@ import msgspec
 
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.digest import sha256_file, sha256_json
-from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Severity
 from lora_ci.core.settings import LoraType, QaSettings
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
@@ -61,11 +60,11 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     findings = check_adapter(candidate.adapter, base.shapes())
     if any(f.severity is Severity.ERROR for f in findings):
         return StepResult(outcome=Outcome.FAILED, findings=findings)
-    side = task.settings.resolution
+    side = task.settings.resolution or base.resolution
     references = _pictures(spec, context, "references", side)
     bench = Bench(
         model=base,
-        album=_album(spec, context, task),
+        album=_album(spec, context, task, side),
         prompts=make_prompts(
             task.type, task.trigger, task.settings, [r.caption for r in references]
         ),
@@ -131,10 +130,8 @@ def _pictures(spec: StepSpec, context: StepContext, name: str, side: int) -> lis
     return read_references(context.input_path(name), side) if name in spec.inputs else []
 
 
-def _album(spec: StepSpec, context: StepContext, task: Task) -> Album:
+def _album(spec: StepSpec, context: StepContext, task: Task, side: int) -> Album:
     folder: Path | None = context.input_path("embedder") if "embedder" in spec.inputs else None
-    if task.settings.resolution % 8:
-        raise InputError(f"qa.resolution {task.settings.resolution}: expected a multiple of 8")
     count = 0
 
     def told(more: int) -> None:
@@ -144,6 +141,7 @@ def _album(spec: StepSpec, context: StepContext, task: Task) -> Album:
 
     return Album(
         settings=task.settings,
+        side=side,
         embedder=open_embedder(task.settings.embedder, folder),
         cache=context.cache,
         told=told,

@@ -36,9 +36,10 @@ class Maker:
 
 @dataclass(slots=True, kw_only=True)
 class Album:
-    """Makes pictures that are not in the cache yet; features are kept while it lives."""
+    """Makes pictures of `side` pixels that are not in the cache yet; keeps features while it lives."""
 
     settings: QaSettings
+    side: int
     embedder: Embedder
     cache: Path
     told: Callable[[int], None]
@@ -84,8 +85,22 @@ class Album:
             )
         return np.stack([self._features[d] for d in digests])
 
+    def request(self, prompt: str, seed: int) -> PictureRequest:
+        """The request of a prompt and seed, at weight 0."""
+        return PictureRequest(
+            prompt=prompt,
+            seed=seed,
+            negative_prompt=self.settings.negative_prompt,
+            steps=self.settings.steps,
+            guidance=self.settings.guidance,
+            guidance_rescale=self.settings.guidance_rescale,
+            width=self.side,
+            height=self.side,
+            weight=0.0,
+        )
+
     def _request(self, maker: Maker, prompt: str, seed: int) -> PictureRequest:
-        return replace(picture_request(self.settings, prompt, seed), weight=maker.weight)
+        return replace(self.request(prompt, seed), weight=maker.weight)
 
     def _path(self, maker: Maker, prompt: str, seed: int) -> Path:
         request = self._request(maker, prompt, seed)
@@ -105,21 +120,6 @@ class Album:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_bytes(png_bytes(picture))
         temporary.replace(path)
-
-
-def picture_request(settings: QaSettings, prompt: str, seed: int) -> PictureRequest:
-    """The request of a prompt and seed, at weight 0."""
-    return PictureRequest(
-        prompt=prompt,
-        seed=seed,
-        negative_prompt=settings.negative_prompt,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        guidance_rescale=settings.guidance_rescale,
-        width=settings.resolution,
-        height=settings.resolution,
-        weight=0.0,
-    )
 
 
 def png_bytes(picture: Picture) -> bytes:

@@ -29,7 +29,7 @@ SETTINGS = QaSettings(
     flexibility_prompts=tuple(
         f"a {{trigger}} emoji of {x}" for x in ("red apple", "pig face", "birthday cake")
     ),
-    seeds=2, steps=8, guidance=4.0, guidance_rescale=0.7, resolution=64,
+    seeds=2, steps=8, guidance=4.0, guidance_rescale=0.7,
 )  # fmt: skip
 
 

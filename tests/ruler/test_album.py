@@ -10,7 +10,7 @@ from lora_ci.core.settings import QaSettings
 from lora_ci.ruler.album import BATCH, Album, Maker
 from lora_ci.ruler.classic import ClassicEmbedder
 
-SETTINGS = QaSettings(resolution=16)
+SETTINGS = QaSettings()
 PROMPTS = [f"a thing {i}" for i in range(BATCH)]
 
 
@@ -36,6 +36,7 @@ def maker(generator, *identity, weight=1.0):
 def album(tmp_path, settings=SETTINGS, stop=lambda: False):
     return Album(
         settings=settings,
+        side=16,
         embedder=ClassicEmbedder(),
         cache=tmp_path,
         told=lambda _: None,
