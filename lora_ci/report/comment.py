@@ -33,7 +33,6 @@ SHOWN_TESTS = 10
 # More LoRAs than this and those that passed are folded.
 UNFOLDED = 2
 MOST_WORDS = 300
-GRID_WIDTH = 720
 ICONS = {Severity.ERROR: "❌", Severity.WARNING: "⚠️", Severity.INFO: "ℹ️"}
 
 
@@ -122,7 +121,7 @@ def _judgement(steps: tuple[StepView, ...], grid: str | None) -> list[str]:
     if grid:
         alt = f"pictures by {steps[0].decision.lora} beside those by the base model"
         source = html.escape(address(grid))
-        picture = f'<img src="{source}" alt="{escape_html(alt)}" width="{GRID_WIDTH}">'
+        picture = f'<img src="{source}" alt="{escape_html(alt)}">'
         lines += [picture, ""]
     return lines
 

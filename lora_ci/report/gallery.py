@@ -13,7 +13,7 @@ from lora_ci.report.picture import png_size
 
 # What is seen without a click.
 SHOWN_PROMPTS = 8
-SHOWN_SEEDS = 2
+SHOWN_IN_A_ROW = 6
 MOST_PICTURES = 2_000
 MOST_WORDS = 300
 # Smaller pictures are enlarged pixel by pixel: no filter flatters or blurs them.
@@ -59,13 +59,15 @@ def _prompt(prompt: str, seeds: Mapping[int | None, Mapping[str, Exhibit]], show
         name = f'<span class="seed">seed {seed}</span>' if seed is not None else ""
         groups.append(f'<div class="group">{name}<div class="set">{figures}</div></div>')
     said = f'<p class="said">{text(shorten(prompt, MOST_WORDS))}</p>'
-    rest = groups[SHOWN_SEEDS:]
-    more = folded(counted(len(rest), "more seed"), _grouped(rest)) if rest else ""
-    return f'<div class="prompt">{said}{_grouped(groups[:SHOWN_SEEDS])}{more}</div>'
+    together = max(len(kinds) for kinds in seeds.values())
+    shown = SHOWN_IN_A_ROW // together
+    rest = groups[shown:]
+    more = folded(counted(len(rest), "more seed"), _grouped(rest, together)) if rest else ""
+    return f'<div class="prompt">{said}{_grouped(groups[:shown], together)}{more}</div>'
 
 
-def _grouped(groups: list[str]) -> str:
-    return f'<div class="groups">{"".join(groups)}</div>'
+def _grouped(groups: list[str], together: int) -> str:
+    return f'<div class="groups of{together}">{"".join(groups)}</div>'
 
 
 def _figure(exhibit: Exhibit, png: bytes) -> str:

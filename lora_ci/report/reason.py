@@ -6,8 +6,8 @@ from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView, overall_outcome
 from lora_ci.core.step import Outcome, Stage, StepResult
-from lora_ci.report.details import Details, metric, read_details
-from lora_ci.report.figures import between, counted, number, shorten, signed
+from lora_ci.report.details import Details, Gate, metric, read_details
+from lora_ci.report.figures import NOT_MEASURED, between, counted, number, shorten, signed
 from lora_ci.report.findings import findings_of
 
 MOST = 240
@@ -107,12 +107,31 @@ def recommended_weight(steps: tuple[StepView, ...]) -> float | None:
 
 
 def _told(step: StepView) -> str:
+    if step.result and step.decision.stage is Stage.QA:
+        details = read_details(Stage.QA, step.result)
+        decisive = [g for g in details.gates if g.outcome is step.result.outcome]
+        if decisive:
+            more = f" (and {counted(len(decisive) - 1, 'more gate')})" if len(decisive) > 1 else ""
+            return shorten(_gate(decisive[0], details), MOST) + more
     findings = findings_of((step,))
     if not findings:
         return step.decision.why
     errors = [f for f in findings if f.severity is Severity.ERROR]
     more = f" (and {counted(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
     return shorten(findings[0].message, MOST - 30) + more
+
+
+def _gate(gate: Gate, details: Details) -> str:
+    """`overall 0.74 (0.71 to 0.77), needs >= 0.8; weakest: …`."""
+    ends = between(gate.low, gate.high)
+    value = NOT_MEASURED if gate.value is None else number(gate.value)
+    told = f"{gate.metric} {value}{f' ({ends})' if ends else ''}, needs `{gate.condition}`"
+    weakest = details.weakest
+    if gate.metric != "overall" or weakest is None:
+        return told
+    if weakest.score is None:
+        return f"{told}; {weakest.name} {weakest.why or NOT_MEASURED}"
+    return f"{told}; weakest: {weakest.name} {number(weakest.score)}"
 
 
 def _all_passed(view: RunView, loras: tuple[str, ...]) -> str:

@@ -118,6 +118,8 @@ i.clean{color:var(--good)}
 .said{font-weight:600;margin:0 0 .4rem}
 .groups{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr));
 gap:.8rem 1.6rem}
+.groups.of2{grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr))}
+.groups.of1{grid-template-columns:repeat(auto-fill,minmax(min(100%,8rem),1fr))}
 .group{min-width:0}
 .set{display:grid;grid-auto-flow:column;grid-auto-columns:minmax(0,10rem);gap:.4rem}
 .prompt details{margin-top:.4rem;font-size:.86rem}

@@ -44,7 +44,8 @@ def outcome_text(step: StepView) -> tuple[str, str]:
     word = f"{SIGNS[step.result.outcome]} {step.result.outcome}"
     if step.decision.action is Action.REUSE:
         word += " (reused)"
-    return word, clean(key_figures(step) or step.decision.why)
+    told = key_figures(step) or next((f.message for f in step.result.findings), "")
+    return word, clean(told or step.decision.why)
 
 
 def key_figures(step: StepView) -> str:

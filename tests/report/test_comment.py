@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lora_ci.core.plan import Action
-from lora_ci.core.step import Outcome, Stage
+from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.markdown import MAX_CHARACTERS
 from lora_ci.report.release_notes import render_release_notes
@@ -127,3 +127,11 @@ def test_a_stage_that_ought_to_have_run_is_named():
     view = make_view(lost)
     assert view.outcome is Outcome.ERROR
     assert "mei has no result of optimize" in render_comment(view)
+
+
+def test_a_stage_that_broke_down_says_how():
+    finding = validate_step(errors=1, text="qa of mei crashed: KeyError: 1").result.findings[0]
+    result = StepResult(outcome=Outcome.ERROR, findings=(finding,))
+    view = make_view(replace(qa_step(), result=result))
+    assert "qa     ! error  qa of mei crashed: KeyError: 1" in render_run_text(view)
+    assert "mei could not finish qa: qa of mei crashed" in render_comment(view)

@@ -53,7 +53,7 @@ def whole_page(prompts=PROMPTS, text="the caption does not contain the trigger")
 def test_the_same_prompt_and_seed_stand_side_by_side():
     page = whole_page()
     cards = re.findall(
-        r'<p class="said">(.*?)</p><div class="groups">(.*?)</div></div></div>', page
+        r'<p class="said">(.*?)</p><div class="groups of3">(.*?)</div></div></div>', page
     )
     assert [card[0] for card in cards] == PROMPTS
     groups = re.findall(r'<span class="seed">seed (\d)</span>(.*?)(?=<div class="group">|$)', page)
