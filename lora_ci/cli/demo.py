@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,34 +14,26 @@ from pathlib import Path
 
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import handle
-from lora_ci.app.wiring import Deps, open_deps
+from lora_ci.app.wiring import open_deps
+from lora_ci.cli.demo_repository import COMMAND_TIMEOUT_S, DemoRepository
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
+from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.report.text import render_run_text
 
-CONFIG = """\
-version: 1
-defaults:
-  base_model: models/emoji
-  train: {rank: 16, alpha: 16, learning_rate: 2e-3, batch_size: 8, images_seen: 800,
-    warmup_steps: 10, resolution: 64, checkpoint_every: 25}
-loras:
-  fluent3d:
-    type: style
-    dataset: datasets/fluent3d
-    qa: {references: datasets/fluent3d-references}
-  mochi:
-    type: character
-    dataset: datasets/mochi
-    validate: {min_images: 5}
-    qa: {references: datasets/mochi-references}
-"""
-DATASETS = ("fluent3d", "fluent3d-references", "mochi", "mochi-references")
-COMMAND_TIMEOUT_S = 300
+TAG = "fluent3d@v1.0.0"
+FAULTS = {
+    "dvc.object-missing",
+    "image.unreadable",
+    "duplicate.near",
+    "caption.trigger-missing",
+}
+
+# What came of a chapter: whether it ended as it should, and that in words.
+Ending = tuple[bool, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,228 +47,243 @@ def run(args: argparse.Namespace, output: Output) -> int:
     folder = args.folder or Path(tempfile.mkdtemp(prefix="lora-ci-demo-"))
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty", hint="name a new folder with --folder")
-    story = Story(folder.resolve(), output)
+    story = Story(DemoRepository(folder.resolve()), output)
     story.tell()
-    lines = [f"{'✓' if right else '✗'} {text}" for right, text in story.chapters]
-    lines += ["", f"repository: {story.root}", f"report:     {story.report}"]
-    chapters = [{"as_expected": right, "text": text} for right, text in story.chapters]
-    value = {"chapters": chapters, "repository": str(story.root), "report": story.report}
+    width = max(len(c.title) for c in story.chapters)
+    lines = [
+        f"{'✓' if c.as_expected else '✗'} {c.title:<{width}}  {c.seconds:5.1f} s  {c.text}"
+        for c in story.chapters
+    ]
+    total = sum(c.seconds for c in story.chapters)
+    lines += ["", f"{total:.0f} s in all", f"repository  {story.repository.root}"]
+    lines += [f"{name:<11} {address}" for name, address in story.reports.items()]
+    value = {
+        "chapters": story.chapters,
+        "repository": str(story.repository.root),
+        "reports": story.reports,
+    }
     output.result("\n".join(["", *lines]), value, schema="demo")
-    return ExitCode.PASSED if all(right for right, _ in story.chapters) else ExitCode.FAILED
+    return ExitCode.PASSED if all(c.as_expected for c in story.chapters) else ExitCode.FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chapter:
+    """One event of the story and how it ended."""
+
+    title: str
+    as_expected: bool
+    text: str
+    seconds: float
 
 
 @dataclass
 class Story:
-    """A repository with a DVC remote, and what happened to it."""
+    """What happens to the repository, chapter by chapter."""
 
-    folder: Path
+    repository: DemoRepository
     output: Output
-    chapters: list[tuple[bool, str]] = field(default_factory=list)
-    report: str = ""
-
-    @property
-    def root(self) -> Path:
-        """The repository."""
-        return self.folder / "repository"
+    chapters: list[Chapter] = field(default_factory=list)
+    reports: dict[str, str] = field(default_factory=dict)
+    pull_requests: int = 0
 
     def tell(self) -> None:
         """All chapters, in order."""
-        self.set_up()
-        base = self.git("rev-parse", "HEAD")
-        self.git("checkout", "-q", "-b", "first-datasets")
-        self.chapter("1a. a pull request with four planted faults", self.faulty, base, check_faults)
-        self.chapter("1b. the faults mended: trained", self.mended, base, check_trained)
-        self.git("checkout", "-q", "main")
-        self.git("merge", "-q", "--squash", "first-datasets")
-        self.commit("Add the first datasets")
-        self.chapter("1c. squash-merged: nothing to train", lambda: None, None, check_reused)
-        base = self.git("rev-parse", "HEAD")
-        self.git("checkout", "-q", "-b", "captions")
-        self.chapter("2. three captions edited, keys reordered", self.edited, base, check_one)
+        repository = self.repository
+        self.output.note(f"setting up {repository.root}: git, DVC, a remote in a folder")
+        repository.set_up()
 
-    def chapter(
+        base = repository.branch("first-datasets")
+        self.pull_requests = 1
+        self.pull_request(
+            "PR 1: a dataset with faults", repository.bring_faulty_datasets, base, check_faults
+        )
+        self.pull_request("PR 1: mended", repository.mend_datasets, base, check_trained)
+        repository.squash_merge("first-datasets", "Add the first datasets")
+        self.push("PR 1: squash-merged", check_reused)
+
+        base = repository.branch("captions")
+        self.pull_requests = 2
+        self.pull_request("PR 2: captions edited", repository.edit_captions, base, check_one)
+        repository.squash_merge("captions", "Say that mochi sits on white")
+
+        self.release()
+
+        base = repository.branch("faster")
+        self.pull_requests = 3
+        self.pull_request("PR 3: made worse", repository.raise_learning_rate, base, check_worse)
+
+    def pull_request(
         self,
         title: str,
         change: Callable[[], None],
-        base: str | None,
-        check: Callable[[RunView], tuple[bool, str]],
+        base: str,
+        check: Callable[[RunView], Ending],
     ) -> None:
-        """Changes the repository, pushes, lets lora-ci work, and looks at what came of it."""
-        self.output.note(f"\n— {title}")
-        change()
-        head = self.git("rev-parse", "HEAD")
-        pull_request = base is not None
-        event = Event(
-            kind=EventKind.PULL_REQUEST if pull_request else EventKind.PUSH,
-            repo="demo",
-            head=head,
-            base=base or f"{head}^",
-            number=len(self.chapters) + 1 if pull_request else None,
-        )
-        started = time.monotonic()
-        deps = self.deps()
-        view = handle(event, deps)
-        deps.ledger.close()
-        self.output.note(render_run_text(view))
-        for step in view.steps:
-            if step.result and step.result.outcome is Outcome.FAILED:
-                self.output.findings(f for f in step.result.findings if f.severity == "error")
-        right, text = check(view)
-        self.chapters.append((right, f"{title} → {text} ({time.monotonic() - started:.1f} s)"))
-        self.report = str(deps.state / "forge" / "reports" / f"{view.run_id}.html")
+        """Changes the branch, pushes, lets lora-ci work, and looks at what came of it."""
+        self.chapter(title, lambda: check(self.on(EventKind.PULL_REQUEST, base, change)))
 
-    def deps(self) -> Deps:
-        """What the flow works with, progress shown as bars."""
+    def push(self, title: str, check: Callable[[RunView], Ending]) -> None:
+        """What happens when the main branch moved."""
+        base = self.repository.git("rev-parse", "HEAD^")
+        self.chapter(title, lambda: check(self.on(EventKind.PUSH, base)))
+
+    def release(self) -> None:
+        """A tag releases what was tested; anyone can check it, and nobody can alter it."""
+        repository = self.repository
+        signing = ["--key", str(repository.signing_key), "--name", "demo"]
+        self.command("deploy", "new-key", *signing)
+        repository.commit("Trust the demo's signing key")
+        repository.git("tag", TAG)
+        self.chapter(
+            f"tag {TAG}", lambda: check_released(self.on(EventKind.TAG, None), repository.store)
+        )
+        self.chapter("verify, pull, one flipped byte", self.consume)
+
+    def consume(self) -> Ending:
+        """Verifies and pulls the release, then flips one byte of a copy."""
+        repository = self.repository
+        lora, _, version = TAG.partition("@v")
+        release = repository.store / "releases" / lora / version
+        pulled = repository.folder / "consumer"
+        verified = self.command("verify", str(release), check=False)
+        fetched = self.command(
+            "pull", lora, "--store", str(repository.store), "--to", str(pulled), check=False
+        )
+        adapter = release / f"{lora}.safetensors"
+        whole = adapter.read_bytes()
+        mode = adapter.stat().st_mode
+        adapter.chmod(0o644)
+        adapter.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        refused = self.command("verify", str(release), check=False)
+        adapter.write_bytes(whole)
+        adapter.chmod(mode)
+        right = (verified, fetched) == (0, 0) and refused == ExitCode.FAILED
+        words = "verified, pulled, and one flipped byte refused"
+        return right, words if right else f"exit codes {verified}, {fetched}, {refused}"
+
+    def chapter(self, title: str, play: Callable[[], Ending]) -> None:
+        """Plays a chapter and notes how it ended."""
+        self.output.note(f"\n— {title}")
+        started = time.monotonic()
+        right, text = play()
+        self.chapters.append(
+            Chapter(title=title, as_expected=right, text=text, seconds=time.monotonic() - started)
+        )
+
+    def on(
+        self, kind: EventKind, base: str | None, change: Callable[[], None] | None = None
+    ) -> RunView:
+        """Changes the repository and lets lora-ci handle the event."""
+        if change:
+            change()
+        event = Event(
+            kind=kind,
+            repo="demo",
+            head=self.repository.git("rev-parse", "HEAD"),
+            base=base,
+            number=self.pull_requests if kind is EventKind.PULL_REQUEST else None,
+            tag=TAG if kind is EventKind.TAG else None,
+        )
 
         def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
             self.output.progress(f"{stage} {lora}", done, total, note)
 
-        return open_deps(open_git_source(self.root), watch=watch)
+        deps = open_deps(
+            open_git_source(self.repository.root),
+            watch=watch,
+            signing_key=self.repository.signing_key,
+        )
+        view = handle(event, deps)
+        deps.ledger.close()
+        self.output.note(render_run_text(view))
+        for step in view.steps:
+            if step.result and step.result.outcome is not Outcome.PASSED:
+                self.output.findings(f for f in step.result.findings if f.severity != "info")
+        forge = deps.state / "forge"
+        if event.number:
+            self.reports[f"comment {event.number}"] = str(
+                forge / "pulls" / str(event.number) / "comment.md"
+            )
+        name = f"report {event.number}" if event.number else f"report {kind}"
+        self.reports[name] = str(forge / "reports" / f"{view.run_id}.html")
+        return view
 
-    def set_up(self) -> None:
-        """Repository, remote, base model and config on the main branch."""
-        self.output.note(f"setting up {self.root}: git, DVC, a remote in a folder")
-        self.root.mkdir(parents=True)
-        self.git("init", "-q", "-b", "main")
-        self.dvc("init", "-q")
-        self.dvc("remote", "add", "-q", "-d", "storage", str(self.folder / "remote"))
-        shutil.copytree(world() / "base", self.root / "models" / "emoji")
-        self.dvc("add", "-q", "models/emoji")
-        self.dvc("push", "-q")
-        self.commit("Add the base model")
-
-    def faulty(self) -> None:
-        """Four faults, one of each kind that teams meet most."""
-        for name in DATASETS:
-            shutil.copytree(world() / "pictures" / name, self.root / "datasets" / name)
-        (self.root / ".lora-ci.yml").write_text(CONFIG)
-        folder = self.root / "datasets" / "fluent3d"
-        pictures = sorted(folder.glob("*.png"))
-        for source, target in (
-            (pictures[3], "twin.png"),
-            (pictures[3].with_suffix(".txt"), "twin.txt"),
-        ):
-            shutil.copy(source, folder / target)
-        pictures[10].write_bytes(pictures[10].read_bytes()[:900])
-        pictures[20].with_suffix(".txt").write_text("an emoji\n")
-        self.dvc("add", "-q", *(f"datasets/{name}" for name in DATASETS))
-        self.dvc("push", "-q")
-        self.forget(pictures[30])
-        self.commit("Add the first datasets")
-
-    def mended(self) -> None:
-        """The same pull request with good pictures, all pushed."""
-        folder = self.root / "datasets" / "fluent3d"
-        shutil.rmtree(folder)
-        shutil.copytree(world() / "pictures" / "fluent3d", folder)
-        self.dvc("add", "-q", "datasets/fluent3d")
-        self.dvc("push", "-q")
-        self.commit("Mend the dataset")
-
-    def edited(self) -> None:
-        """Three captions of one LoRA, and another order of the config's keys."""
-        folder = self.root / "datasets" / "mochi"
-        self.dvc("unprotect", "datasets/mochi")
-        for path in sorted(folder.glob("*.txt"))[:3]:
-            path.write_text(path.read_text().strip() + ", on white\n")
-        self.dvc("add", "-q", "datasets/mochi")
-        self.dvc("push", "-q")
-        text = CONFIG.replace("rank: 16, alpha: 16", "alpha: 16, rank: 16")
-        (self.root / ".lora-ci.yml").write_text(f"# the same settings\n{text}")
-        self.commit("Say that mochi sits on white")
-
-    def forget(self, path: Path) -> None:
-        """Takes one file out of the remote, as if `dvc push` had been forgotten."""
-        md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        (self.folder / "remote" / "files" / "md5" / md5[:2] / md5[2:]).unlink()
-
-    def commit(self, message: str) -> None:
-        """Commits all that git tracks or should."""
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", message)
-
-    def git(self, *args: str) -> str:
-        """Output of a git command in the repository."""
-        who = ["-c", "user.name=Demo", "-c", "user.email=demo@example.org"]
-        return call(["git", *who, "-c", "commit.gpgsign=false", *args], self.root)
-
-    def dvc(self, *args: str) -> None:
-        """A DVC command in the repository."""
-        call([sys.executable, "-m", "dvc", *args], self.root)
+    def command(self, *args: str, check: bool = True) -> int:
+        """A lora-ci command in the repository, as a user types it; its exit code."""
+        shown = " ".join(args).replace(f"{self.repository.folder}/", "…/")
+        self.output.note(f"$ lora-ci {shown}")
+        done = subprocess.run(
+            [sys.executable, "-m", "lora_ci", *args],
+            cwd=self.repository.root,
+            env=dict(os.environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=check,
+        )
+        self.output.note(done.stdout.rstrip())
+        return done.returncode
 
 
-def call(command: list[str], folder: Path) -> str:
-    """Runs a command to its end. Raises InfrastructureError with its last words."""
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        words = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        hint = "next: pip install 'lora-ci[all]'" if "dvc" in command else None
-        raise InfrastructureError(f"{' '.join(command[:4])}: {words[0]}", hint=hint)
-    return done.stdout.strip()
+def check_faults(view: RunView) -> Ending:
+    """All four are named; nothing is trained."""
+    found = {f.rule for step in view.steps if step.result for f in step.result.findings}
+    right = found >= FAULTS and view.outcome is Outcome.FAILED and not ran(view, Stage.TRAIN)
+    return right, f"{view.outcome}: {len(found & FAULTS)} of 4 faults named, nothing trained"
 
 
-def world() -> Path:
-    """The example pictures and models: in the package, or in the checkout it runs from."""
-    package = Path(__file__).parents[1]
-    for folder in (package / "emoji", package.parent / "examples" / "emoji"):
-        if (folder / "base").is_dir():
-            return folder
-    raise InfrastructureError("the example pictures are not in this installation")
+def check_trained(view: RunView) -> Ending:
+    """Trained, judged, passed."""
+    names = ran(view, Stage.QA)
+    right = view.outcome is Outcome.PASSED and "fluent3d" in names
+    return right, f"{view.outcome}: {scores(view)}"
 
 
-def check_faults(view: RunView) -> tuple[bool, str]:
-    """All four are named; the LoRA is not trained."""
-    rules = {
-        f.rule
-        for step in view.of("fluent3d")
-        if step.result
-        for f in step.result.findings
-        if f.severity == "error"
-    }
-    wanted = {
-        "dvc.object-missing",
-        "image.unreadable",
-        "duplicate.exact",
-        "caption.trigger-missing",
-    }
-    trained = any(s.result for s in view.of("fluent3d") if s.decision.stage is Stage.TRAIN)
-    right = rules == wanted and not trained and view.outcome is Outcome.FAILED
-    return right, f"{view.outcome}, {len(rules & wanted)} of 4 faults named, nothing trained"
-
-
-def check_trained(view: RunView) -> tuple[bool, str]:
-    """Both LoRAs have an adapter."""
-    names = trained(view)
-    return view.outcome is Outcome.PASSED and "fluent3d" in names, (
-        f"{view.outcome}, trained: {', '.join(names) or 'none'}"
-    )
-
-
-def check_reused(view: RunView) -> tuple[bool, str]:
+def check_reused(view: RunView) -> Ending:
     """Everything was there already."""
-    names = trained(view)
-    return view.outcome is Outcome.PASSED and not names, "all reused: same fingerprints"
+    steps = [s for s in view.steps if s.decision.action is not Action.REUSE]
+    why = next(s.decision.why for s in view.of("fluent3d") if s.decision.stage is Stage.TRAIN)
+    return view.outcome is Outcome.PASSED and not steps, f"nothing to do; train {why}"
 
 
-def check_one(view: RunView) -> tuple[bool, str]:
+def check_one(view: RunView) -> Ending:
     """Only the LoRA whose captions changed was trained."""
     why = next(s.decision.why for s in view.of("mochi") if s.decision.stage is Stage.TRAIN)
-    return trained(view) == ["mochi"], f"trained: {', '.join(trained(view))}; {why}"
+    names = ran(view, Stage.TRAIN)
+    return names == ["mochi"], f"{view.outcome}: only {', '.join(names)} trained; {why}"
 
 
-def trained(view: RunView) -> list[str]:
-    """The LoRAs that this run trained."""
+def check_released(view: RunView, store: Path) -> Ending:
+    """The tested adapter is released; nothing was trained or judged for it."""
+    names = [s.decision.stage for s in view.steps if s.decision.action is Action.RUN]
+    right = view.outcome is Outcome.PASSED and names == [Stage.DEPLOY]
+    return right, f"{view.outcome}: signed and released to {store.name}/, nothing trained again"
+
+
+def check_worse(view: RunView) -> Ending:
+    """QA refuses it, and the loss against the released adapter says why."""
+    (qa,) = [s for s in view.of("fluent3d") if s.decision.stage is Stage.QA]
+    comparison = (qa.result.details.get("comparison") if qa.result else None) or {}
+    right = bool(qa.result) and view.outcome is Outcome.FAILED and bool(comparison)
+    return right, f"{view.outcome}: {comparison.get('why', 'no comparison was made')}"
+
+
+def scores(view: RunView) -> str:
+    """The overall score of each LoRA."""
+    found = {
+        s.decision.lora: s.result.metrics.get("overall")
+        for s in view.steps
+        if s.decision.stage is Stage.QA and s.result
+    }
+    shown = [f"{lora} {'unmeasured' if x is None else f'{x:.2f}'}" for lora, x in found.items()]
+    return ", ".join(shown) or "nothing judged"
+
+
+def ran(view: RunView, stage: Stage) -> list[str]:
+    """The LoRAs for which this run executed a stage."""
     return [
         s.decision.lora
         for s in view.steps
-        if s.decision.stage is Stage.TRAIN and s.decision.action is Action.RUN and s.result
+        if s.decision.stage is stage and s.decision.action is Action.RUN and s.result
     ]

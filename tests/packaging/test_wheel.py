@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 MAX_BYTES = 30 * 1024 * 1024
-FIND_WORLD = "from lora_ci.cli.demo import world; print(world())"
+FIND_WORLD = "from lora_ci.cli.demo_repository import world; print(world())"
 
 
 def call(*command: str, folder: Path) -> str:
