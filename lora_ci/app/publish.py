@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from lora_ci.app.wiring import Deps
@@ -145,16 +144,14 @@ def _publish_check(
 
 
 def _publish_release(view: RunView, lora: str, deps: Deps, address: str | None) -> None:
-    """What was deployed, with the files that are in the store too."""
+    """What was deployed, with its files: the store has them unless another machine made them."""
     result = result_of(view.of(lora), Stage.DEPLOY)
     release = details_of(view.of(lora))[Stage.DEPLOY].release
     if result is None or release is None or result.outcome is not Outcome.PASSED:
         return
-    files: dict[str, Path] = {
-        file.name: deps.store.get(file.sha256)
-        for file in release.files
-        if deps.store.has(file.sha256)
-    }
+    digests = {a.name: a.sha256 for a in result.artifacts}
+    digests |= {file.name: file.sha256 for file in release.files}
+    files = {name: deps.store.get(sha) for name, sha in digests.items() if deps.store.has(sha)}
     tag = view.event.tag or f"{lora}@v{release.version}"
     notes = render_release_notes(view, lora, address)
     deps.forge.publish_release(tag, f"{lora} {release.version}", notes, files)

@@ -12,6 +12,7 @@ from lora_ci.app import publish as publishing
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.publish import publish
 from lora_ci.app.wiring import open_deps
+from lora_ci.core.artifact import Artifact
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.step import Stage
 from tests.builders import RepoBuilder
@@ -85,10 +86,18 @@ def test_a_tagged_run_makes_a_release_with_the_files_that_are_in_the_store(deps,
         {"name": "adapter.safetensors", "sha256": sha256, "size": 7},
         {"name": "manifest.json", "sha256": "0" * 64, "size": 9},
     ]
-    view = make_view(deploy_step(files=files), tag="mei@v1.1.0")
+    card = tmp_path / "README.md"
+    card.write_text("card")
+    kept = Artifact(
+        name="README.md", sha256=deps.store.put(card), size_bytes=4, media_type="text/markdown"
+    )
+    step = deploy_step(files=files)
+    step = replace(step, result=replace(step.result, artifacts=(kept,)))
+    view = make_view(step, tag="mei@v1.1.0")
     assert publish(view, deps).notes == ()
     place = deps.state / "forge" / "releases" / "mei@v1.1.0"
-    assert [p.name for p in (place / "files").iterdir()] == ["adapter.safetensors"]
+    released = sorted(p.name for p in (place / "files").iterdir())
+    assert released == ["README.md", "adapter.safetensors"]
     assert "manifest.json" in (place / "notes.md").read_text()
     assert not (deps.state / "forge" / "pulls").exists()
 
