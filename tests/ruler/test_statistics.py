@@ -52,7 +52,7 @@ def test_a_scaled_interval_is_the_interval_of_scaled_values(factor, shift):
     direct = mean_interval(factor * values + shift)
     scaled = mean_interval(values).scaled(factor, shift)
     assert (scaled.low, scaled.mean, scaled.high) == pytest.approx(
-        (direct.low, direct.mean, direct.high)
+        (direct.low, direct.mean, direct.high), abs=1e-9
     )
 
 
