@@ -6,12 +6,13 @@ Source: https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
 from __future__ import annotations
 
 from datetime import date
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from msgspec import Meta
 
 from lora_ci.core.errors import IntegrityError
 from lora_ci.signing.keys import PrivateKey, key_id
@@ -26,7 +27,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The signature's bytes, and the id of its key (not signed itself)."""
 
     sig: bytes
-    keyid: str = ""
+    keyid: Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")] = ""
 
 
 class Envelope(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -64,9 +65,10 @@ def open_envelope(
     if len(envelope.signatures) != 1:
         raise IntegrityError(f"{what}: {len(envelope.signatures)} signatures, expected 1")
     signature = envelope.signatures[0]
-    signer = signers.trusted(signature.keyid if hint is None else hint, today, what)
+    name = signature.keyid if hint is None else hint
+    signer = signers.trusted(name, today, what, shown_as=signature.keyid)
     if signature.keyid not in ("", signer.id):
-        raise IntegrityError(f"{what}: names two keys, {signer.id} and {signature.keyid[:64]}")
+        raise IntegrityError(f"{what}: names two keys, {signer.id} and {signature.keyid}")
     signed = _pre_authentication(envelope.payload, payload_type)
     try:
         signer.key.verify(signature.sig, signed, ec.ECDSA(SHA256()))

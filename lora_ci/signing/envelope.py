@@ -86,7 +86,7 @@ def verify_signature(data: bytes, signers: Signers, today: date, what: str = FIL
 
 
 class _KeyHint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    hint: str
+    hint: Sha256
 
 
 class _Material(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

@@ -26,10 +26,10 @@ def open_plain(path: Path) -> Iterator[BufferedReader]:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         problem = "a symbolic link" if path.is_symlink() else (error.strerror or "not readable")
-        raise IntegrityError(f"{path.name}: {problem}; expected a plain file") from error
+        raise IntegrityError(f"{shown(path.name)}: {problem}; expected a plain file") from error
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise IntegrityError(f"{path.name}: expected a plain file")
+            raise IntegrityError(f"{shown(path.name)}: expected a plain file")
         yield file
 
 
@@ -59,7 +59,7 @@ def list_plain(folder: Path) -> tuple[str, ...]:
                 names.append(name)
             else:
                 kind = "a symbolic link" if entry.is_symlink() else "a device or pipe"
-                raise IntegrityError(f"{name}: {kind}; expected a plain file")
+                raise IntegrityError(f"{shown(name)}: {kind}; expected a plain file")
             if len(names) + len(rest) > MAX_FILES:
                 raise IntegrityError(f"{folder}: more than {MAX_FILES} files")
     return tuple(sorted(names))
@@ -84,12 +84,19 @@ def check_folder(folder: Path, digests: Mapping[str, str], *, but: str) -> None:
     found = digest_folder(folder, but=but)
     for name in sorted(digests.keys() | found.keys()):
         if name not in found:
-            raise IntegrityError(f"{name[:200]}: missing, but signed for")
+            raise IntegrityError(f"{shown(name)}: missing, but signed for")
         if name not in digests:
-            raise IntegrityError(f"{name[:200]}: nobody signed for it")
+            raise IntegrityError(f"{shown(name)}: nobody signed for it")
         if found[name] != digests[name]:
-            message = f"{name}: changed; its sha256 is {found[name]}, signed was {digests[name]}"
+            message = (
+                f"{shown(name)}: changed; its sha256 is {found[name]}, signed was {digests[name]}"
+            )
             raise IntegrityError(message, hint="get it again")
+
+
+def shown(name: str) -> str:
+    """A name that a stranger chose, fit for a terminal."""
+    return name[:200] if name.isprintable() else ascii(name[:200])
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -37,8 +37,10 @@ class Signers:
     signers: tuple[Signer, ...]
     origin: str = FILE_NAME
 
-    def trusted(self, name: str | None, today: date, what: str) -> Signer:
+    def trusted(self, name: str, today: date, what: str, *, shown_as: str = "") -> Signer:
         """The signer whose key has this id or hint; `what` was signed with it.
+
+        A hint says little to people, so that the id is shown where it is known.
 
         Raises:
             IntegrityError: nobody here has that key, or it is trusted no more.
@@ -48,7 +50,7 @@ class Signers:
         found = next((s for s in self.signers if name in (s.id, key_hint(s.key))), None)
         if found is None:
             raise IntegrityError(
-                f"{what}: signed by key {name[:64]}, which {self.origin} does not trust",
+                f"{what}: signed by key {shown_as or name}, which {self.origin} does not trust",
                 hint="ask its owner for the public key, compare this id with theirs, and add the "
                 f"key to {self.origin}",
             )

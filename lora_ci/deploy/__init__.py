@@ -1,0 +1,1 @@
+"""Releases adapters: versions, signed manifests, stores, channels; and takes them out again."""
