@@ -12,7 +12,7 @@ from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.document import Where
 from lora_ci.config.model import Config, Lora
 from lora_ci.core.changeset import ChangeSet, DatasetChange
-from lora_ci.core.errors import InputError, LoraCIError, UsageError
+from lora_ci.core.errors import InputError, LoraCIError
 from lora_ci.core.event import Event
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.diffusion.families import PARTS
@@ -40,7 +40,7 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         where = config.where(f"loras.{lora.name}.{key}")
         try:
             found[name] = resolve(path)
-        except (InputError, UsageError) as error:
+        except InputError as error:
             findings.extend(_at(finding, name, where) for finding in error.findings)
             continue
         problem = _problem(name, path, found[name])
@@ -72,9 +72,10 @@ def input_paths(lora: Lora) -> dict[str, str]:
 def _at(finding: Finding, name: str, where: Where) -> Finding:
     """The finding at the line that names the input, unless it stands in a file of its own."""
     rule = f"inputs.{name.replace('_', '-')}"
-    if finding.file:
-        return replace(finding, rule=rule)
-    return replace(finding, rule=rule, file=where.file, line=where.line, column=where.column)
+    message = f"{name.replace('_', ' ')}: {finding.message}"
+    if not finding.file:
+        finding = replace(finding, file=where.file, line=where.line, column=where.column)
+    return replace(finding, rule=rule, message=message)
 
 
 def _problem(name: str, path: str, facts: InputFacts) -> tuple[str, str] | None:

@@ -141,7 +141,8 @@ class Work:
         try:
             spec = make_spec(decision, self.plan, self.gathered, self.deps)
         except (LoraCIError, OSError) as error:
-            self.unborn[key] = result_of(error, f"{decision.stage} of {decision.lora}")
+            place = self.deps.state / "inputs"
+            self.unborn[key] = result_of(error, f"{decision.stage} of {decision.lora}", place)
             return
         self.deps.ledger.ensure_step(self.run_id, decision, spec, commit=self.event.head)
 

@@ -57,7 +57,7 @@ class Repository:
         done = _git(self.root, "rev-parse", "--verify", "-q", f"{revision}^{{commit}}")
         if done.returncode != 0:
             if _git(self.root, "rev-parse", "--verify", "-q", "HEAD").returncode != 0:
-                hint = "next: git add .lora-ci.yml && git commit"
+                hint = "next: git add .lora-ci.yml && git commit (lora-ci init writes a first one)"
                 raise UsageError(f"{self.root}: the repository has no commit yet", hint=hint)
             hint = (
                 "next: git log, to see which there are; in a shallow clone: git fetch --unshallow"

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 from lora_ci.config.document import parse_yaml
 from lora_ci.core.changeset import FileEntry
-from lora_ci.core.errors import InputError
+from lora_ci.core.errors import InputError, UsageError
 
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
@@ -38,7 +38,10 @@ class Pointer:
 
 def parse_pointer(text: bytes, file: str) -> Pointer:
     """The one output of a `.dvc` file. Raises InputError that says what is wrong."""
-    plain = parse_yaml(text, file).plain()
+    try:
+        plain = parse_yaml(text, file).plain()
+    except UsageError as error:
+        raise InputError(str(error), findings=error.findings) from error
     outs = plain.get("outs") if isinstance(plain, dict) else None
     out = outs[0] if isinstance(outs, list) and len(outs) == 1 else None
     md5 = out.get("md5") if isinstance(out, dict) else None

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 
 import lora_ci
 from lora_ci.cli.output import Output
-from lora_ci.core.errors import ExitCode, LoraCIError
+from lora_ci.core.errors import ExitCode, LoraCIError, machine_error
 
 COMMANDS: dict[str, str] = {
     "init": "write a first .lora-ci.yml for this repository",
@@ -34,14 +36,16 @@ COMMANDS: dict[str, str] = {
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command and returns the exit code of the design (see `core.errors`)."""
-    parser = build_parser(argv)
-    args = parser.parse_args(argv)
-    output = Output(json=getattr(args, "json", False), quiet=getattr(args, "quiet", False))
-    if not getattr(args, "run", None):
-        parser.print_help(sys.stderr)
-        return ExitCode.USAGE
+    output = Output(json=False, quiet=False)
     try:
-        return int(args.run(args, output))
+        parser = build_parser(argv)
+        args = parser.parse_args(argv)
+        if not getattr(args, "run", None):
+            parser.print_help(sys.stderr)
+            return ExitCode.USAGE
+        output = Output(json=args.json, quiet=args.quiet)
+        code = int(args.run(args, output))
+        sys.stdout.flush()
     except LoraCIError as error:
         output.error(error)
         return error.exit_code
@@ -49,11 +53,25 @@ def main(argv: Sequence[str]) -> int:
         output.note("interrupted; the same command goes on where it stopped")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
+        # Who read our output has gone; what is left of it must not complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PASSED
+    except OSError as error:
+        expected = machine_error(error)
+        if expected is None:
+            return bug(output)
+        output.error(expected)
+        return expected.exit_code
     except Exception:  # noqa: BLE001 - the border: a bug of ours must never look like the user's fault
-        output.note(traceback.format_exc())
-        output.note("this is a bug in lora-ci; please report it with the text above")
-        return ExitCode.INFRASTRUCTURE
+        return bug(output)
+    return code
+
+
+def bug(output: Output) -> int:
+    """Shows the error that nobody expected; it is ours, never the user's."""
+    output.note(traceback.format_exc())
+    output.note("this is a bug in lora-ci; please report it with the text above")
+    return ExitCode.INFRASTRUCTURE
 
 
 def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -74,5 +92,10 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def entry() -> None:
-    """The console script."""
+    """A command as a process. SIGTERM stops it as Ctrl-C does."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    # What libraries warn of when they are loaded is for us, not for users.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     sys.exit(main(sys.argv[1:]))

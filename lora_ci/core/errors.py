@@ -92,13 +92,16 @@ MACHINE = (
 )
 
 
-def machine_error(error: OSError) -> InfrastructureError | None:
-    """The machine's fault in plain words; None for numbers that a bug of ours gives as well."""
+def machine_error(error: OSError, place: object = None) -> InfrastructureError | None:
+    """The machine's fault in plain words; None for numbers that a bug of ours gives as well.
+
+    `place` is told where the error does not name a file itself.
+    """
     if error.errno not in MACHINE:
         return None
-    words = os.strerror(error.errno)
-    message = f"{error.filename}: {words}" if error.filename else words
-    rule, hint = "machine.refused", "next: ls -ld it and the folder above, then the same command"
+    where, words = error.filename or place, os.strerror(error.errno)
+    message = f"{where}: {words}" if where else words
+    rule, hint = "machine.refused", f"next: ls -ld {where or '.'}; is it yours to read and write?"
     if error.errno in FULL:
         rule = "machine.disk-full"
         hint = "next: make room (df -h, ulimit -f); the same command goes on where it stopped"

@@ -39,6 +39,12 @@ def read_captions(
     texts: dict[str, str] = {}
     findings: list[Finding] = []
     used: set[str] = set()
+    images = list(images)
+    if images and not any(name.endswith(SUFFIXES) for name in names | missing):
+        example = images[0].rpartition(".")[0] + ".txt"
+        message = f"none of the {len(images)} images has a caption"
+        hint = f"write a text file beside each, such as {example}"
+        return Captions(texts={}, findings=(finding("caption.missing", message, hint=hint),))
     for image in images:
         stem = image.rpartition(".")[0]
         sidecars = [stem + suffix for suffix in SUFFIXES if stem + suffix in names | missing]

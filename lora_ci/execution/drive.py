@@ -12,6 +12,7 @@ from lora_ci.core.step import Outcome, StepResult
 from lora_ci.execution.executor import Executor, Watch, step_folder
 from lora_ci.ledger.ledger import MAX_ATTEMPTS, Ledger, StepRow, StepState
 from lora_ci.steps.folder import StepFolder
+from lora_ci.steps.main import stop_on_signal
 from lora_ci.steps.outcome import result_of
 
 POLL_S = 0.1
@@ -72,13 +73,17 @@ class Reconciler:
             done = folder.read_result(step.fingerprint)
             if done and done.outcome in AGAIN:
                 folder.drop_result()
-            handle = self.executor.submit(folder, step.spec)
+            # A signal between the two would leave an attempt that nobody knows.
+            with stop_on_signal() as stop:
+                handle = self.executor.submit(folder, step.spec)
+                self.ledger.note_handle(step, handle)
         except Interrupted:
             raise
         except (LoraCIError, OSError) as error:
-            self.settle(step, result_of(error, f"{step.stage} of {step.lora}"))
+            self.settle(step, result_of(error, f"{step.stage} of {step.lora}", folder.path))
             return False
-        self.ledger.note_handle(step, handle)
+        if stop.raised:
+            raise Interrupted("stopped as the step was started")
         return self.observe(replace(step, handle=handle))
 
     def observe(self, step: StepRow) -> bool:

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect, text
+from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.ledger.tables import SCHEMA_VERSION
 
 BUSY_TIMEOUT_MS = 30_000
+DAMAGED = (
+    "next: mkdir -p {folder}/damaged && mv {place}* {folder}/damaged/; the same command makes "
+    "a new one, and finished steps are not done again"
+)
+# What to do, by what SQLite says; the first that fits.
+HINTS = {
+    "not a database": DAMAGED,
+    "malformed": DAMAGED,
+    "no such": DAMAGED,
+    "locked": "next: lora-ci status; another lora-ci may be at work, try again when it is done",
+    "readonly": "next: ls -ld {folder} {place}; both must be yours to write",
+    "unable to open": "next: ls -ld {folder} {place}; both must be yours to write",
+    "disk": "next: df -h {folder}; ulimit -f; the same command goes on where it stopped",
+}
 
 
 def open_engine(url: str) -> Engine:
     """An engine on a database at the current schema. SQLite runs in WAL mode."""
     engine = create_engine(url)
+    event.listen(engine, "handle_error", _explain)
     if engine.dialect.name == "sqlite":
         _tune_sqlite(engine)
     with engine.connect() as connection:
@@ -33,13 +49,25 @@ def _tune_sqlite(engine: Engine) -> None:
     def configure(connection, _record) -> None:  # type: ignore[no-untyped-def]
         # The driver's own transaction handling would begin too late: we say BEGIN ourselves.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # Taking the write lock first avoids the upgrade of a read lock, which can deadlock.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _explain(context: ExceptionContext) -> None:
+    """Turns what a database says into an error with the next command; duplicates stay."""
+    if context.engine is None or isinstance(context.sqlalchemy_exception, DuplicateKey):
+        return
+    url, words = context.engine.url, str(context.original_exception).splitlines()[0]
+    place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
+    message = f"the ledger {place} cannot be used: {words}"
+    hint = next((hint for part, hint in HINTS.items() if part in words), HINTS["disk"])
+    hint = hint.format(place=place, folder=Path(str(place)).parent)
+    raise InfrastructureError(message, hint=hint) from context.original_exception
 
 
 def _schema_version(connection: Connection) -> str | None:

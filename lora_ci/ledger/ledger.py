@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Engine, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.core.clock import Clock
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.event import Event
 from lora_ci.core.plan import Decision, Record
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
 from lora_ci.ledger import tables
 from lora_ci.ledger.engine import open_engine
+
+T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
 KEPT = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
@@ -114,9 +117,7 @@ class Ledger:
     def load_view(self, run_id: str) -> RunView | None:
         """The saved view of a run."""
         text = self._rows(select(tables.run.c.view).where(tables.run.c.id == run_id))
-        return (
-            msgspec.json.decode(text[0]["view"], type=RunView) if text and text[0]["view"] else None
-        )
+        return _value(text[0]["view"], RunView) if text and text[0]["view"] else None
 
     def recent_runs(self, limit: int) -> tuple[RunRow, ...]:
         """The newest runs first."""
@@ -129,7 +130,7 @@ class Ledger:
         return tuple(
             RunRow(
                 id=row["id"],
-                event=msgspec.json.decode(row["event"], type=Event),
+                event=_value(row["event"], Event),
                 started_at=row["started_at"],
                 outcome=Outcome(row["outcome"]) if row["outcome"] else None,
             )
@@ -176,7 +177,7 @@ class Ledger:
         )
         rows = self._rows(query)
         text = rows[0]["result"] if rows else None
-        return msgspec.json.decode(text, type=StepResult) if text else None
+        return _value(text, StepResult) if text else None
 
     def mark_running(self, step: StepRow, handle: str) -> bool:
         """waiting → running; False if another reconciler was first."""
@@ -256,13 +257,22 @@ def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def _value(text: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        message = f"the ledger has a {kind.__name__} that this lora-ci cannot read: {error}"
+        hint = "next: pip install --upgrade lora-ci; a newer one may have written it"
+        raise InfrastructureError(message, hint=hint) from error
+
+
 def _record(row: RowMapping) -> Record:
     return Record(
         fingerprint=row["fingerprint"],
         stage=Stage(row["stage"]),
         lora=row["lora"],
-        parts=msgspec.json.decode(row["parts"], type=dict[str, str]),
-        result=msgspec.json.decode(row["result"], type=StepResult),
+        parts=_value(row["parts"], dict[str, str]),
+        result=_value(row["result"], StepResult),
         run_id=row["run_id"],
         commit=row["git_commit"],
         finished_at=row["finished_at"],
@@ -276,9 +286,9 @@ def _step(row: RowMapping) -> StepRow:
         lora=row["lora"],
         stage=Stage(row["stage"]),
         fingerprint=row["fingerprint"],
-        spec=msgspec.json.decode(row["spec"], type=StepSpec),
+        spec=_value(row["spec"], StepSpec),
         state=StepState(row["state"]),
         attempts=row["attempts"],
         handle=row["handle"],
-        result=msgspec.json.decode(row["result"], type=StepResult) if row["result"] else None,
+        result=_value(row["result"], StepResult) if row["result"] else None,
     )

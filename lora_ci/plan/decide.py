@@ -49,7 +49,7 @@ def decide(
         head=event.head,
         decisions=tuple(decisions),
         changes=changes,
-        findings=tuple(findings),
+        findings=tuple(dict.fromkeys(findings)),
         gpu_hours=_gpu_hours(decisions, records),
     )
 
@@ -126,6 +126,8 @@ class _Chain:
         if not past:
             return "first time"
         changed = fingerprint.changed_parts(past[0].parts)
+        if not changed:
+            return "what it made is not in the store any more"
         return "; ".join(self.explain(part) for part in changed[:3]) + (
             f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
         )

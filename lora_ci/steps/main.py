@@ -187,7 +187,7 @@ def _run(spec: StepSpec, context: Context, table: Table) -> StepResult:
     try:
         result = load(spec.stage, table)(spec, context)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border of a step
-        result = result_of(error, f"{spec.stage} of {spec.lora}")
+        result = result_of(error, f"{spec.stage} of {spec.lora}", context.folder.path)
     return replace(result, findings=tuple(_as_user_knows(f, spec) for f in result.findings))
 
 

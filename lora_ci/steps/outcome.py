@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 from lora_ci.core.errors import (
     InputError,
@@ -15,8 +16,8 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import Outcome, StepResult
 
 
-def result_of(error: BaseException, work: str) -> StepResult:
-    """The result of `work` (`train of mei`) that ended with an error."""
+def result_of(error: BaseException, work: str, place: Path) -> StepResult:
+    """The result of `work` (`train of mei`) in the folder `place` that ended with an error."""
     match error:
         case Interrupted():
             return StepResult(outcome=Outcome.INTERRUPTED, findings=error.findings)
@@ -26,7 +27,7 @@ def result_of(error: BaseException, work: str) -> StepResult:
             return StepResult(outcome=Outcome.FAILED, findings=error.findings)
         case LoraCIError():
             return StepResult(outcome=Outcome.ERROR, findings=error.findings)
-        case OSError() if expected := machine_error(error):
+        case OSError() if expected := machine_error(error, place):
             return StepResult(outcome=Outcome.ERROR, findings=expected.findings)
         case ModuleNotFoundError():
             return _error(
