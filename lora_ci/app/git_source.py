@@ -10,7 +10,7 @@ from lora_ci.app.gather import gather
 from lora_ci.app.source import Gathered
 from lora_ci.changes.copying import copy_verified
 from lora_ci.changes.git import Repository, Tree, open_repository
-from lora_ci.changes.inputs import InputFacts, content_id, resolve_input
+from lora_ci.changes.inputs import InputFacts, resolve_input
 from lora_ci.changes.objects import Objects, open_objects
 from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME, Config
@@ -49,9 +49,10 @@ class GitSource:
             return facts
 
         def former(new: InputFacts) -> InputFacts | None:
-            if before is None or content_id(before, new.path) == new.content_id:
-                return new if before else None
-            return resolve_input(before, new.path, self.objects)
+            if before is None:
+                return None
+            same = before.stands_at(new.path) == tree.stands_at(new.path)
+            return new if same else resolve_input(before, new.path, self.objects)
 
         return gather(event, read_config(tree, event.head), resolve, former)
 

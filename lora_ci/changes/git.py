@@ -39,6 +39,10 @@ class Tree:
             return None
         return next(self.repo.blobs([entry.oid]))
 
+    def stands_at(self, path: str) -> TreeEntry | None:
+        """What is there for an input: a DVC pointer beside the path, or the path itself."""
+        return self.entries.get(f"{path}.dvc") or self.entries.get(path)
+
     def files(self, folder: str) -> tuple[TreeEntry, ...]:
         """All files below a folder, sorted by path."""
         inside = f"{folder}/"

@@ -49,16 +49,6 @@ def resolve_input(tree: Tree, path: str, objects: Objects) -> InputFacts | None:
     return InputFacts(path=path, tracked_by="git", content_id=entry.oid, entries=entries)
 
 
-def content_id(tree: Tree, path: str) -> str | None:
-    """The id alone: no manifest is read, no remote asked."""
-    path = path.rstrip("/")
-    text = tree.read(f"{path}.dvc")
-    if text is not None:
-        return parse_pointer(text, f"{path}.dvc").md5
-    entry = tree.entries.get(path)
-    return entry.oid if entry else None
-
-
 def _dvc_input(path: str, md5: str, pointer_file: str, objects: Objects) -> InputFacts:
     if not md5.endswith(".dir"):
         entry = FileEntry(path=path.rpartition("/")[2], content_id=md5)
