@@ -6,13 +6,14 @@ from datetime import timedelta
 
 import pytest
 from huggingface_hub import ModelCard
+from model_signing.verifying import Config
 
 from lora_ci.core.errors import IntegrityError
 from lora_ci.core.settings import DeploySettings
 from lora_ci.core.step import Outcome, StepInput
 from lora_ci.deploy.channels import open_pointer
 from lora_ci.deploy.verify import verify_release
-from lora_ci.signing.keys import make_key
+from lora_ci.signing.keys import make_key, public_pem
 from lora_ci.steps.main import exec_step
 from tests.releases import TODAY, Team, files_of
 
@@ -62,6 +63,14 @@ def test_a_release_is_whole_signed_and_named_by_its_channel(team):
         assert kept == (folder / artifact.name).read_bytes()
     assert {a.name for a in result.artifacts} == {"release.json", "model.sig", "README.md"}
     assert (pointer(team).version, pointer(team).release) == ("1.0.0", verified.digest)
+
+
+def test_other_tools_verify_a_release_too(team):
+    team.release("1.0.0")
+    public = team.root / "key.pub"
+    public.write_text(public_pem(team.key.public_key()))
+    verifier = Config().use_elliptic_key_verifier(public_key=public)
+    verifier.verify(team.released("1.0.0"), team.released("1.0.0") / "model.sig")
 
 
 def test_twice_is_the_same(team):
