@@ -17,7 +17,7 @@ from lora_ci.app.handle import handle
 from lora_ci.app.wiring import open_deps
 from lora_ci.cli.demo_repository import COMMAND_TIMEOUT_S, DemoRepository
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.core.errors import ExitCode, UsageError
+from lora_ci.core.errors import ExitCode, Interrupted, UsageError
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView
@@ -149,6 +149,8 @@ class Story:
         fetched = self.command(
             "pull", lora, "--store", str(repository.store), "--to", str(pulled), check=False
         )
+        if (verified, fetched) != (0, 0):
+            return False, f"verify ended with {verified}, pull with {fetched}"
         adapter = release / f"{lora}.safetensors"
         whole = adapter.read_bytes()
         mode = adapter.stat().st_mode
@@ -157,9 +159,9 @@ class Story:
         refused = self.command("verify", str(release), check=False)
         adapter.write_bytes(whole)
         adapter.chmod(mode)
-        right = (verified, fetched) == (0, 0) and refused == ExitCode.FAILED
-        words = "verified, pulled, and one flipped byte refused"
-        return right, words if right else f"exit codes {verified}, {fetched}, {refused}"
+        if refused != ExitCode.FAILED:
+            return False, f"one flipped byte was not refused: verify ended with {refused}"
+        return True, "verified and pulled; one flipped byte is refused"
 
     def chapter(self, title: str, play: Callable[[], Ending]) -> None:
         """Plays a chapter and notes how it ended."""
@@ -199,6 +201,8 @@ class Story:
         for step in view.steps:
             if step.result and step.result.outcome is not Outcome.PASSED:
                 self.output.findings(f for f in step.result.findings if f.severity != "info")
+        if view.outcome is Outcome.INTERRUPTED:
+            raise Interrupted("the demo was interrupted", hint="it starts anew: lora-ci demo")
         forge = deps.state / "forge"
         if event.number:
             self.reports[f"comment {event.number}"] = str(

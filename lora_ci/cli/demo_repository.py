@@ -66,6 +66,11 @@ class DemoRepository:
         return self.folder / "releases"
 
     @property
+    def notes(self) -> Path:
+        """What DVC remembers of the remote."""
+        return self.folder / "dvc-notes"
+
+    @property
     def signing_key(self) -> Path:
         """The private key of the demo's signer."""
         return self.folder / "signing-key.pem"
@@ -75,6 +80,8 @@ class DemoRepository:
         self.root.mkdir(parents=True)
         self.git("init", "-q", "-b", "main")
         self.dvc("init", "-q")
+        # DVC notes there what it pushed; by default in a folder that all repositories share.
+        self.dvc("config", "--local", "core.site_cache_dir", str(self.notes))
         self.dvc("remote", "add", "-q", "-d", "storage", str(self.folder / "remote"))
         shutil.copytree(world() / "base", self.root / "models" / "emoji")
         shutil.copytree(world() / "clip", self.root / "models" / "clip")
@@ -99,10 +106,10 @@ class DemoRepository:
 
     def mend_datasets(self) -> None:
         """The same pull request with good pictures, all pushed."""
-        folder = self.root / "datasets" / "fluent3d"
-        shutil.rmtree(folder)
-        shutil.copytree(world() / "pictures" / "fluent3d", folder)
-        self.track("datasets/fluent3d")
+        for name in ("fluent3d", "mochi"):
+            shutil.rmtree(self.root / "datasets" / name)
+            shutil.copytree(world() / "pictures" / name, self.root / "datasets" / name)
+        self.track("datasets/fluent3d", "datasets/mochi")
         self.commit("Mend the dataset")
 
     def edit_captions(self) -> None:
@@ -148,6 +155,7 @@ class DemoRepository:
         """Takes one file out of the remote, as if `dvc push` had been forgotten."""
         md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         (self.folder / "remote" / "files" / "md5" / md5[:2] / md5[2:]).unlink()
+        shutil.rmtree(self.notes, ignore_errors=True)
 
     def commit(self, message: str) -> None:
         """Commits all that git tracks or should."""
