@@ -87,7 +87,7 @@ def test_deploy_is_the_run_of_the_tag(repo, capsys):
     code, view = lora_ci(capsys, "deploy", "mei@v1.0.0", "--repo", repo.root)
     assert (view["event"]["kind"], view["event"]["tag"]) == ("tag", "mei@v1.0.0")
     assert view["event"]["head"] == head
-    # There is no image to train on, so nothing is released.
+    # There is no base model to train on, so nothing is released.
     assert (code, view["outcome"]) == (1, "failed")
     assert view["steps"][-1]["decision"]["stage"] == "deploy"
 
