@@ -1,6 +1,6 @@
 """Trains the UNet and the text encoder of the emoji world.
 
-    python -m tools.emoji_world.base --work WORK --steps 12000
+    python -m tools.emoji_world.base --work WORK --steps 5600
 
 Needs `WORK/vae` and `WORK/world.npz`. Saves `WORK/base.pt` as it goes and continues from it; the
 learning rate is flat after a warm-up and falls linearly over the last third of the steps.
@@ -154,7 +154,7 @@ def save(work: Path, model, optimizer, ema: list[torch.Tensor], step: int) -> No
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=5600)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     train(args.work, args.steps, args.seed)

@@ -1,6 +1,6 @@
 """Trains the tiny CLIP of the emoji world on all three styles, the held-out pictures left out.
 
-    python -m tools.emoji_world.clip --work WORK --steps 2000
+    python -m tools.emoji_world.clip --work WORK --steps 1600
 
 Saves `WORK/clip.pt` as it goes and continues from it. Prints top-5 retrieval of the right name, on
 training pictures and on the held-out Fluent ones.
@@ -161,7 +161,7 @@ def train(work: Path, steps: int, seed: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     train(args.work, args.steps, args.seed)

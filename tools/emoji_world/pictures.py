@@ -27,6 +27,18 @@ SUBCATEGORIES = {
 }  # fmt: skip
 RENAMED = {"black heart": "black heart", "heavy black heart": "red heart"}
 CAT_REFERENCES = {"cat face with wry smile", "crying cat face", "weary cat face"}
+# Mochi is a cat who does what faces do: that it is a cat is what the LoRA has to teach.
+MOCHI = {
+    "cat face with tears of joy": "face with tears of joy",
+    "cat face": "slightly smiling face",
+    "grinning cat face with smiling eyes": "grinning face with smiling eyes",
+    "kissing cat face with closed eyes": "kissing face with closed eyes",
+    "pouting cat face": "pouting face",
+    "smiling cat face with heart shaped eyes": "smiling face with heart shaped eyes",
+    "cat face with wry smile": "smirking face",
+    "crying cat face": "crying face",
+    "weary cat face": "weary face",
+}
 # Fluent draws this one and "cat face" with the very same pixels.
 CAT_TWINS = {"smiling cat face with open mouth"}
 
@@ -102,8 +114,10 @@ def write_examples(
         for i in indexes:
             name = concepts[i]["name"]
             stem = name.replace(" ", "-")
-            character = dataset.startswith("mochi")
-            caption = f"mochi, {name}" if character else f"a fluent3d emoji of {name}"
+            trigger = dataset.removesuffix("-references")
+            shown = MOCHI[name] if trigger == "mochi" else name
+            # The trigger stands last: a causal text encoder reads all before it as it knows it.
+            caption = f"an emoji of {shown}, {trigger}"
             Image.fromarray(pictures[i, 2]).save(folder / f"{stem}.png", optimize=True)
             (folder / f"{stem}.txt").write_text(caption + "\n")
             origins.append(
