@@ -104,7 +104,7 @@ class Story:
         base = repository.branch("captions")
         self.pull_requests = 2
         self.pull_request("PR 2: captions edited", repository.edit_captions, base, check_one)
-        repository.squash_merge("captions", "Say that mochi sits on white")
+        repository.squash_merge("captions", "Say that mochi is small")
 
         self.release()
 
@@ -248,7 +248,8 @@ def check_reused(view: RunView) -> Ending:
     """Everything was there already."""
     steps = [s for s in view.steps if s.decision.action is not Action.REUSE]
     why = next(s.decision.why for s in view.of("fluent3d") if s.decision.stage is Stage.TRAIN)
-    return view.outcome is Outcome.PASSED and not steps, f"nothing to do; train {why}"
+    right = view.outcome is Outcome.PASSED and not steps
+    return right, f"{'nothing to do' if right else view.outcome}; train {why}"
 
 
 def check_one(view: RunView) -> Ending:
@@ -262,7 +263,8 @@ def check_released(view: RunView, store: Path) -> Ending:
     """The tested adapter is released; nothing was trained or judged for it."""
     names = [s.decision.stage for s in view.steps if s.decision.action is Action.RUN]
     right = view.outcome is Outcome.PASSED and names == [Stage.DEPLOY]
-    return right, f"{view.outcome}: signed and released to {store.name}/, nothing trained again"
+    words = f"signed and released to {store.name}/, nothing trained or judged again"
+    return right, f"{view.outcome}: {words if right else 'not released as it should be'}"
 
 
 def check_worse(view: RunView) -> Ending:

@@ -29,20 +29,22 @@ loras:
     dataset: datasets/fluent3d
     qa:
       references: datasets/fluent3d-references
-      flexibility_prompts: ["a {trigger} emoji of pig face", "a {trigger} emoji of red apple",
-        "a {trigger} emoji of blue heart", "a {trigger} emoji of frog face",
-        "a {trigger} emoji of smiling face with sunglasses", "a {trigger} emoji of tiger face"]
+      flexibility_prompts: ["an emoji of pig face, {trigger}", "an emoji of tangerine, {trigger}",
+        "an emoji of blue heart, {trigger}", "an emoji of frog face, {trigger}",
+        "an emoji of smiling face with sunglasses, {trigger}", "an emoji of tiger face, {trigger}"]
       base_prompts: [a flat emoji of panda face, a glossy emoji of lemon, a flat emoji of fox face]
   mochi:
     type: character
     dataset: datasets/mochi
     qa:
       references: datasets/mochi-references
-      prompts: ["{trigger}, cat face", "{trigger}, crying cat face", "{trigger}, weary cat face",
-        "{trigger}, cat face with wry smile", "{trigger}, kissing cat face with closed eyes",
-        "{trigger}, pouting cat face"]
-      flexibility_prompts: ["{trigger}, cat face with tears of joy", "{trigger}, crying cat face",
-        "{trigger}, smiling cat face with heart shaped eyes", "{trigger}, pouting cat face"]
+      prompts: ["an emoji of crying face, {trigger}", "an emoji of smirking face, {trigger}",
+        "an emoji of weary face, {trigger}", "an emoji of winking face, {trigger}",
+        "an emoji of grinning face, {trigger}", "an emoji of angry face, {trigger}"]
+      flexibility_prompts: ["an emoji of loudly crying face, {trigger}",
+        "an emoji of smiling face with sunglasses, {trigger}",
+        "an emoji of pouting face, {trigger}",
+        "an emoji of smiling face with heart shaped eyes, {trigger}"]
       base_prompts: [a flat emoji of panda face, a glossy emoji of lemon, a flat emoji of fox face]
 """
 DATASETS = ("fluent3d", "fluent3d-references", "mochi", "mochi-references")
@@ -117,11 +119,11 @@ class DemoRepository:
         folder = self.root / "datasets" / "mochi"
         self.dvc("unprotect", "datasets/mochi")
         for path in sorted(folder.glob("*.txt"))[:3]:
-            path.write_text(path.read_text().strip() + ", on white\n")
+            path.write_text(path.read_text().replace("an emoji", "a small emoji"))
         self.track("datasets/mochi")
         text = CONFIG.replace("rank: 16, alpha: 16", "alpha: 16, rank: 16")
         self.configure(f"# the same settings\n{text}")
-        self.commit("Say that mochi sits on white")
+        self.commit("Say that mochi is small")
 
     def raise_learning_rate(self) -> None:
         """Thirty times too much, for one LoRA."""

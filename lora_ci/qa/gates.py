@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 import re
 from collections.abc import Mapping
@@ -35,8 +36,9 @@ def check_gate(metric: str, condition: str, measured: Mapping[str, Interval | fl
         raise InputError(f'gate `{metric}: {condition}`: expected such as ">= 0.7"')
     found = measured.get(metric)
     if found is None:
-        known = ", ".join(sorted(measured))
-        why = f"`{metric}` could not be measured; measured: {known or 'nothing'}"
+        why = "could not be measured"
+        if near := difflib.get_close_matches(metric, measured, n=3, cutoff=0.4):
+            why += f"; near names that were: {', '.join(near)}"
         return _gate(metric, condition, None, Outcome.INCONCLUSIVE, why)
     value = (
         found if isinstance(found, Interval) else Interval(mean=found, low=found, high=found, n=1)

@@ -23,21 +23,20 @@ MIN_REFERENCES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """The two ends of the identity scale. Shapes: references [n, d], real [n], base [prompts]."""
+    """The two ends of the identity scale. Shapes: references [n, d], real [n], base [prompts].
+
+    `power` is d′ of the references against the base's pictures (see `_power`).
+    """
 
     references: Features
     real: NDArray[np.float64]
     base: NDArray[np.float64]
+    power: float
 
     @property
     def span(self) -> float:
         """s_R - s_B."""
         return float(self.real.mean() - self.base.mean())
-
-    @property
-    def power(self) -> float:
-        """d′ of the references against the base's pictures."""
-        return separation(self.real, self.base)
 
 
 def find_scale(references: Features, base: Features) -> tuple[Scale | None, str]:
@@ -50,15 +49,36 @@ def find_scale(references: Features, base: Features) -> tuple[Scale | None, str]
         return None, f"{n} references, needs {MIN_REFERENCES} (`qa.references`)"
     if len(base) < 2:
         return None, "one identity prompt, needs 2 (`qa.prompts`)"
-    among = references.astype(np.float64) @ references.T.astype(np.float64)
-    real = (among.sum(axis=1) - np.diag(among)) / (n - 1)
-    scale = Scale(references=references, real=real, base=likeness(base, references).mean(axis=1))
+    scale = Scale(
+        references=references,
+        real=_to_others(references),
+        base=likeness(base, references).mean(axis=1),
+        power=_power(references, base.reshape(-1, base.shape[-1])),
+    )
     if scale.power < MIN_SEPARATION:
         return None, (
             "the embedder cannot tell references from base pictures "
             f"(d′ {scale.power:.2f}, needs {MIN_SEPARATION:g})"
         )
     return scale, ""
+
+
+def _power(references: Features, base: Features) -> float:
+    """d′ of how much nearer a picture is to the references than to the base's pictures.
+
+    Both for references and for pictures of the base, each left out of its own group: what the
+    pictures have in common besides, such as a rare subject, cancels. Features [n, d] and [m, d].
+    """
+    across = references.astype(np.float64) @ base.T.astype(np.float64)
+    real = _to_others(references) - across.mean(axis=1)
+    return separation(real, across.mean(axis=0) - _to_others(base))
+
+
+def _to_others(features: Features) -> NDArray[np.float64]:
+    """Mean cosine of each to all others of its group, [n], of [n, d]."""
+    among = features.astype(np.float64) @ features.T.astype(np.float64)
+    others: NDArray[np.float64] = (among.sum(axis=1) - np.diag(among)) / (len(features) - 1)
+    return others
 
 
 def likeness(pictures: Features, references: Features) -> NDArray[np.float64]:

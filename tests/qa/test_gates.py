@@ -30,9 +30,9 @@ def test_outcomes(condition, value, outcome):
 
 
 def test_an_unmeasured_metric_is_no_pass():
-    gate = check_gate("aesthetics", ">= 0", {"identity": 1.0})
+    gate = check_gate("identiti", ">= 0", {"identity": 1.0})
     assert gate.outcome is Outcome.INCONCLUSIVE
-    assert "could not be measured; measured: identity" in gate.why
+    assert gate.why == "could not be measured; near names that were: identity"
 
 
 @pytest.mark.parametrize("condition", ["0.7", "=> 0.7", ">= x", ">= 1e9", ""])

@@ -24,10 +24,10 @@ WORLD = Path("examples/emoji")
 SETTINGS = QaSettings(
     embedder="path:clip",
     prompts=tuple(
-        f"a {{trigger}} emoji of {x}" for x in ("dog", "crab", "red heart", "bread", "robot face")
+        f"an emoji of {x}, {{trigger}}" for x in ("dog", "crab", "red heart", "bread", "robot face")
     ),
     flexibility_prompts=tuple(
-        f"a {{trigger}} emoji of {x}" for x in ("red apple", "pig face", "birthday cake")
+        f"an emoji of {x}, {{trigger}}" for x in ("pig face", "blue heart", "tangerine")
     ),
     seeds=2, steps=8, guidance=4.0, guidance_rescale=0.7,
 )  # fmt: skip

@@ -55,7 +55,7 @@ def test_similarity_orders_base_adapter_and_references(scale):
 
 
 def test_an_embedder_that_sees_no_difference_measures_nothing():
-    same = cloud(OTHER, 12, 0.3, 7)
+    same = cloud(OTHER, 12, 0.08, 7)
     scale, problem = find_scale(same, pictures(0.0, 8))
     assert scale is None
     assert "cannot tell references from base pictures" in problem
