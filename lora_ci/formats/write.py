@@ -46,8 +46,8 @@ def write_adapter(adapter: Adapter, path: Path, kind: Format) -> None:
     metadata |= {"ss_network_dim": rank, "ss_network_alpha": rank}
     metadata["sshs_model_hash"] = sha256_bytes(data_bytes(tensors))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(safetensors_bytes(tensors, metadata))
     try:
+        temporary.write_bytes(safetensors_bytes(tensors, metadata))
         check_effect(adapter, read_adapter(temporary), path.name)
         temporary.replace(path)
     finally:
