@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.builders import RepoBuilder
 from tests.command import Told, copy_repo, end, lora_ci, start
+from tests.tiny_sd import write_dataset
 
 CONFIG = """\
 version: 1
@@ -26,7 +27,8 @@ defaults:
   train: {rank: 4, learning_rate: 1e-3, batch_size: 2, images_seen: 60, resolution: 16,
     checkpoint_every: 5}
 loras:
-  mei: {dataset: datasets/mei}
+  mei:
+    dataset: datasets/mei
 """
 PICTURES = 20
 # Stands in for git: waits where it is told to, as git does for its input.
@@ -89,8 +91,8 @@ def repo(template, tmp_path) -> RepoBuilder:
 
 
 def adapters(told: Told) -> dict[str, str]:
-    """sha256 of what was trained, by name."""
-    assert told.code == 0, told.err
+    """sha256 of what was trained, by name; without references a verdict stays open."""
+    assert told.code in (0, 3), told.err
     steps = json.loads(told.out)["steps"]
     trained = next(s["result"] for s in steps if s["decision"]["stage"] == "train")
     return {artifact["name"]: artifact["sha256"] for artifact in trained["artifacts"]}
@@ -191,23 +193,38 @@ def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(repo, command):
         assert end(process).code in (0, 130, -signal.SIGINT)
 
 
+@pytest.fixture(scope="module")
+def small(template, tmp_path_factory) -> Path:
+    """A repository whose run takes seconds, judging included."""
+    root = tmp_path_factory.mktemp("small") / "template"
+    repo = copy_repo(template, root)
+    shutil.rmtree(repo.root / "datasets")
+    write_dataset(repo.root / "datasets" / "mei")
+    repo.write(".lora-ci.yml", CONFIG + "    qa: {resolution: 16, steps: 1, seeds: 1}\n")
+    repo.commit()
+    return root
+
+
 @pytest.mark.parametrize(("executor", "kills"), [("inline", 10), ("process", 5)])
 def test_killed_at_random_moments_the_adapter_is_the_same_in_every_byte(
-    template, tmp_path, undisturbed, executor, kills
+    small, tmp_path, executor, kills
 ):
-    wanted, took_s = undisturbed
+    started = time.monotonic()
+    repo = copy_repo(small, tmp_path / "undisturbed")
+    wanted = adapters(lora_ci(repo.root, "run", "--json"))
+    took_s = time.monotonic() - started
     chance = random.Random(11)
     moments = [took_s * (i + chance.random()) / kills for i in range(kills)]
     chance.shuffle(moments)
     copies = 0
 
     def finish(repo: RepoBuilder) -> None:
-        told = lora_ci(repo.root, "train", "mei", "--executor", executor, "--json")
+        told = lora_ci(repo.root, "run", "--executor", executor, "--json")
         assert adapters(told) == wanted
 
-    repo = copy_repo(template, tmp_path / "0")
+    repo = copy_repo(small, tmp_path / "0")
     while moments:
-        process = start(repo.root, "train", "mei", "--executor", executor, "--quiet")
+        process = start(repo.root, "run", "--executor", executor, "--quiet")
         try:
             process.wait(moments[-1])
         except subprocess.TimeoutExpired:
@@ -219,7 +236,7 @@ def test_killed_at_random_moments_the_adapter_is_the_same_in_every_byte(
         end(process)
         finish(repo)
         copies += 1
-        repo = copy_repo(template, tmp_path / str(copies))
+        repo = copy_repo(small, tmp_path / str(copies))
         moments.insert(0, moments.pop() * 0.9)
     finish(repo)
     assert_nothing_left(repo)

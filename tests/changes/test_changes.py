@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_ci.changes.diff import diff_entries, diff_inputs
+from lora_ci.changes.folder import read_folder
 from lora_ci.changes.git import Repository, open_repository
 from lora_ci.changes.inputs import resolve_input
 from lora_ci.changes.manifest import parse_manifest, parse_pointer
 from lora_ci.changes.objects import open_objects
 from lora_ci.core.changeset import FileEntry
-from lora_ci.core.errors import InputError, UsageError
+from lora_ci.core.errors import InfrastructureError, InputError, UsageError
 from tests.builders import RepoBuilder
 
 FILES = {"a.png": b"a", "b.png": b"b", "sub/c.png": b"c"}
@@ -145,3 +146,39 @@ def test_a_diff_tells_every_file_once_and_turns_old_into_new(old, new):
     made |= {path: new[path] for path in (*change.added, *change.modified)}
     assert made == new
     assert bool(change) == (old != new)
+
+
+def test_a_folder_has_the_id_that_dvc_gives_it(repo, tmp_path):
+    md5 = repo.dvc_add("data/mei", FILES)
+    for name, data in FILES.items():
+        path = tmp_path / "plain" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    facts = read_folder(tmp_path / "plain", "plain")
+    assert facts.content_id == md5
+    assert facts.entries == resolve(repo, repo.commit(), "data/mei").entries
+
+
+def test_links_and_hostile_names_in_a_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match="is no folder"):
+        read_folder(tmp_path / "nowhere", "nowhere")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    with pytest.raises(InputError, match="no regular file"):
+        read_folder(tmp_path, "data")
+    (tmp_path / "link").unlink()
+    (tmp_path / "a.PNG").touch()
+    (tmp_path / "A.png").touch()
+    with pytest.raises(InputError, match="differ only in case"):
+        read_folder(tmp_path, "data")
+
+
+def test_many_objects_come_from_one_process_and_a_lost_one_is_named(repo):
+    texts = [f"number {i}\n" * 5000 for i in range(40)]
+    for i, text in enumerate(texts):
+        repo.write(f"many/{i:02d}", text)
+    git = Repository(repo.root)
+    tree = git.tree(repo.commit())
+    oids = [entry.oid for entry in tree.files("many")]
+    assert [blob.decode() for blob in git.blobs(oids)] == texts
+    with pytest.raises(InfrastructureError, match="damaged, or not here"):
+        list(git.blobs([*oids, "0" * 40]))
