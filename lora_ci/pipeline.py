@@ -54,4 +54,7 @@ def run(
         finally:
             deps.ledger.close()
     except OSError as error:
-        raise machine_error(error) or error from error
+        expected = machine_error(error)
+        if expected is None:
+            raise
+        raise expected from error
