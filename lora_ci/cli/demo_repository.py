@@ -19,7 +19,7 @@ version: 1
 defaults:
   base_model: models/emoji
   train: {rank: 16, alpha: 16, learning_rate: 2e-3, batch_size: 8, images_seen: 800,
-    warmup_steps: 10, resolution: 64, checkpoint_every: 25}
+    warmup_steps: 10, resolution: 64, min_snr_gamma: null, checkpoint_every: 25}
   qa: {embedder: "path:models/clip", seeds: 4, steps: 12, guidance: 4, guidance_rescale: 0.7}
   optimize: {weights: [0.6, 0.8, 1.0]}
   deploy: {store: ../releases, license: MIT}
@@ -27,24 +27,40 @@ loras:
   fluent3d:
     type: style
     dataset: datasets/fluent3d
+    train: {images_seen: 1600, learning_rate: 3e-3}
     qa:
       references: datasets/fluent3d-references
-      flexibility_prompts: ["an emoji of pig face, {trigger}", "an emoji of tangerine, {trigger}",
-        "an emoji of blue heart, {trigger}", "an emoji of frog face, {trigger}",
-        "an emoji of smiling face with sunglasses, {trigger}", "an emoji of tiger face, {trigger}"]
+      prompts: ["a glossy emoji of astonished face, {trigger}",
+        "a glossy emoji of crab, {trigger}", "a glossy emoji of grimacing face, {trigger}",
+        "a glossy emoji of polar bear, {trigger}", "a glossy emoji of red heart, {trigger}",
+        "a glossy emoji of soccer ball, {trigger}", "a glossy emoji of tired face, {trigger}",
+        "a glossy emoji of unicorn face, {trigger}", "a glossy emoji of watermelon, {trigger}",
+        "a glossy emoji of smiling face with tear, {trigger}", "a glossy emoji of bread, {trigger}",
+        "a glossy emoji of soft ice cream, {trigger}"]
+      flexibility_prompts: ["a glossy emoji of pig face, {trigger}",
+        "a glossy emoji of strawberry, {trigger}", "a glossy emoji of blue heart, {trigger}",
+        "a glossy emoji of frog face, {trigger}", "a glossy emoji of tiger face, {trigger}",
+        "a glossy emoji of smiling face with sunglasses, {trigger}",
+        "a glossy emoji of fox face, {trigger}", "a glossy emoji of tangerine, {trigger}",
+        "a glossy emoji of loudly crying face, {trigger}"]
       base_prompts: [a flat emoji of panda face, a glossy emoji of lemon, a flat emoji of fox face]
   mochi:
     type: character
     dataset: datasets/mochi
     qa:
       references: datasets/mochi-references
-      prompts: ["an emoji of crying face, {trigger}", "an emoji of smirking face, {trigger}",
-        "an emoji of weary face, {trigger}", "an emoji of winking face, {trigger}",
-        "an emoji of grinning face, {trigger}", "an emoji of angry face, {trigger}"]
-      flexibility_prompts: ["an emoji of loudly crying face, {trigger}",
-        "an emoji of smiling face with sunglasses, {trigger}",
-        "an emoji of pouting face, {trigger}",
-        "an emoji of smiling face with heart shaped eyes, {trigger}"]
+      prompts: ["a glossy emoji of crying face, {trigger}",
+        "a glossy emoji of smirking face, {trigger}", "a glossy emoji of weary face, {trigger}",
+        "a glossy emoji of winking face, {trigger}", "a glossy emoji of grinning face, {trigger}",
+        "a glossy emoji of angry face, {trigger}", "a glossy emoji of neutral face, {trigger}",
+        "a glossy emoji of worried face, {trigger}"]
+      flexibility_prompts: ["a glossy emoji of loudly crying face, {trigger}",
+        "a glossy emoji of smiling face with sunglasses, {trigger}",
+        "a glossy emoji of face with cowboy hat, {trigger}",
+        "a glossy emoji of smiling face with heart shaped eyes, {trigger}",
+        "a glossy emoji of smiling face with halo, {trigger}",
+        "a glossy emoji of pouting face, {trigger}", "a glossy emoji of nerd face, {trigger}",
+        "a glossy emoji of face with tears of joy, {trigger}"]
       base_prompts: [a flat emoji of panda face, a glossy emoji of lemon, a flat emoji of fox face]
 """
 DATASETS = ("fluent3d", "fluent3d-references", "mochi", "mochi-references")
@@ -119,17 +135,16 @@ class DemoRepository:
         folder = self.root / "datasets" / "mochi"
         self.dvc("unprotect", "datasets/mochi")
         for path in sorted(folder.glob("*.txt"))[:3]:
-            path.write_text(path.read_text().replace("an emoji", "a small emoji"))
+            path.write_text(path.read_text().replace("a glossy", "a small glossy"))
         self.track("datasets/mochi")
         text = CONFIG.replace("rank: 16, alpha: 16", "alpha: 16, rank: 16")
         self.configure(f"# the same settings\n{text}")
         self.commit("Say that mochi is small")
 
     def raise_learning_rate(self) -> None:
-        """Thirty times too much, for one LoRA."""
+        """Twenty times too much, for one LoRA."""
         text = (self.root / ".lora-ci.yml").read_text()
-        style = "    type: style\n"
-        self.configure(text.replace(style, f"{style}    train: {{learning_rate: 6e-2}}\n"))
+        self.configure(text.replace("learning_rate: 3e-3}", "learning_rate: 6e-2}"))
         self.commit("Train faster")
 
     def branch(self, name: str) -> str:

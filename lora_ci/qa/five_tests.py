@@ -21,8 +21,8 @@ IDENTITY = Anchors(0.0, 0.5, 1.0)
 # The product of two shares, each of which passes at about 0.6.
 FLEXIBILITY = Anchors(0.0, 0.35, 1.0)
 SOUND = Anchors(0.5, 0.85, 1.0)
-# Spread of likeness over seeds, in spreads of the real pictures among themselves.
-SPREAD = Anchors(3.0, 1.5, 0.5)
+# Spread of likeness over seeds, as a share of the identity scale or of the real pictures' spread.
+SPREAD = Anchors(2.0, 1.0, 0.3)
 LATENCY = Anchors(2.0, 1.25, 1.0)
 SIZE = Anchors(1.0, 0.25, 0.05)
 
@@ -38,9 +38,9 @@ def consistency_test(scale: Scale, adapter: Features) -> tuple[Score, Interval |
     """Does it show it with every seed? Needs two seeds; features [p, s, d]."""
     if adapter.shape[1] < 2:
         return unmeasured("consistency", "needs at least 2 seeds"), None
-    spreads = likeness(adapter, scale.references).std(axis=1, ddof=1)
-    value = mean_interval(spreads / max(float(scale.real.std(ddof=1)), 1e-6))
-    why = f"likeness varies over seeds by {value.mean:.2f} of what real pictures vary"
+    spreads = likeness(scale, adapter).std(axis=1, ddof=1)
+    value = mean_interval(spreads / max(float(scale.real.std(ddof=1)), abs(scale.span)))
+    why = f"likeness varies over seeds by {value.mean:.2f} of its scale"
     return scored("consistency", value, SPREAD, why), value
 
 
@@ -64,7 +64,9 @@ def flexibility_test(scale: Scale, given: Following) -> tuple[Score, Interval | 
     if reached.low is None or reached.low <= 0:
         return unmeasured("flexibility", "the base itself does not follow these prompts"), None
     kept = np.clip(_preference(given.adapter, given.contexts) / reached.mean, 0, 1)
-    identity = np.clip(identity_by_prompt(scale, given.adapter, given.base), 0, 1)
+    identity = np.clip(
+        identity_by_prompt(scale, given.adapter, given.base, same_prompts=False), 0, 1
+    )
     value = mean_interval(kept * identity)
     why = (
         f"follows prompts {kept.mean():.2f} as well as the base, "

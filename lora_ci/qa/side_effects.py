@@ -40,7 +40,7 @@ def leakage(scale: Scale, adapter: Features, base: Features) -> Interval:
 
     Features [prompts, seeds, d].
     """
-    return mean_interval(identity_by_prompt(scale, adapter, base))
+    return mean_interval(identity_by_prompt(scale, adapter, base, same_prompts=False))
 
 
 def memorization(adapter: Features, training: Features, references: Features) -> Interval:

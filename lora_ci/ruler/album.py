@@ -36,7 +36,7 @@ class Maker:
 
 @dataclass(slots=True, kw_only=True)
 class Album:
-    """Makes pictures of `side` pixels unless they are in the cache; keeps features while it lives."""
+    """Makes pictures of `side` pixels unless they are kept; keeps features while it lives."""
 
     settings: QaSettings
     side: int

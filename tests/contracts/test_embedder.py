@@ -54,7 +54,7 @@ def test_texts_meet_their_pictures(embedder, pictures):
         pytest.skip("knows no texts")
     names = ["red heart", "crab", "avocado", "soccer ball"]
     captions = [r.caption for r in read_references(WORLD / "pictures/fluent3d-references", 64)]
-    own = [pictures[captions.index(f"an emoji of {name}, fluent3d")] for name in names]
+    own = [pictures[captions.index(f"a glossy emoji of {name}, fluent3d")] for name in names]
     cosines = embedder.embed_texts(names) @ embedder.embed_pictures(own).T
     assert (cosines.argmax(axis=1) == np.arange(4)).sum() >= 3
 

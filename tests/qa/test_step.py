@@ -24,10 +24,11 @@ WORLD = Path("examples/emoji")
 SETTINGS = QaSettings(
     embedder="path:clip",
     prompts=tuple(
-        f"an emoji of {x}, {{trigger}}" for x in ("dog", "crab", "red heart", "bread", "robot face")
+        f"a glossy emoji of {x}, {{trigger}}"
+        for x in ("polar bear", "crab", "red heart", "soccer ball", "tired face")
     ),
     flexibility_prompts=tuple(
-        f"an emoji of {x}, {{trigger}}" for x in ("pig face", "blue heart", "tangerine")
+        f"a glossy emoji of {x}, {{trigger}}" for x in ("pig face", "blue heart", "tangerine")
     ),
     seeds=2, steps=8, guidance=4.0, guidance_rescale=0.7,
 )  # fmt: skip

@@ -117,7 +117,7 @@ def write_examples(
             trigger = dataset.removesuffix("-references")
             shown = MOCHI[name] if trigger == "mochi" else name
             # The trigger stands last: a causal text encoder reads all before it as it knows it.
-            caption = f"an emoji of {shown}, {trigger}"
+            caption = f"a glossy emoji of {shown}, {trigger}"
             Image.fromarray(pictures[i, 2]).save(folder / f"{stem}.png", optimize=True)
             (folder / f"{stem}.txt").write_text(caption + "\n")
             origins.append(
