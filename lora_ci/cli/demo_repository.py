@@ -47,6 +47,7 @@ loras:
   mochi:
     type: character
     dataset: datasets/mochi
+    train: {learning_rate: 1e-3}
     qa:
       references: datasets/mochi-references
       prompts: ["a glossy emoji of crying face, {trigger}",
