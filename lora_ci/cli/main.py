@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "plan": "say what a commit changes, what would run, and why",
     "run": "do what the plan says: validate, train, judge, report",
     "train": "run one LoRA as far as training",
+    "qa": "run one LoRA as far as its verdict",
     "dataset": "check a dataset folder, with or without git",
     "deploy": "release what a tag names, or make the key that signs",
     "verify": "tell whether a release folder is whole, and who signed it",
