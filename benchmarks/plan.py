@@ -22,6 +22,7 @@ from tests.builders import RepoBuilder
 
 DATASET = "datasets/mei"
 CONFIG = f"version: 1\nloras:\n  mei:\n    dataset: {DATASET}\n    base_model: models/sd\n"
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 TIMEOUT_S = 120
 
 
@@ -84,7 +85,8 @@ def measure(folder: Path, size: int, pairs: int) -> tuple[list[str], bool]:
 def build(folder: Path, size: int) -> tuple[Path, str, str, Changed]:
     """A repository with two commits: one file in a hundred changed, at least one of each kind."""
     repo = RepoBuilder(folder)
-    repo.write("models/sd/model_index.json", "{}")
+    for part in PARTS:
+        repo.write(f"models/sd/{part}/config.json", "{}")
     repo.write(".lora-ci.yml", CONFIG)
     files = {f"pictures/{i:06d}.png": f"picture {i}".encode() for i in range(size)}
     repo.dvc_add(DATASET, files)
