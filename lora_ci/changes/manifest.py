@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from lora_ci.config.document import parse_yaml
 from lora_ci.core.changeset import FileEntry
@@ -20,6 +19,8 @@ from lora_ci.core.errors import InputError, UsageError
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 MAX_ENTRIES = 2_000_000
+# Control characters, backslashes and drive letters.
+NOT_PLAIN = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
 DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -77,19 +78,18 @@ def check_paths(paths: Iterable[str], file: str) -> None:
     """Refuses paths that could write elsewhere or over one another. Raises InputError."""
     seen: set[str] = set()
     for path in paths:
-        pure = PurePosixPath(path)
+        # As PurePosixPath would split it, which takes most of the time of a large manifest.
+        parts = [part for part in path.split("/") if part not in ("", ".")]
         hostile = (
             not path
-            or pure.is_absolute()
-            or ".." in pure.parts
-            or "\\" in path
-            or any(ord(c) < 32 for c in path)
-            or re.match(r"[A-Za-z]:", path)
-            or any(DEVICE_NAMES.fullmatch(part) for part in pure.parts)
+            or path.startswith("/")
+            or ".." in parts
+            or NOT_PLAIN.search(path)
+            or any(DEVICE_NAMES.fullmatch(part) for part in parts)
         )
         if hostile:
             raise InputError(f"{file}: path {path[:80]!r} is not a plain path inside the dataset")
-        folded = str(pure).casefold()
+        folded = "/".join(parts).casefold()
         if folded in seen:
             raise InputError(f"{file}: two files differ only in case or spelling: {path[:80]!r}")
         seen.add(folded)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from lora_ci.core.errors import InfrastructureError, UsageError
+
+# DVC 3 keeps `files/md5/ab/cdef`, DVC 2 kept `ab/cdef`.
+LAYOUTS = ("files/md5", "")
 
 
 class Objects(Protocol):
@@ -45,15 +49,31 @@ class FolderObjects:
             hint = "next: mount it; or, if nothing was ever pushed: dvc push"
             raise InfrastructureError(message, hint=hint)
         place = self.remote or self.cache
-        return frozenset(md5 for md5 in md5s if _in_folder(place, md5) is None)
+        by_prefix: dict[str, list[str]] = {}
+        for md5 in md5s:
+            by_prefix.setdefault(md5[:2], []).append(md5)
+        absent: list[str] = []
+        for prefix, wanted in by_prefix.items():
+            # One listing of a folder is far cheaper than a look for each of its files.
+            there = {name for layout in LAYOUTS for name in _files(place / layout / prefix)}
+            absent += [md5 for md5 in wanted if md5[2:] not in there]
+        return frozenset(absent)
 
 
 def _in_folder(root: Path, md5: str) -> Path | None:
-    """DVC 3 keeps `files/md5/ab/cdef`, DVC 2 kept `ab/cdef`."""
-    for path in (root / "files" / "md5" / md5[:2] / md5[2:], root / md5[:2] / md5[2:]):
+    for layout in LAYOUTS:
+        path = root / layout / md5[:2] / md5[2:]
         if path.is_file():
             return path
     return None
+
+
+def _files(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.is_file()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def open_objects(root: Path) -> FolderObjects:
