@@ -42,7 +42,7 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def style_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example style LoRA, trained in 100 steps on the shipped base model."""
+    """The example style LoRA, trained in 150 steps on the shipped base model."""
     from tests.emoji_world import train_style
 
     return train_style(tmp_path_factory.mktemp("style"))

@@ -12,8 +12,8 @@ from lora_ci.store.local import LocalStore
 
 WORLD = Path(__file__).parents[1] / "examples" / "emoji"
 SETTINGS = TrainSettings(
-    rank=16, alpha=16, learning_rate=2e-3, batch_size=8, images_seen=800, warmup_steps=10,
-    resolution=64,
+    rank=16, alpha=16, learning_rate=3e-3, batch_size=8, images_seen=1200, warmup_steps=10,
+    resolution=64, min_snr_gamma=None,
 )  # fmt: skip
 
 

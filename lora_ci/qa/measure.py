@@ -36,7 +36,7 @@ from lora_ci.ruler.references import Reference
 from lora_ci.ruler.statistics import Interval
 
 TIMED_PICTURES = 2
-TIMED_ROUNDS = 3
+TIMED_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
