@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from lora_ci.app.handle import Scope
-from lora_ci.cli import run as run_command
+from lora_ci.cli import train
 from lora_ci.cli.output import Output
 from lora_ci.core.step import Stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which LoRA."""
-    parser.add_argument("lora", help="name of the LoRA in .lora-ci.yml")
-    run_command.add_arguments(parser)
+    """The options of `train`."""
+    train.add_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Runs the stages up to this one."""
-    scope = Scope(loras=frozenset([args.lora]), last=Stage.QA)
-    return run_command.run(args, output, scope)
+    return train.run_until(Stage.QA, args, output)
