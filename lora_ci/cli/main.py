@@ -51,8 +51,7 @@ def main(argv: Sequence[str]) -> int:
         output.error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        output.note("interrupted; the same command goes on where it stopped")
-        return ExitCode.INTERRUPTED
+        return interrupted(output)
     except BrokenPipeError:
         # Who read our output has gone; what is left of it must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,9 +62,22 @@ def main(argv: Sequence[str]) -> int:
             return bug(output)
         output.error(expected)
         return expected.exit_code
-    except Exception:  # noqa: BLE001 - the border: a bug of ours must never look like the user's fault
-        return bug(output)
+    except Exception as error:  # noqa: BLE001 - the border: a bug of ours must never look like the user's fault
+        return interrupted(output) if came_of_signal(error) else bug(output)
     return code
+
+
+def interrupted(output: Output) -> int:
+    """Tells that a signal ended the command."""
+    output.note("interrupted; the same command goes on where it stopped")
+    return ExitCode.INTERRUPTED
+
+
+def came_of_signal(error: BaseException | None) -> bool:
+    """True if a signal lies under it: libraries wrap what is raised inside their calls."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def bug(output: Output) -> int:

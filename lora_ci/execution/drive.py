@@ -8,11 +8,11 @@ from pathlib import Path
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InfrastructureError, Interrupted, LoraCIError
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.signals import stop_on_signal
 from lora_ci.core.step import Outcome, StepResult
 from lora_ci.execution.executor import Executor, Watch, step_folder
 from lora_ci.ledger.ledger import MAX_ATTEMPTS, Ledger, StepRow, StepState
 from lora_ci.steps.folder import StepFolder
-from lora_ci.steps.main import stop_on_signal
 from lora_ci.steps.outcome import result_of
 
 POLL_S = 0.1

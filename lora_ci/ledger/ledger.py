@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Engine, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.core.clock import Clock
@@ -16,6 +18,7 @@ from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.event import Event
 from lora_ci.core.plan import Decision, Record
 from lora_ci.core.run import RunView
+from lora_ci.core.signals import signals_wait
 from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
 from lora_ci.ledger import tables
 from lora_ci.ledger.engine import open_engine
@@ -100,14 +103,14 @@ class Ledger:
         """Notes a run; a second call changes nothing."""
         values = {"id": run_id, "event": _text(event), "started_at": self._now()}
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 connection.execute(insert(tables.run).values(values))
         except DuplicateKey:
             return
 
     def save_view(self, view: RunView) -> None:
         """Keeps what the run came to, for reports."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 update(tables.run)
                 .where(tables.run.c.id == view.run_id)
@@ -154,7 +157,7 @@ class Ledger:
             "attempts": 0,
         }
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 connection.execute(insert(tables.step).values(values))
         except DuplicateKey:
             return
@@ -199,7 +202,7 @@ class Ledger:
 
     def finish(self, step: StepRow, result: StepResult) -> bool:
         """running → ended; a result that stands under its fingerprint becomes a record with it."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             table = tables.step.c
             moved = connection.execute(
                 update(tables.step)
@@ -232,7 +235,7 @@ class Ledger:
 
     def _move(self, step: StepRow, expected: StepState, **values: Any) -> bool:
         table = tables.step.c
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             moved = connection.execute(
                 update(tables.step)
                 .where(table.id == step.id, table.state == expected)
@@ -240,8 +243,14 @@ class Ledger:
             )
             return moved.rowcount == 1
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A signal inside the driver would come out as some other error of its."""
+        with signals_wait(), self._engine.begin() as connection:
+            yield connection
+
     def _rows(self, query: Any) -> list[RowMapping]:
-        with self._engine.connect() as connection:
+        with signals_wait(), self._engine.connect() as connection:
             return list(connection.execute(query).mappings())
 
     def _now(self) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from lora_ci.core.errors import (
     Interrupted,
 )
 from lora_ci.core.finding import Finding
+from lora_ci.core.signals import StopFlag, stop_on_signal
 from lora_ci.core.step import Outcome, StepResult, StepSpec
 from lora_ci.steps.folder import Progress, StepFolder
 from lora_ci.steps.outcome import result_of
@@ -31,18 +30,6 @@ LOCK_POLL_S = 0.1
 FINAL = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
 
 Watch = Callable[[int, int, str], None]
-
-
-@dataclass(slots=True)
-class StopFlag:
-    """Set by SIGTERM and SIGINT; a second signal ends the process at once."""
-
-    raised: bool = False
-
-    def __call__(self, number: int, frame: object) -> None:
-        if self.raised:
-            raise KeyboardInterrupt
-        self.raised = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,24 +124,6 @@ def main(folder: Path, store: Path, cache: Path) -> int:
     """`lora-ci exec-step`: the exit code says whether there is a result, not what it is."""
     result = exec_step(StepFolder(folder), LocalStore(store), cache)
     return 130 if result.outcome is Outcome.INTERRUPTED else 0
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[StopFlag]:
-    """Turns the first SIGTERM or SIGINT into a flag while the block runs.
-
-    Only the main thread may handle signals; in another one the flag is never raised.
-    """
-    flag = StopFlag()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    before = {number: signal.signal(number, flag) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
