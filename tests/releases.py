@@ -53,7 +53,7 @@ class Team:
             name: self.objects.put(path)
             for name, path in write_small_adapter(self.root, seed).items()
         }
-        settings = changed.pop("settings", DeploySettings(store="store", license="Apache-2.0"))
+        settings = changed.pop("settings", DeploySettings(targets=("store",), license="Apache-2.0"))
         params = {
             "settings": settings_json(settings),
             "version": version,
@@ -65,7 +65,7 @@ class Team:
             "fingerprints": {"train": "f" * 64},
             "qa": {"metrics": {"identity": 0.75, "latency_ratio": None}, "ruler": "r" * 64},
             "recommended_weight": 0.8,
-            "store": str(self.place),
+            "targets": [str(self.place)],
             "signing_key": str(self.key_file),
         }
         return StepSpec(

@@ -246,9 +246,12 @@ def deploy_step(lora: str = "mei", **changed: object) -> StepView:
     ]
     details = {
         "version": "1.1.0",
-        "store": "releases",
-        "channel": "latest",
-        "sequence": 4,
+        "targets": [
+            {
+                "name": "releases",
+                "channels": [{"name": "latest", "version": "1.1.0", "sequence": 4}],
+            }
+        ],
         "key_id": "9f3c51a0d2b87e44",
         "files": files,
     }

@@ -22,7 +22,7 @@ defaults:
     warmup_steps: 10, resolution: 64, min_snr_gamma: null, checkpoint_every: 25}
   qa: {embedder: "path:models/clip", seeds: 4, steps: 12, guidance: 4, guidance_rescale: 0.7}
   optimize: {weights: [0.6, 0.8, 1.0]}
-  deploy: {store: ../releases, license: MIT}
+  deploy: {targets: [../releases], license: MIT}
 loras:
   fluent3d:
     type: style

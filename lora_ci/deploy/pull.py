@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 from lora_ci.core.errors import InfrastructureError, InputError, IntegrityError, UsageError
 from lora_ci.deploy.channels import Pointer, open_pointer
 from lora_ci.deploy.destination import Destination, open_destination
 from lora_ci.deploy.release import diffusers_name, kohya_name
-from lora_ci.deploy.stores import ChannelStore, ReleaseStore, check_name
+from lora_ci.deploy.stores import Store, check_name
 from lora_ci.deploy.verify import Verified, verify_release
 from lora_ci.deploy.version import Version, parse_version
 from lora_ci.signing.signers import Signers
@@ -30,10 +29,6 @@ class Tool(StrEnum):
 
 
 FOLDERS = {Tool.DIFFUSERS: "", Tool.COMFYUI: "models/loras/", Tool.A1111: "models/Lora/"}
-
-
-class Store(ReleaseStore, ChannelStore, Protocol):
-    """A store with both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,10 @@ class ChannelStore(Protocol):
         ...
 
 
+class Store(ReleaseStore, ChannelStore, Protocol):
+    """A store with both."""
+
+
 @dataclass(frozen=True, slots=True)
 class FolderStore:
     """A store in a folder that all its writers share."""
@@ -163,5 +167,5 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        hint = "is `deploy.store` right, and is that disk there and writable?"
+        hint = "is `deploy.targets` right, and is that disk there and writable?"
         raise InfrastructureError(f"{path}: {error.strerror}", hint=hint) from error

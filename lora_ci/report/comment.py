@@ -112,7 +112,8 @@ def _judgement(steps: tuple[StepView, ...], grid: str | None) -> list[str]:
     if weight is not None:
         facts.append(f"recommended weight **{plain(weight)}**")
     if release := found[Stage.DEPLOY].release:
-        facts.append(f"released **{escape(release.version)}** to `{code(release.channel)}`")
+        to = ", ".join(f"`{code(channel)}`" for channel in release.channels)
+        facts.append(f"released **{escape(release.version)}**" + (f" to {to}" if to else ""))
     if told := " · ".join(fact for fact in facts if fact):
         lines += [told[0].upper() + told[1:], ""]
     missing = [name for stage in Stage for name in found[stage].unreadable]

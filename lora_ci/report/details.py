@@ -118,15 +118,41 @@ class ReleaseFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A channel in a target, the version that it names and how often it moved."""
+
+    name: str
+    version: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseTarget:
+    """A store that has the release."""
+
+    name: str
+    channels: tuple[Channel, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """What a deployment released, and where to."""
 
     version: str
-    channel: str
-    store: str | None = None
-    sequence: int | None = None
+    targets: tuple[ReleaseTarget, ...] = ()
     key_id: str | None = None
     files: tuple[ReleaseFile, ...] = ()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that name this version in some target."""
+        names = (
+            channel.name
+            for target in self.targets
+            for channel in target.channels
+            if channel.version == self.version
+        )
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView, overall_outcome
 from lora_ci.core.step import Stage
 from lora_ci.report.charts import Line, line_chart, score_bar, word_bars
-from lora_ci.report.details import Details, Release, Strength
+from lora_ci.report.details import Details, Release, ReleaseTarget, Strength
 from lora_ci.report.figures import counted, duration, number, plain, shorten, size
 from lora_ci.report.findings import Fault, faults, findings_of
 from lora_ci.report.gallery import gallery
@@ -166,9 +166,7 @@ def _release(release: Release | None) -> str:
         return ""
     facts = [
         ("version", f"<b>{text(release.version)}</b>"),
-        ("channel", text(release.channel)),
-        ("sequence", "" if release.sequence is None else f"{release.sequence}"),
-        ("store", f"<code>{text(release.store)}</code>" if release.store else ""),
+        *(("target", _target(target)) for target in release.targets),
         ("signed by", f"<code>{text(release.key_id)}</code>" if release.key_id else "not signed"),
     ]
     files = [
@@ -177,6 +175,12 @@ def _release(release: Release | None) -> str:
     ]
     listed = table(("file", "size", "sha256"), files) if files else ""
     return f"<h3>Release</h3>{pairs((n, v) for n, v in facts if v)}{listed}"
+
+
+def _target(target: ReleaseTarget) -> str:
+    """A store, and where its channels stand: `releases: latest → 1.1.0 (move 4)`."""
+    channels = (f"{c.name} → {c.version} (move {c.sequence})" for c in target.channels)
+    return f"<code>{text(target.name)}</code> {text(', '.join(channels))}"
 
 
 def _training(found: Details) -> str:

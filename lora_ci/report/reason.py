@@ -61,7 +61,8 @@ def _passed(steps: tuple[StepView, ...]) -> str:
     found = details_of(steps)
     facts = []
     if release := found[Stage.DEPLOY].release:
-        facts.append(f"is released as {release.version} to {release.channel}")
+        to = f" to {', '.join(release.channels)}" if release.channels else ""
+        facts.append(f"is released as {release.version}{to}")
     total = found[Stage.QA].overall
     if total and total.score is not None:
         facts.append(f"scores {number(total.score)} (pass mark {number(total.pass_mark)})")

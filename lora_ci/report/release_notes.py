@@ -19,7 +19,9 @@ def render_release_notes(view: RunView, lora: str, report_url: str | None = None
     release = found[Stage.DEPLOY].release
     if release is None:
         return ""
-    lines = [f"**{escape(lora)} {escape(release.version)}** in `{code(release.channel)}`", ""]
+    channels = ", ".join(f"`{code(channel)}`" for channel in release.channels)
+    title = f"**{escape(lora)} {escape(release.version)}**"
+    lines = [f"{title} in {channels}" if channels else title, ""]
     weight = recommended_weight(steps)
     if weight is not None:
         lines += [f"Recommended weight: **{plain(weight)}**", ""]
@@ -32,8 +34,8 @@ def render_release_notes(view: RunView, lora: str, report_url: str | None = None
     ]
     lines.append("")
     signed = f"signed by `{code(release.key_id)}`" if release.key_id else "not signed"
-    store = f"store `{code(release.store)}`, " if release.store else ""
-    lines += [f"From commit {escape(view.event.head[:12])}; {store}{signed}.", ""]
+    stores = "".join(f"store `{code(target.name)}`, " for target in release.targets)
+    lines += [f"From commit {escape(view.event.head[:12])}; {stores}{signed}.", ""]
     if report_url:
         lines += [f"[Full report]({address(report_url)})", ""]
     return cut("\n".join(lines), report_url)

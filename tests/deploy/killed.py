@@ -1,4 +1,4 @@
-"""Releases once for each file operation in the store, killed there, and then again.
+"""Releases once for each file operation in two stores, killed there, and then again.
 
 Prints how many places there were. A program of its own: it forks.
 """
@@ -44,25 +44,30 @@ def main(root: Path, step: Path) -> int:
 
 
 class World:
-    """A store and a step folder of its own."""
+    """Two stores and a step folder of its own."""
 
     def __init__(self, root: Path, objects: LocalStore, spec: StepSpec) -> None:
         self.objects, self.cache = objects, root / "cache"
-        self.store = FolderStore(root / "store")
+        self.root = root / "stores"
+        self.stores = [FolderStore(self.root / name) for name in ("one", "two")]
         self.folder = StepFolder(root / "step")
         self.folder.path.mkdir(parents=True)
-        params = {**spec.params, "store": str(self.store.root)}
+        settings = {**spec.params["settings"], "targets": ["one", "two"]}
+        targets = [str(store.root) for store in self.stores]
+        params = {**spec.params, "settings": settings, "targets": targets}
         self.folder.write_spec(replace(spec, params=params))
 
     def release(self) -> None:
         """Releases, or raises AssertionError."""
         result: StepResult = exec_step(self.folder, self.objects, self.cache)
         assert result.outcome is Outcome.PASSED, result
-        assert (result.details["version"], result.details["sequence"]) == ("1.0.0", 1)
+        assert result.details["version"] == "1.0.0"
+        moves = [c["sequence"] for t in result.details["targets"] for c in t["channels"]]
+        assert moves == [1, 1]
 
     def die_at(self, place: int) -> None:
-        """Releases, but this process dies before its n-th operation on a file in the store."""
-        store, count = str(self.store.root), 0
+        """Releases, but this process dies before its n-th operation on a file in a store."""
+        store, count = str(self.root), 0
 
         def watch(event: str, args: tuple[object, ...]) -> None:
             nonlocal count
@@ -77,17 +82,20 @@ class World:
     def check_nothing_half_done(self, signers: Signers) -> None:
         """What readers see is all of a release or none; a channel names one that is there."""
         today = SystemClock().now().date()
-        for version in self.store.versions("mei"):
-            verify_release(self.store.root / "releases" / "mei" / str(version), signers, today)
-        if data := self.store.read_channel("mei", "latest"):
-            pointer = open_pointer(data, "mei", "latest", signers, today)
-            assert pointer.number in self.store.versions("mei")
+        for store in self.stores:
+            for version in store.versions("mei"):
+                verify_release(store.root / "releases" / "mei" / str(version), signers, today)
+            if data := store.read_channel("mei", "latest"):
+                pointer = open_pointer(data, "mei", "latest", signers, today)
+                assert pointer.number in store.versions("mei")
 
     def check_done(self, signers: Signers) -> None:
-        """The release is there, and nothing of the killed attempt."""
+        """The same release is in both, and nothing of the killed attempt."""
         self.check_nothing_half_done(signers)
-        assert self.store.read_channel("mei", "latest")
-        left = [p.name for p in self.store.root.rglob("*.partial")]
+        assert all(store.read_channel("mei", "latest") for store in self.stores)
+        one, two = (store.root / "releases" / "mei" / "1.0.0" for store in self.stores)
+        assert all(path.read_bytes() == (two / path.name).read_bytes() for path in one.iterdir())
+        left = [p.name for p in self.root.rglob("*.partial")]
         assert not left, left
 
 

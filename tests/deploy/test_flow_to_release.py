@@ -26,7 +26,7 @@ loras:
     dataset: datasets/mei
     base_model: models/sd
     train: {{seed: {seed}}}
-    deploy: {{store: ../releases, license: MIT}}
+    deploy: {{targets: [../releases], license: MIT}}
 """
 
 

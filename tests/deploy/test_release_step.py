@@ -50,12 +50,9 @@ def test_a_release_is_whole_signed_and_named_by_its_channel(team):
     details = result.details
     assert {f["name"] for f in details["files"]} == names
     assert all(f["size"] == (folder / f["name"]).stat().st_size for f in details["files"])
-    assert (details["version"], details["store"], details["channel"]) == (
-        "1.0.0",
-        "store",
-        "latest",
-    )
-    assert (details["sequence"], details["key_id"]) == (1, team.signers.signers[0].id)
+    latest = {"name": "latest", "version": "1.0.0", "sequence": 1}
+    assert details["targets"] == [{"name": "store", "channels": [latest]}]
+    assert (details["version"], details["key_id"]) == ("1.0.0", team.signers.signers[0].id)
     assert result.metrics["files"] == 5
     assert result.metrics["size_bytes"] == sum(len(d) for d in files_of(folder).values())
     for artifact in result.artifacts:
@@ -115,12 +112,13 @@ def test_a_repackaged_adapter_is_a_patch_and_a_moved_base_is_no_other(team):
 
 
 def test_what_is_missing_is_told_with_the_next_command(team):
-    assert "deploy.store" in failure(team.release("1.0.0", store=None))
+    none = DeploySettings()
+    assert "deploy.targets" in failure(team.release("1.0.0", settings=none, targets=[]))
     said = error(team.release("1.0.0", signing_key=None))
     assert "next: lora-ci deploy new-key, and set LORA_CI_SIGNING_KEY" in said
     said = error(team.release("1.0.0", signing_key=str(team.root / "nowhere.pem")))
     assert "nowhere.pem" in said
-    bad = DeploySettings(store="store", channel="../../evil")
+    bad = DeploySettings(targets=("store",), channels=("latest", "../../evil"))
     assert "no name of a LoRA or channel" in failure(team.release("1.0.0", settings=bad))
     assert "no version" in failure(team.release("01.0.0"))
     assert not team.place.exists()
@@ -176,6 +174,70 @@ def test_a_channel_never_goes_back(team):
     assert pointer(team).version == "1.1.0"
 
 
+class Stores:
+    """Three targets with two channels each; `release` gives the step's result."""
+
+    def __init__(self, team) -> None:
+        self.team = team
+        self.places = [team.root / name for name in ("store", "mirror", "archive")]
+        self.settings = DeploySettings(
+            targets=tuple(p.name for p in self.places), channels=("latest", "stable")
+        )
+
+    def release(self, version: str, seed: int = 0):
+        targets = [str(place) for place in self.places]
+        return self.team.release(version, seed, settings=self.settings, targets=targets)
+
+    def releases(self) -> list[dict[str, bytes]]:
+        return [files_of(place / "releases" / "mei") for place in self.places]
+
+
+def test_every_target_gets_the_same_signed_bytes_and_every_channel(team):
+    stores = Stores(team)
+    result = stores.release("1.0.0")
+    assert result.outcome is Outcome.PASSED, result
+    first, *others = stores.releases()
+    assert len([name for name in first if name.startswith("1.0.0/")]) == 5
+    assert others == [first, first]
+    told = {t["name"]: [c["name"] for c in t["channels"]] for t in result.details["targets"]}
+    assert told == {key: ["latest", "stable"] for key in ("store", "mirror", "archive")}
+    before = [files_of(place) for place in stores.places]
+    assert stores.release("1.0.0").details == result.details
+    assert [files_of(place) for place in stores.places] == before
+
+
+def test_a_target_that_is_new_gets_what_the_others_have(team):
+    team.release("1.0.0")
+    stores = Stores(team)
+    stores.places.reverse()
+    assert stores.release("1.0.0").outcome is Outcome.PASSED
+    first, *others = stores.releases()
+    assert others == [first, first]
+
+
+def test_a_target_that_fails_is_named_and_the_others_have_the_release(team):
+    stores = Stores(team)
+    stores.places[1].write_text("a file where the store should be")
+    said = error(stores.release("1.0.0"))
+    assert "deploy target mirror: " in said
+    assert "(released to store, archive)" in said
+    assert stores.releases()[0] == stores.releases()[2] != {}
+    stores.places[1].unlink()
+    result = stores.release("1.0.0")
+    assert result.outcome is Outcome.PASSED
+    assert [t["channels"][0]["sequence"] for t in result.details["targets"]] == [1, 1, 1]
+    assert stores.releases()[1] == stores.releases()[0]
+
+
+def test_a_version_that_one_target_refuses_is_released_to_none(team):
+    team.release("1.0.0", seed=1)
+    stores = Stores(team)
+    assert "another adapter" in failure(stores.release("1.0.0"))
+    assert not stores.places[1].exists()
+    assert "asks for" in failure(stores.release("1.0.1"))
+    assert not stores.places[1].exists()
+
+
 def test_a_channel_is_good_for_a_year(team):
     team.release("1.0.0")
     expires = pointer(team).expires
@@ -195,7 +257,7 @@ def test_the_card_says_what_a_user_and_the_hub_want_to_know(team):
     assert "Recommended weight: **0.8**" in text
     sha256 = json.loads((team.released("1.0.0") / "release.json").read_text())["files"][1]["sha256"]
     assert sha256 in text
-    unknown = DeploySettings(store="store", license="LicenseRef-Ours")
+    unknown = DeploySettings(targets=("store",), license="LicenseRef-Ours")
     team.release("2.0.0", settings=unknown)
     data = ModelCard((team.released("2.0.0") / "README.md").read_text()).data
     assert (data.license, data.license_name) == ("other", "LicenseRef-Ours")

@@ -95,7 +95,7 @@ def test_numbers_that_are_none_count_as_not_measured():
         {"files": [{"name": "../evil", "sha256": "0" * 64, "size": 1}]},
         {"files": [{"name": "a.safetensors\n", "sha256": "0" * 64, "size": 1}]},
         {"files": [{"name": "a", "sha256": "no digest", "size": 1}]},
-        {"sequence": "first"},
+        {"targets": [{"name": "a", "channels": [{"name": "latest", "sequence": "first"}]}]},
     ],
 )
 def test_a_release_that_is_not_sound_is_not_shown(change):
@@ -114,7 +114,7 @@ def test_a_result_that_came_to_nothing_is_not_called_unreadable():
 
 @given(stage=st.sampled_from(Stage), data=st.data())
 def test_nothing_in_details_stops_a_report(stage, data):
-    names = [*SECTIONS[stage], "version", "channel", "files", "traceback", "other"]
+    names = [*SECTIONS[stage], "version", "targets", "files", "traceback", "other"]
     details = data.draw(st.dictionaries(st.sampled_from(names), JSON))
     metrics = data.draw(st.dictionaries(st.text(max_size=5), st.floats()))
     result = StepResult(outcome=Outcome.PASSED, details=details, metrics=metrics)
