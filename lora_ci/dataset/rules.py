@@ -23,6 +23,7 @@ RULES: dict[str, Severity] = {
     "caption.empty": ERROR,
     "caption.encoding": ERROR,
     "caption.too-large": ERROR,
+    "caption.metadata": ERROR,
     "caption.trigger-missing": ERROR,
     "caption.trigger-repeated": WARNING,
     "caption.too-long": WARNING,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lora_ci.core.captions import is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
 from lora_ci.dataset import captions as caption_checks
@@ -78,7 +79,7 @@ def validate_folder(
         settings.max_pixels,
         lambda done: progress(len(images) + done, total, "references"),
     )
-    found = read_captions(folder, images, frozenset(names), absent)
+    captions = read_captions(folder, images, frozenset(names), absent)
     limit = tokenizer_limit(base_model)
     tuned = replace(settings, max_tokens=limit) if limit else settings
     counter = token_counter(base_model)
@@ -87,8 +88,8 @@ def validate_folder(
         *missing_findings(absent),
         *size_findings(expected, settings),
         *image_findings(images, measured, settings),
-        *found.findings,
-        *check_captions(found.texts, trigger, tuned, counter),
+        *captions.findings,
+        *check_captions(captions, trigger, tuned, counter),
         *duplicate_findings(images, measured, held_out, referenced, settings),
         *unknown_files(names),
     ]
@@ -97,18 +98,18 @@ def validate_folder(
     good = [m for m in measured if m.hashes is not None]
     metrics = {
         "images": float(len(images)),
-        "captions": float(len(found.texts)),
+        "captions": float(len(captions.found)),
         "errors": float(sum(f.severity is Severity.ERROR for f in findings)),
         "warnings": float(sum(f.severity is Severity.WARNING for f in findings)),
     }
     if good:
         metrics["effective_images"] = effective_number(good)
-    if counter and found.texts:
-        metrics["tokens_max"] = float(max(counter(text) for text in found.texts.values()))
+    if counter and captions.texts:
+        metrics["tokens_max"] = float(max(counter(text) for text in captions.texts))
     return Validation(
         findings=tuple(findings),
         metrics=metrics,
-        statistics=statistics(good, list(found.texts.values())),
+        statistics=statistics(good, captions.texts),
     )
 
 
@@ -192,7 +193,9 @@ def duplicate_findings(
 def unknown_files(names: Sequence[str]) -> list[Finding]:
     """Files that are neither image nor caption."""
     known = (*SUFFIXES, *caption_checks.SUFFIXES)
-    odd = [n for n in names if not n.lower().endswith(known) and not n.startswith(".")]
+    odd = [
+        n for n in names if not (n.lower().endswith(known) or is_metadata(n) or n.startswith("."))
+    ]
     message = "neither an image nor a caption; training ignores it"
     return [finding("dataset.unknown-file", message, file=name) for name in odd]
 

@@ -28,11 +28,15 @@ LOSS_WINDOW = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What is trained on: latents [n, views, c, h, w], captions [n, t, d], empty caption [t, d]."""
+    """What is trained on: latents [n, views, c, h, w], captions [n, t, d], empty caption [t, d].
+
+    `order` [m] are the samples of one epoch, each as often as it counts.
+    """
 
     latents: torch.Tensor
     captions: torch.Tensor
     empty: torch.Tensor
+    order: torch.Tensor
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,15 +99,16 @@ def train(
         draw = draw_step(
             settings.seed,
             step,
-            count=len(latents),
+            count=len(material.order),
             batch=settings.batch_size,
             timesteps=len(alphas),
             shape=tuple(latents.shape[2:]),
             dropout=settings.caption_dropout,
         )
-        view = draw.mirrored.long() if latents.shape[1] == 2 else torch.zeros_like(draw.samples)
-        x = latents[draw.samples, view]
-        text = torch.where(draw.dropped.to(device)[:, None, None], empty, captions[draw.samples])
+        samples = material.order[draw.samples]
+        view = draw.mirrored.long() if latents.shape[1] == 2 else torch.zeros_like(samples)
+        x = latents[samples, view]
+        text = torch.where(draw.dropped.to(device)[:, None, None], empty, captions[samples])
         noise, t = draw.noise.to(device), draw.timesteps.to(device)
         alpha = alphas[t].view(-1, 1, 1, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import msgspec
+import torch
+
 from lora_ci.core.errors import Interrupted
 from lora_ci.core.settings import TrainSettings, parse_settings
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.diffusion.load import BaseModel, load_base
 from lora_ci.formats.write import Format, write_adapter
 from lora_ci.training.cache import cached_captions, cached_latents
-from lora_ci.training.data import read_samples
+from lora_ci.training.data import drawn_order, read_samples
 from lora_ci.training.loop import Material, train
 
 MEDIA_TYPE = "application/vnd.safetensors"
@@ -29,7 +32,10 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
             raise Interrupted(f"stopped before the first step: {done} of {total} {note}, and kept")
 
     model = load_base(context.input_path("base_model"))
-    samples = read_samples(context.input_path("dataset"), trigger)
+    dataset = context.input_path("dataset")
+    samples = read_samples(dataset, trigger)
+    repeats = msgspec.convert(spec.params.get("repeats", {}), dict[str, int])
+    order = torch.tensor(drawn_order(samples, dataset, repeats))
     base = spec.inputs["base_model"].content_id
     latents = cached_latents(
         model,
@@ -45,7 +51,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     prepared = time.monotonic()
     trained = train(
         without_encoders(model),
-        Material(latents=latents, captions=captions[:-1], empty=captions[-1]),
+        Material(latents=latents, captions=captions[:-1], empty=captions[-1], order=order),
         settings,
         folder=context.workdir / "checkpoints",
         fingerprint=spec.fingerprint,

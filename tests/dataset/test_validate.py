@@ -1,6 +1,7 @@
 """Validation finds planted faults, leaves good pictures alone and survives hostile files."""
 
 import io
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -165,6 +166,69 @@ def test_a_bad_caption_is_named(folder, name):
     if name == "orphan":
         (folder / "x.txt").write_text("a fluent3d emoji")
     assert errors(check(folder)) == {(rule, file)}
+
+
+def listed(folder: Path) -> Path:
+    """The captions of the folder, moved into a `metadata.jsonl`."""
+    lines = []
+    for path in sorted(folder.glob("*.txt")):
+        row = {"file_name": path.with_suffix(".png").name, "text": path.read_text()}
+        lines.append(json.dumps(row))
+        path.unlink()
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder / "metadata.jsonl"
+
+
+def test_captions_may_stand_in_one_file_and_faults_have_its_line(folder):
+    metadata = listed(folder)
+    validation = check(folder)
+    assert errors(validation) == set()
+    assert validation.metrics["captions"] == 10
+    lines = metadata.read_text().split("\n")
+    lines[1] = "{"
+    lines[2] = lines[2].replace("fluent3d", "other")
+    lines[3] = json.dumps({"file_name": json.loads(lines[3])["file_name"], "text": " "})
+    lines.append('{"file_name": "nowhere.png", "text": "fluent3d"}')
+    metadata.write_text("\n".join(lines))
+    second = sorted(folder.glob("*.png"))[1].name
+    found = check(folder, shown_as="data/set").findings
+    shown = "data/set/metadata.jsonl"
+    assert {(f.rule, f.file, f.line) for f in found if f.severity is not Severity.INFO} == {
+        ("caption.metadata", shown, 2),
+        ("caption.missing", f"data/set/{second}", None),
+        ("caption.trigger-missing", shown, 3),
+        ("caption.empty", shown, 4),
+        ("caption.orphan", shown, 11),
+    }
+
+
+def test_a_text_file_beside_an_image_goes_before_the_list(folder):
+    listed(folder)
+    path = min(folder.glob("*.png")).with_suffix(".txt")
+    path.write_text("an emoji")
+    assert errors(check(folder)) == {("caption.trigger-missing", path.name)}
+
+
+def test_a_list_that_could_not_be_fetched_is_no_missing_caption(folder):
+    listed(folder).unlink()
+    assert errors(check(folder, missing=["metadata.jsonl"])) == {
+        ("dvc.object-missing", "metadata.jsonl")
+    }
+
+
+def test_a_dataset_of_several_sources_is_one_dataset(folder, tmp_path):
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole / "datasets" / "mei")
+    shutil.copytree(folder, whole / "datasets" / "extra")
+    for path in (whole / "datasets" / "extra").glob("*.png"):
+        if path.name != min(p.name for p in folder.glob("*.png")):
+            path.unlink()
+            path.with_suffix(".txt").unlink()
+    twin = min((whole / "datasets" / "mei").glob("*.png")).name
+    found = check(whole, shown_as="").findings
+    (pair,) = [f for f in found if f.severity is Severity.ERROR]
+    assert (pair.rule, pair.file) == ("duplicate.exact", f"datasets/mei/{twin}")
+    assert f"datasets/extra/{twin}" in pair.message
 
 
 def test_a_byte_order_mark_is_no_fault(folder):

@@ -1,6 +1,8 @@
 """Training, killed and not killed, gives the same adapter; the adapter does what it should."""
 
+import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from lora_ci.formats.write import Format, write_adapter
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
+from lora_ci.training.data import drawn_order, read_samples
 from tests.tiny_sd import write_dataset
 
 pytestmark = pytest.mark.slow
@@ -33,7 +36,9 @@ SETTINGS = TrainSettings(
 )  # fmt: skip
 
 
-def make_spec(dataset: Path, base: Path, settings: TrainSettings = SETTINGS) -> StepSpec:
+def make_spec(
+    dataset: Path, base: Path, settings: TrainSettings = SETTINGS, **params: object
+) -> StepSpec:
     return StepSpec(
         stage=Stage.TRAIN,
         lora="mei",
@@ -42,7 +47,7 @@ def make_spec(dataset: Path, base: Path, settings: TrainSettings = SETTINGS) -> 
             "dataset": StepInput(content_id="d1", path=str(dataset)),
             "base_model": StepInput(content_id="b1", path=str(base)),
         },
-        params={"settings": settings_json(settings), "trigger": "mei"},
+        params={"settings": settings_json(settings), "trigger": "mei", **params},
     )
 
 
@@ -127,6 +132,52 @@ def test_a_term_signal_keeps_a_checkpoint_and_a_second_call_goes_on(undisturbed,
     done = run_step(folder.path, spec, tmp_path)
     wanted = result.artifact("adapter.safetensors").sha256
     assert done.artifact("adapter.safetensors").sha256 == wanted
+
+
+def test_repeats_change_what_is_drawn_and_only_they(undisturbed, tiny_sd, tmp_path):
+    root, spec, _ = undisturbed
+    given = Path(spec.inputs["dataset"].path)
+    short = replace(SETTINGS, images_seen=16)
+
+    def trained_on(dataset: Path, name: str, **params: object) -> str:
+        made = run_step(tmp_path / name, make_spec(dataset, tiny_sd, short, **params), root)
+        assert made.outcome is Outcome.PASSED, made.findings
+        return made.artifact("adapter.safetensors").sha256
+
+    plain = trained_on(given, "plain")
+    assert trained_on(given, "none", repeats={}) == plain
+    # Two sources: the same pictures in the same order, so the same adapter.
+    both = tmp_path / "both"
+    pictures = sorted(given.glob("*.png"))
+    for number, picture in enumerate(pictures):
+        source = both / "datasets" / ("a" if number < len(pictures) // 2 else "b")
+        source.mkdir(parents=True, exist_ok=True)
+        for file in given.glob(f"{picture.stem}.*"):
+            shutil.copy(file, source)
+    assert trained_on(both, "sources") == plain
+    assert trained_on(both, "repeated", repeats={"datasets/b": 3}) != plain
+    samples = read_samples(both, "mei")
+    order = drawn_order(samples, both, {"datasets/b": 3})
+    half = len(pictures) // 2
+    assert order == [*range(half), *(n for n in range(half, len(pictures)) for _ in range(3))]
+
+
+def test_captions_of_a_list_train_as_those_beside_the_images(undisturbed, tiny_sd, tmp_path):
+    root, spec, _ = undisturbed
+    given, listed = Path(spec.inputs["dataset"].path), tmp_path / "listed"
+    listed.mkdir()
+    rows = []
+    for sample in read_samples(given, "mei"):
+        shutil.copy(sample.path, listed)
+        rows.append(json.dumps({"file_name": sample.path.name, "text": sample.caption}))
+    (listed / "metadata.jsonl").write_text("\n".join(rows))
+    wanted = [(s.path.name, s.caption) for s in read_samples(given, "mei")]
+    assert [(s.path.name, s.caption) for s in read_samples(listed, "mei")] == wanted
+    (listed / "metadata.jsonl").write_text("\n".join([*rows, "{"]))
+    result = run_step(tmp_path / "step", make_spec(listed, tiny_sd), root)
+    assert result.outcome is Outcome.FAILED
+    fault = result.findings[0]
+    assert (fault.file, fault.line) == ("metadata.jsonl", len(rows) + 1)
 
 
 def test_a_learning_rate_far_too_high_fails_with_the_cause(undisturbed, tiny_sd, tmp_path):
