@@ -12,6 +12,8 @@ from lora_ci.core.digest import canonical_json, sha256_bytes
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.step import StepResult, StepSpec
 
+# Of spec.json and result.json: raise it when a field changes its meaning or goes away.
+FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
 LAST_BYTES = 4096
 
@@ -20,9 +22,17 @@ LAST_BYTES = 4096
 class _Sealed:
     """A result with the digest of its own canonical JSON: a torn file is never adopted."""
 
+    format: int
     fingerprint: str
     digest: str
     result: StepResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """What is read first: files from before there were formats have none."""
+
+    format: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,28 +63,36 @@ class StepFolder:
     def write_spec(self, spec: StepSpec) -> None:
         """Makes the folder and its spec."""
         self.workdir.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path / "spec.json", canonical_json(spec))
+        stored = {"format": FORMAT, **msgspec.to_builtins(spec)}
+        write_whole(self.path / "spec.json", canonical_json(stored))
 
     def read_spec(self) -> StepSpec:
-        """The spec. Raises InfrastructureError if it is not readable."""
+        """The spec. Raises InfrastructureError if it is not readable, or of another format."""
         path = self.path / "spec.json"
         try:
             if path.stat().st_size > MAX_BYTES:
                 raise InfrastructureError(f"{path}: larger than {MAX_BYTES} bytes")
-            return msgspec.json.decode(path.read_bytes(), type=StepSpec)
+            data = path.read_bytes()
+            check_format(path, data)
+            return msgspec.json.decode(data, type=StepSpec)
         except (OSError, msgspec.DecodeError) as error:
             raise InfrastructureError(f"{path}: no readable step ({error})") from error
 
     def write_result(self, fingerprint: str, result: StepResult) -> None:
         """Seals and writes the result."""
         digest = sha256_bytes(canonical_json(result))
-        sealed = _Sealed(fingerprint=fingerprint, digest=digest, result=result)
+        sealed = _Sealed(format=FORMAT, fingerprint=fingerprint, digest=digest, result=result)
         write_whole(self.path / "result.json", canonical_json(sealed))
 
     def read_result(self, fingerprint: str) -> StepResult | None:
-        """The result of this fingerprint; None if there is none, or it is not whole."""
+        """The result of this fingerprint; None if there is none, or it is not whole.
+
+        Raises InfrastructureError for one of another format.
+        """
+        path = self.path / "result.json"
         try:
-            data = (self.path / "result.json").read_bytes()
+            data = path.read_bytes()
+            check_format(path, data)
             sealed = msgspec.json.decode(data, type=_Sealed)
         except (OSError, msgspec.DecodeError):
             return None
@@ -105,6 +123,24 @@ class StepFolder:
             return msgspec.json.decode((self.path / "progress.json").read_bytes(), type=Progress)
         except (OSError, msgspec.DecodeError):
             return None
+
+
+def check_format(path: Path, data: bytes) -> None:
+    """Lets the format of this version pass.
+
+    Raises:
+        InfrastructureError: another version of lora-ci wrote it, in another format.
+        msgspec.DecodeError: it is not JSON.
+    """
+    found = msgspec.json.decode(data, type=_Head).format
+    if found == FORMAT:
+        return
+    if found > FORMAT:
+        message = f"{path}: format {found}, from a newer lora-ci; this one reads {FORMAT}"
+        raise InfrastructureError(message, hint="next: pip install --upgrade lora-ci")
+    message = f"{path}: format {found}, from an older lora-ci; this one reads {FORMAT}"
+    hint = f"next: rm {path}; the same command makes it anew"
+    raise InfrastructureError(message, hint=hint)
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:

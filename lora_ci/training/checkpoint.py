@@ -14,6 +14,8 @@ from lora_ci.training.tensors import save_tensors
 
 NAME = re.compile(r"step-(\d{8})\.safetensors")
 KEPT = 2
+# Raise it when what a checkpoint holds changes: those of another format are not gone on from.
+FORMAT = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ def save_checkpoint(folder: Path, fingerprint: str, checkpoint: Checkpoint) -> N
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{checkpoint.step:08d}.safetensors"
     metadata = {
+        "format": FORMAT,
         "fingerprint": fingerprint,
         "losses": json.dumps([checkpoint.losses, checkpoint.window]),
     }
@@ -53,7 +56,8 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("fingerprint") != fingerprint:
+                known = metadata.get("format"), metadata.get("fingerprint")
+                if known != (FORMAT, fingerprint):
                     continue
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError):
