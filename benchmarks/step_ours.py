@@ -41,8 +41,9 @@ class Recorder:
         return Artifact(name=name, sha256="", size_bytes=path.stat().st_size, media_type=media_type)
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """Called once a step."""
-        self.ended_at.append(time.perf_counter())
+        """Called once a step, and while latents are made, which is no step."""
+        if note.startswith("loss"):
+            self.ended_at.append(time.perf_counter())
 
     def stop_requested(self) -> bool:
         """Never."""

@@ -74,7 +74,7 @@ def main() -> int:
         runs: dict[str, list[Run]] = {name: [] for name in commands}
         for pair in range(args.pairs):
             for name in sorted(commands, reverse=bool(pair % 2)):
-                runs[name].append(train(commands[name], here / f"{name}-{pair}"))
+                runs[name].append(train(commands[name], here / f"{name}-{pair}", args.steps))
         losses = measure_losses({name: of[0].adapter for name, of in runs.items()}, here)
     print(render(runs, losses))
     return 0
@@ -138,8 +138,8 @@ def official(here: Path, steps: int, script: Path, python: str) -> list[str]:
     ]
 
 
-def train(command: list[str], output: Path) -> Run:
-    """One process, from start to end."""
+def train(command: list[str], output: Path, count: int) -> Run:
+    """One process, from start to end; it must have recorded `count` steps and nothing else."""
     output.mkdir()
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     started = time.perf_counter()
@@ -156,6 +156,8 @@ def train(command: list[str], output: Path) -> Run:
     if done.returncode != 0:
         sys.exit(f"{' '.join(command[:3])} failed:\n{done.stderr[-2000:]}")
     record = json.loads((output / "record.json").read_text())
+    if len(record["ended_at"]) != count:
+        sys.exit(f"{' '.join(command[:3])}: {len(record['ended_at'])} steps recorded, not {count}")
     ended_at = record["ended_at"][WARM_UP_STEPS:]
     steps = [end - start for start, end in itertools.pairwise(ended_at)]
     return Run(
