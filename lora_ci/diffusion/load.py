@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from lora_ci.core.errors import InputError, machine_error
 from lora_ci.diffusion.families import PARTS, Family, family_of
+from lora_ci.diffusion.quiet import quiet_transformers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -116,22 +116,15 @@ def _part(folder: Path, name: str, kind: Any, **dtype: torch.dtype) -> Any:
 @contextmanager
 def _told_simply(part: Path) -> Iterator[None]:
     """Says in one line why a part cannot be loaded; the libraries are silent meanwhile."""
-    logging = transformers.utils.logging
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
     try:
-        yield
+        with quiet_transformers():
+            yield
     except OSError as error:
         if machine_error(error):
             raise
         raise _unloadable(part, error) from error
     except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise _unloadable(part, error) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _unloadable(part: Path, error: Exception) -> InputError:

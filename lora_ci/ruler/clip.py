@@ -13,6 +13,7 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.generate import Picture
+from lora_ci.diffusion.quiet import quiet_transformers
 from lora_ci.ruler.embedder import Features
 
 BATCH = 64
@@ -51,9 +52,10 @@ def load_clip(folder: Path) -> ClipEmbedder:
     Raises InputError where there is none.
     """
     try:
-        model = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        with quiet_transformers():
+            model = CLIPModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
