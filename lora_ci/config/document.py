@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
-from ruamel.yaml.nodes import Node as YamlNode
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    StreamStartEvent,
+)
 
 from lora_ci.core.errors import UsageError
 from lora_ci.core.finding import Finding, Severity
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
-TAGS = {
-    f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")
-}
+MAX_FINDINGS = 100
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+# Some builds of PyYAML have no libyaml.
+LOADER = getattr(yaml, "CLoader", yaml.Loader)
+
+# Byte order marks, and how the first letter of a text looks without one.
+FOREIGN = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+FOREIGN_START = re.compile(rb"[^\0]\0[^\0]\0|\0[^\0]\0[^\0]", re.DOTALL)
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
+
+# The core schema of YAML 1.2.2, chapter 10.3.
+NULL = frozenset(("", "~", "null", "Null", "NULL"))
+TRUE, FALSE = frozenset(("true", "True", "TRUE")), frozenset(("false", "False", "FALSE"))
+INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+MAYBE_NUMBER = frozenset("0123456789+-.")
 
 Scalar = str | int | float | bool | None
 
@@ -32,10 +63,11 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of the document and where it stands."""
+    """A value of the document and where it stands; `key` is where its name does."""
 
     value: Scalar | list[Node] | dict[str, Node]
     where: Where
+    key: Where | None = None
 
     def plain(self) -> object:
         """The value without its lines."""
@@ -44,6 +76,66 @@ class Node:
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
+
+    @property
+    def name_at(self) -> Where:
+        """Where the name of the value stands; where the value does if it has none."""
+        return self.key or self.where
+
+
+def parse_yaml(text: bytes, file: str) -> Node:
+    """The document as nodes. Raises UsageError with a finding at each place that is wrong."""
+    source = decode(text, file)
+    reader = _Reader(file, yaml.parse(source, Loader=LOADER))
+    try:
+        node = reader.document()
+    except yaml.MarkedYAMLError as error:
+        if "nesting depth" in str(error.problem):
+            raise refused("too-deep", TOO_DEEP, Where(file, 1, 1)) from error
+        mark = error.problem_mark or error.context_mark
+        where = Where(file, mark.line + 1, mark.column + 1) if mark else Where(file, 1, 1)
+        raise refused("syntax", f"not YAML: {error.problem or error.context}", where) from error
+    except yaml.YAMLError as error:
+        message = f"not YAML: {str(error).splitlines()[0]}"
+        raise refused("syntax", message, Where(file, 1, 1)) from error
+    if reader.findings:
+        raise UsageError(reader.findings[0].message, findings=bounded(reader.findings))
+    return node
+
+
+def decode(data: bytes, file: str) -> str:
+    """A config file's text.
+
+    Raises:
+        UsageError: if it is too long, not UTF-8, not text, or a merge was left unfinished.
+    """
+    start = Where(file, 1, 1)
+    if len(data) > MAX_BYTES:
+        raise refused("too-large", f"{len(data)} bytes; at most {MAX_BYTES} are read", start)
+    foreign = next((name for mark, name in FOREIGN if data.startswith(mark)), None)
+    if foreign is None and FOREIGN_START.match(data):
+        foreign = "UTF-16"
+    if foreign:
+        raise refused("encoding", f"the file is {foreign}, not UTF-8", start, "save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", "replace")
+        message = f"not UTF-8: {error.reason} (byte 0x{data[error.start]:02x})"
+        raise refused("encoding", message, place_of(before, len(before), file)) from error
+    if found := CONTROL.search(text):
+        message = f"control character U+{ord(found[0]):04X}"
+        raise refused("encoding", message, place_of(text, found.start(), file), "remove it")
+    if found := CONFLICT.search(text):
+        message = f"`{found[1]}`: a merge conflict is not resolved"
+        hint = f"next: edit {file}, then git add {file}"
+        raise refused("merge-conflict", message, place_of(text, found.start(), file), hint)
+    return text
+
+
+def place_of(text: str, offset: int, file: str) -> Where:
+    """The line and column of a character."""
+    return Where(file, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
 
 
 def problem(rule: str, message: str, where: Where, hint: str | None = None) -> Finding:
@@ -59,103 +151,122 @@ def problem(rule: str, message: str, where: Where, hint: str | None = None) -> F
     )
 
 
-def parse_yaml(text: bytes, file: str) -> Node:
-    """The document as nodes. Raises UsageError with a finding at the line that is wrong."""
-    start = Where(file, 1, 1)
-    if len(text) > MAX_BYTES:
-        raise refused("too-large", f"{len(text)} bytes; at most {MAX_BYTES} are read", start)
-    try:
-        root = YAML(typ="safe", pure=True).compose(text.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise refused(
-            "encoding", f"not UTF-8: {error.reason} at byte {error.start}", start
-        ) from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Where(file, mark.line + 1, mark.column + 1) if mark else start
-        raise refused("syntax", f"not YAML: {error.problem or error.context}", where) from error
-    except (YAMLError, ValueError) as error:
-        raise refused("syntax", f"not YAML: {str(error).splitlines()[0]}", start) from error
-    except RecursionError as error:
-        raise refused("too-deep", f"nested deeper than {MAX_DEPTH} levels", start) from error
-    if root is None:
-        return Node({}, start)
-    findings: list[Finding] = []
-    node = convert(root, file, findings, 0)
-    if findings:
-        raise UsageError(findings[0].message, findings=tuple(findings))
-    return node
-
-
-def refused(rule: str, message: str, where: Where) -> UsageError:
+def refused(
+    rule: str, message: str, where: Where, hint: str = "next: lora-ci config check"
+) -> UsageError:
     """One error that ends the reading of the document."""
-    finding = problem(rule, message, where, "next: lora-ci config check")
-    return UsageError(message, findings=(finding,))
+    return UsageError(message, findings=(problem(rule, message, where, hint),))
 
 
-def convert(node: YamlNode, file: str, findings: list[Finding], depth: int) -> Node:
-    """A ruamel node as ours; what we refuse is added to `findings`."""
-    where = Where(file, node.start_mark.line + 1, node.start_mark.column + 1)
-    if depth > MAX_DEPTH:
-        findings.append(problem("too-deep", f"nested deeper than {MAX_DEPTH} levels", where))
-        return Node(None, where)
-    if node.anchor:
-        message = f"anchor &{node.anchor}: anchors and aliases are not allowed"
-        findings.append(problem("alias", message, where, "write the value out, or use `defaults`"))
-        return Node(None, where)
-    if node.tag not in TAGS:
-        findings.append(problem("tag", f"tag {node.tag}: tags are not allowed", where))
-        return Node(None, where)
-    match node:
-        case MappingNode():
-            return Node(convert_mapping(node, file, findings, depth), where)
-        case SequenceNode():
-            return Node([convert(item, file, findings, depth + 1) for item in node.value], where)
-        case ScalarNode():
-            return Node(scalar(node, where, findings), where)
-        case _:
-            raise AssertionError(node)
+def bounded(findings: list[Finding]) -> tuple[Finding, ...]:
+    """The first of the findings, and how many more there are."""
+    if len(findings) <= MAX_FINDINGS:
+        return tuple(findings)
+    last = findings[MAX_FINDINGS - 1]
+    where = Where(last.file or "", last.line, last.column)
+    more = problem("more", f"… and {len(findings) - MAX_FINDINGS} more", where)
+    return (*findings[:MAX_FINDINGS], more)
 
 
-def convert_mapping(
-    node: MappingNode, file: str, findings: list[Finding], depth: int
-) -> dict[str, Node]:
-    """A mapping with text keys, each only once."""
-    items: dict[str, Node] = {}
-    for key_node, value_node in node.value:
-        where = Where(file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-        if not isinstance(key_node, ScalarNode) or key_node.anchor:
-            findings.append(problem("key", "a key must be plain text", where))
-            continue
-        key = str(key_node.value)
-        if key in items:
-            first = items[key].where.line
-            message = f"`{key}` stands twice (first in line {first}); YAML would drop one silently"
-            findings.append(problem("duplicate-key", message, where, "remove one of them"))
-            continue
-        items[key] = convert(value_node, file, findings, depth + 1)
-    return items
+class _Reader:
+    """Takes events one by one; what is refused is collected."""
 
+    def __init__(self, file: str, events: Iterable[Event]) -> None:
+        self.file = file
+        self.events: Iterator[Event] = iter(events)
+        self.findings: list[Finding] = []
 
-def scalar(node: ScalarNode, where: Where, findings: list[Finding]) -> Scalar:
-    """A scalar by the YAML 1.2 core schema, `1e-4` included (a float, not text)."""
-    text = str(node.value)
-    kind = str(node.tag).rsplit(":", 1)[1]
-    try:
-        match kind:
-            case "null":
-                return None
-            case "bool":
-                return text.lower() == "true"
-            case "int":
-                return int(
-                    text.replace("_", ""),
-                    0 if text.lstrip("+-")[:2].lower() in ("0x", "0o") else 10,
-                )
-            case "float":
-                return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+    def document(self) -> Node:
+        start = next(self.events)
+        if isinstance(start, StreamStartEvent):
+            start = next(self.events)
+        if not isinstance(start, DocumentStartEvent):
+            return Node({}, Where(self.file, 1, 1))
+        node = self.node(next(self.events), 0, None)
+        next(self.events)
+        after = next(self.events)
+        if isinstance(after, DocumentStartEvent):
+            self.refuse("documents", "a second document; one file holds one", self.where(after))
+        return node
+
+    def node(self, event: Event, depth: int, key: Where | None) -> Node:
+        where = self.where(event)
+        if depth > MAX_DEPTH:
+            raise refused("too-deep", TOO_DEEP, where)
+        self.check(event, where)
+        match event:
+            case ScalarEvent(style=style, value=text):
+                return Node(text if style else self.scalar(text, where), where, key)
+            case MappingStartEvent():
+                return Node(self.mapping(depth), where, key)
+            case CollectionStartEvent():
+                items = []
+                while not isinstance(inner := next(self.events), SequenceEndEvent):
+                    items.append(self.node(inner, depth + 1, None))
+                return Node(items, where, key)
             case _:
-                return text
-    except ValueError:
-        findings.append(problem("number", f"`{text[:40]}` is not a number", where))
-        return None
+                return Node(None, where, key)
+
+    def mapping(self, depth: int) -> dict[str, Node]:
+        """Text keys, each only once."""
+        items: dict[str, Node] = {}
+        while not isinstance(event := next(self.events), MappingEndEvent):
+            name = self.node(event, depth + 1, None)
+            value = self.node(next(self.events), depth + 1, name.where)
+            key = name.value
+            if not isinstance(key, str) or isinstance(event, AliasEvent):
+                hint = f'write "{event.value[:40]}"' if isinstance(event, ScalarEvent) else None
+                self.refuse("key", "a key must be plain text", name.where, hint)
+            elif key == "<<" and isinstance(event, ScalarEvent) and not event.style:
+                hint = "write the keys out, or use `defaults`"
+                self.refuse("alias", "merge keys `<<` are not allowed", name.where, hint)
+            elif key in items:
+                first = items[key].name_at.line
+                message = f"`{key[:64]}` stands twice (first in line {first})"
+                self.refuse("duplicate-key", message, name.where, "remove one of them")
+            else:
+                items[key] = value
+        return items
+
+    def check(self, event: Event, where: Where) -> None:
+        """Anchors, aliases and tags: they make a document mean more than it shows."""
+        if not isinstance(event, NodeEvent):
+            return
+        if event.anchor is not None:
+            sign = "*" if isinstance(event, AliasEvent) else "&"
+            message = f"`{sign}{event.anchor[:40]}`: anchors and aliases are not allowed"
+            self.refuse("alias", message, where, "write the value out, or use `defaults`")
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            message = f"tag `{tag[:80]}`: tags are not allowed"
+            self.refuse("tag", message, where, "remove it")
+
+    def scalar(self, text: str, where: Where) -> Scalar:
+        """What plain text means: `no`, `on` and `1_000` are text, `1e-4` is a number."""
+        if text[:1] in MAYBE_NUMBER and text:
+            return self.number(text, where)
+        if text in NULL:
+            return None
+        if text in TRUE:
+            return True
+        return False if text in FALSE else text
+
+    def number(self, text: str, where: Where) -> Scalar:
+        if INTEGER.fullmatch(text):
+            value = int(text, {"0x": 16, "0o": 8}.get(text[:2], 10)) if len(text) < 100 else 2**63
+            if abs(value) < 2**63:
+                return value
+            self.refuse("number", f"`{text[:40]}` has more than 64 bits", where)
+            return None
+        if FLOAT.fullmatch(text):
+            return float(text)
+        if INFINITE.fullmatch(text):
+            return float(text.replace(".", ""))
+        return text
+
+    def where(self, event: Event) -> Where:
+        mark = event.start_mark
+        return Where(self.file, mark.line + 1, mark.column + 1) if mark else Where(self.file)
+
+    def refuse(self, rule: str, message: str, where: Where, hint: str | None = None) -> None:
+        self.findings.append(problem(rule, message, where, hint))

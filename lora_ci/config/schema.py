@@ -7,46 +7,57 @@ from typing import Any
 
 import msgspec
 
-from lora_ci.config.load import NAME, SECTIONS
-from lora_ci.config.model import VERSION, Lora
+from lora_ci.config.language import GATE, HUB_NAME, NAME, REVISION, SECTIONS, WrittenConfig
+from lora_ci.config.matrix import matrix_types
+from lora_ci.config.model import VERSION
+from lora_ci.core.settings import QaSettings
+
+# What the loader checks and types cannot say.
+PATTERNS = {
+    ("HubModel", "hub"): HUB_NAME.pattern,
+    ("HubModel", "revision"): REVISION.pattern,
+}
 
 
 def config_schema() -> dict[str, Any]:
     """JSON Schema, draft 2020-12, as JSON values."""
-    _, definitions = msgspec.json.schema_components([Lora], ref_template="#/$defs/{name}")
-    lora = definitions.pop("Lora")
+    _, definitions = msgspec.json.schema_components([WrittenConfig], ref_template="#/$defs/{name}")
     for definition in definitions.values():
         if definition.get("type") == "object":
             definition["additionalProperties"] = False
-    del lora["properties"]["name"]
-    for section in SECTIONS:
-        lora["properties"][section] = {
-            "anyOf": [
-                {"$ref": f"#/$defs/{section.capitalize()}Settings"},
-                {"type": "string", "description": "a TOML or YAML file in the repository"},
-            ]
-        }
-    lora["additionalProperties"] = False
-    lora.pop("required")
+    top, lora = definitions.pop("WrittenConfig"), definitions.pop("WrittenLora")
+    for (owner, key), pattern in PATTERNS.items():
+        definitions[owner]["properties"][key]["pattern"] = f"^{pattern}$"
+    gates = definitions[QaSettings.__name__]["properties"]["gates"]
+    gates["additionalProperties"]["pattern"] = f"^{GATE.pattern}$"
+    _finish_lora(lora)
+    properties = top["properties"]
+    properties["version"] = {"const": VERSION, **properties["version"], "examples": [VERSION]}
+    properties["loras"] |= {"minProperties": 1, "propertyNames": {"pattern": f"^{NAME.pattern}$"}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **top,
         "title": "lora-ci configuration",
-        "type": "object",
-        "required": ["version", "loras"],
-        "additionalProperties": False,
-        "properties": {
-            "version": {"const": VERSION, "description": "version of the config language"},
-            "defaults": {"$ref": "#/$defs/Lora", "description": "merged under every LoRA"},
-            "loras": {
-                "type": "object",
-                "description": "the adapters this repository makes, by name",
-                "minProperties": 1,
-                "propertyNames": {"pattern": f"^{NAME.pattern}$"},
-                "additionalProperties": {"$ref": "#/$defs/Lora"},
-            },
-        },
+        "properties": json.loads(json.dumps(properties).replace("WrittenLora", "Lora")),
         "$defs": {"Lora": lora, **definitions},
     }
+
+
+def _finish_lora(lora: dict[str, Any]) -> None:
+    """A LoRA may leave out what `defaults` has; `trigger` defaults to its name."""
+    del lora["required"]
+    lora["title"] = "Lora"
+    properties = lora["properties"]
+    del properties["trigger"]["default"]
+    for choice in properties["dataset"]["anyOf"]:
+        limit = {"string": "minLength", "array": "minItems"}.get(choice.get("type", ""))
+        if limit:
+            choice[limit] = 1
+    matrix = properties["matrix"]
+    matrix["propertyNames"] = {"enum": list(matrix_types())}
+    for key, kind in SECTIONS.items():
+        about = (kind.__doc__ or "").splitlines()[0]
+        properties[key] = {"description": about, **properties[key]}
 
 
 def render_schema() -> str:

@@ -125,12 +125,61 @@ class OptimizeSettings:
 class DeploySettings:
     """Where tagged adapters are released to."""
 
-    store: Annotated[
-        str | None,
-        Meta(description="release store: a folder, relative to the repository or absolute"),
-    ] = None
-    channel: Annotated[str, Meta(description="channel that a release moves")] = "latest"
+    targets: Annotated[
+        tuple[str, ...],
+        Meta(description="release stores: folders, relative to the repository or absolute"),
+    ] = ()
+    channels: Annotated[
+        tuple[str, ...], Meta(description="channels that a release moves, in every target")
+    ] = ("latest",)
+    on: Annotated[
+        Literal["tag", "never"], Meta(description="what asks for a release; `never` keeps it back")
+    ] = "tag"
     license: Annotated[str | None, Meta(description="SPDX id of the adapter's license")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSettings:
+    """What the steps of a LoRA that need a GPU ask of a machine; changes no result."""
+
+    gpus: Annotated[int, Meta(ge=0, le=64, description="GPUs of such a step")] = 1
+    vram_gib: Annotated[float, Meta(ge=0, le=1024, description="memory of each GPU, GiB")] = 0.0
+    timeout_hours: Annotated[
+        float, Meta(gt=0, le=720, description="a step that takes longer is ended")
+    ] = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Rules of the repository; always read from the default branch."""
+
+    max_gpu_hours_per_run: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="a run expected to take more waits for approval; null: no limit"),
+    ] = None
+    max_gpu_hours_per_month: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="GPU-hours of the last 30 days, the run included; null: no limit"),
+    ] = None
+    forks: Annotated[
+        Literal["nothing", "validate", "approve"],
+        Meta(
+            description="what a foreign push gets: nothing at all, validation only, "
+            "or after an approval everything"
+        ),
+    ] = "approve"
+    approvers: Annotated[
+        tuple[str, ...],
+        Meta(description="who may approve, by name at the git host; empty: everybody who may push"),
+    ] = ()
+    required_checks: Annotated[
+        tuple[str, ...],
+        Meta(description="checks of the commit that must have passed before anything trains"),
+    ] = ()
+    licenses: Annotated[
+        tuple[str, ...],
+        Meta(description="SPDX ids that `deploy.license` may have; empty: any"),
+    ] = ()
 
 
 def parse_settings(params: object, kind: type[T]) -> T:

@@ -137,7 +137,7 @@ def test_importing_the_call_is_cheap():
     code = "import sys; from lora_ci.pipeline import run; print(len(sys.modules), *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert not loaded & {"torch", "numpy", "PIL", "sqlalchemy", "msgspec", "ruamel"}
+    assert not loaded & {"torch", "numpy", "PIL", "sqlalchemy", "msgspec", "yaml"}
 
 
 @pytest.mark.slow
