@@ -167,10 +167,9 @@ def _noted(place: Place, failed: dict[str, InfrastructureError]) -> Iterator[Non
     except InfrastructureError as error:
         failed[place.name] = error
     except OSError as error:
+        # A disk that went away says so with many numbers; all mean that this place has failed.
         expected = machine_error(error, place.store.address)
-        if expected is None:
-            raise
-        failed[place.name] = expected
+        failed[place.name] = expected or InfrastructureError(str(error))
 
 
 def _told(failed: Mapping[str, InfrastructureError], released: list[str]) -> InfrastructureError:
