@@ -35,7 +35,7 @@ def _differing(old: Config | None, new: Config) -> Iterable[str]:
     for name in former.keys() & new.loras.keys():
         if former[name] != new.loras[name]:
             yield from _unlike(values(former[name]), values(new.loras[name]), f"loras.{name}.")
-    yield from _unlike(_of_repository(old), _of_repository(new), "")
+    yield from _unlike(rules(old), rules(new), "")
 
 
 def _unlike(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iterable[str]:
@@ -45,11 +45,12 @@ def _unlike(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iter
             yield prefix + key
 
 
-def _of_repository(config: Config | None) -> dict[str, Any]:
+def rules(config: Config | None) -> dict[str, Any]:
+    """What holds for the whole repository, by path."""
     if config is None:
         return {}
-    rules = {f"policy.{key}": value for key, value in settings_json(config.policy).items()}
-    return {**rules, "paths": list(config.paths)}
+    policy = {f"policy.{key}": value for key, value in settings_json(config.policy).items()}
+    return {**policy, "paths": list(config.paths)}
 
 
 def values(lora: Lora) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def decode(data: bytes, file: str) -> str:
     """
     start = Where(file, 1, 1)
     if len(data) > MAX_BYTES:
-        raise refused("too-large", f"{len(data)} bytes; at most {MAX_BYTES} are read", start)
+        raise refused("too-large", f"larger than the {MAX_BYTES} bytes that are read", start)
     foreign = next((name for mark, name in FOREIGN if data.startswith(mark)), None)
     if foreign is None and FOREIGN_START.match(data):
         foreign = "UTF-16"
