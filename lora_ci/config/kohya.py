@@ -176,7 +176,8 @@ class _Subset:
 
 def dataset_sources(reading: Reading, document: Node) -> tuple[list[Node], dict[str, Node]]:
     """Nodes with `path` and `repeats` from kohya's dataset file, and what it says of training."""
-    subsets = list(_subsets(reading, document))
+    before = len(reading.findings)
+    subsets = _subsets(reading, document)
     sources: list[Node] = []
     train: dict[str, Node] = {}
     for subset in subsets:
@@ -194,7 +195,7 @@ def dataset_sources(reading: Reading, document: Node) -> tuple[list[Node], dict[
                 hint = "one LoRA has one value for all its pictures"
                 reading.say("kohya", message, value.where, hint)
             train[key] = value
-    if not subsets:
+    if not subsets and len(reading.findings) == before:
         message = "no `[[datasets.subsets]]`: expected kohya's dataset format"
         reading.say("kohya", message, document.where)
     return sources, train

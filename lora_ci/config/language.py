@@ -97,7 +97,11 @@ class WrittenLora:
     ]
     trigger: Annotated[
         str,
-        Meta(description="the token that calls the concept; default: the name", examples=["mei"]),
+        Meta(
+            min_length=1,
+            description="the token that calls the concept; default: the name",
+            examples=["mei"],
+        ),
     ] = ""
     type: Annotated[LoraType, Meta(description="what the LoRA teaches")] = LoraType.CONCEPT
     needs: Annotated[
@@ -150,6 +154,6 @@ class WrittenConfig:
         Meta(description="who is told what happened; has no effect in this version"),
     ] = ()
     runners: Annotated[
-        dict[str, Runner],
+        dict[str, Runner | None] | None,
         Meta(description="machines by name; has no effect in this version"),
-    ] = field(default_factory=dict)
+    ] = None

@@ -49,7 +49,7 @@ def _finish_lora(lora: dict[str, Any]) -> None:
     lora["title"] = "Lora"
     properties = lora["properties"]
     del properties["trigger"]["default"]
-    for choice in properties["dataset"]["anyOf"]:
+    for choice in [*properties["dataset"]["anyOf"], *properties["base_model"]["anyOf"]]:
         limit = {"string": "minLength", "array": "minItems"}.get(choice.get("type", ""))
         if limit:
             choice[limit] = 1
