@@ -2,17 +2,15 @@
 
 The content id is the one DVC would give: what was trained from a commit is known from a folder,
 and the other way round.
-Source: DVC's manifest of a folder, https://dvc.org/doc/user-guide/project-structure/internal-files
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
-from lora_ci.changes.inputs import InputFacts
-from lora_ci.changes.manifest import check_paths
+from lora_ci.changes.inputs import InputFacts, folder_id
+from lora_ci.changes.paths import check_paths
 from lora_ci.core.changeset import FileEntry
 from lora_ci.core.errors import InputError
 
@@ -34,10 +32,10 @@ def read_folder(folder: Path, path: str) -> InputFacts:
         if file.is_file():
             entries.append(FileEntry(path=name, content_id=md5_file(file)))
     entries.sort(key=lambda entry: entry.path)
-    check_paths((entry.path for entry in entries), path)
-    manifest = json.dumps([{"md5": e.content_id, "relpath": e.path} for e in entries])
-    content_id = hashlib.md5(manifest.encode(), usedforsecurity=False).hexdigest() + ".dir"
-    return InputFacts(path=path, tracked_by="folder", content_id=content_id, entries=tuple(entries))
+    check_paths([entry.path for entry in entries], path)
+    return InputFacts(
+        path=path, tracked_by="folder", content_id=folder_id(entries), entries=tuple(entries)
+    )
 
 
 def md5_file(path: Path) -> str:

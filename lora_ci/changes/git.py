@@ -2,142 +2,225 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import msgspec
+
+from lora_ci.changes.tree import SYMLINK, Tree, TreeEntry, not_followed
+from lora_ci.core.changeset import FileEntry
 from lora_ci.core.errors import InfrastructureError, UsageError
 
 TIMEOUT_S = 60
+# So many questions fit into a pipe at once: git is never asked while it waits to be heard.
+QUESTIONS = 500
+OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-@dataclass(frozen=True, slots=True)
-class TreeEntry:
-    """One entry of `git ls-tree`: kind is blob, tree or commit (a submodule)."""
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """A path that differs between two commits; None where there is no blob (or submodule)."""
 
     path: str
-    mode: str
-    kind: str
-    oid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """All that stands in a commit; `texts` are files that were read ahead, in one go."""
-
-    repo: Repository
-    entries: Mapping[str, TreeEntry]
-    texts: Mapping[str, bytes]
-
-    def read(self, path: str) -> bytes | None:
-        """A file's bytes; None if it is no file there."""
-        if path in self.texts:
-            return self.texts[path]
-        entry = self.entries.get(path)
-        if entry is None or entry.kind != "blob":
-            return None
-        return next(self.repo.blobs([entry.oid]))
-
-    def stands_at(self, path: str) -> TreeEntry | None:
-        """What is there for an input: a DVC pointer beside the path, or the path itself."""
-        return self.entries.get(f"{path}.dvc") or self.entries.get(path)
-
-    def files(self, folder: str) -> tuple[TreeEntry, ...]:
-        """All files below a folder, sorted by path."""
-        inside = f"{folder}/"
-        found = (e for e in self.entries.values() if e.kind != "tree" and e.path.startswith(inside))
-        return tuple(sorted(found, key=lambda entry: entry.path))
+    old: TreeEntry | None
+    new: TreeEntry | None
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """The repository at `root` (its top level)."""
+    """The repository at `root`: its top level, or its git folder if it is bare."""
 
     root: Path
 
     def commit(self, revision: str) -> str:
         """The full id of a commit. Raises UsageError if there is none of that name."""
-        done = _git(self.root, "rev-parse", "--verify", "-q", f"{revision}^{{commit}}")
-        if done.returncode != 0:
-            if _git(self.root, "rev-parse", "--verify", "-q", "HEAD").returncode != 0:
+        found = self.find_commit(revision)
+        if found is None:
+            if (
+                self.find_commit("HEAD") is None
+                and not self.git("for-each-ref", "--count=1").stdout
+            ):
                 hint = "next: git add .lora-ci.yml && git commit (lora-ci init writes a first one)"
                 raise UsageError(f"{self.root}: the repository has no commit yet", hint=hint)
             hint = (
                 "next: git log, to see which there are; in a shallow clone: git fetch --unshallow"
             )
             raise UsageError(f"{self.root}: there is no commit `{revision}`", hint=hint)
-        return done.stdout.decode().strip()
+        return found
+
+    def find_commit(self, revision: str) -> str | None:
+        """The full id of a commit; None if there is none of that name."""
+        if "\0" in revision:
+            return None
+        named = f"{revision}^{{commit}}"
+        done = self.git("rev-parse", "--verify", "-q", "--end-of-options", named)
+        return done.stdout.decode().strip() if done.returncode == 0 else None
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The best common ancestor; None where the histories share nothing."""
-        done = _git(self.root, "merge-base", one, other)
-        return done.stdout.decode().strip() if done.returncode == 0 else None
+        return next(iter(self.merge_bases(one, other)), None)
+
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """All best common ancestors: several where branches were merged crosswise."""
+        done = self.git("merge-base", "--all", one, other)
+        return done.stdout.decode().split() if done.returncode == 0 else []
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """True if `new` came from `old`, or is the same."""
+        return self.git("merge-base", "--is-ancestor", old, new).returncode == 0
 
     def parent(self, commit: str) -> str | None:
         """The first parent; None for a root commit."""
-        done = _git(self.root, "rev-parse", "--verify", "-q", f"{commit}^1")
-        return done.stdout.decode().strip() if done.returncode == 0 else None
+        return self.find_commit(f"{commit}^1")
 
     def tree(self, commit: str, ahead: tuple[str, ...] = ()) -> Tree:
         """What stands in a commit; files whose names end in one of `ahead` are read at once."""
-        done = _git(self.root, "ls-tree", "-r", "-t", "-z", "--full-tree", commit)
-        if done.returncode != 0:
-            raise InfrastructureError(f"{self.root}: {_words(done)}", hint="next: git fsck")
-        entries = {}
-        for line in done.stdout.split(b"\0"):
-            if line:
-                meta, _, name = line.partition(b"\t")
-                mode, kind, oid = meta.decode().split()
-                path = name.decode(errors="surrogateescape")
-                entries[path] = TreeEntry(path, mode, kind, oid)
-        wanted = [e for e in entries.values() if e.kind == "blob" and e.path.endswith(ahead)]
+        entries = {entry.path: entry for entry in self.listed("-t", commit)}
+        wanted = [
+            e
+            for e in entries.values()
+            if e.kind == "blob" and e.mode != SYMLINK and e.path.endswith(ahead)
+        ]
         texts = self.blobs(entry.oid for entry in wanted)
         paths = (entry.path for entry in wanted)
         return Tree(self, entries, dict(zip(paths, texts, strict=True)))
 
+    def listed(self, *args: str) -> list[TreeEntry]:
+        """The entries of a tree, by `git ls-tree -r`. Raises InfrastructureError."""
+        done = self.git("ls-tree", "-r", "-z", "--full-tree", *args)
+        if done.returncode != 0:
+            raise InfrastructureError(f"{self.root}: {words(done)}", hint="next: git fsck")
+        found = []
+        for line in done.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
+            meta, _, path = line.partition("\t")
+            mode, kind, oid = meta.split(" ")
+            found.append(TreeEntry(path, mode, kind, oid))
+        return found
+
+    def file(self, commit: str, path: str) -> bytes | None:
+        """A file's bytes in a commit; None if there is no such file. Raises InputError."""
+        done = self.git("--literal-pathspecs", "ls-tree", "-z", "--full-tree", commit, "--", path)
+        meta, _, name = done.stdout.decode(errors="surrogateescape").rstrip("\0").partition("\t")
+        if done.returncode != 0 or name != path:
+            return None
+        mode, kind, oid = meta.split(" ")
+        if mode == SYMLINK:
+            raise not_followed(TreeEntry(path, mode, kind, oid), path)
+        return next(self.blobs([oid])) if kind == "blob" else None
+
+    def folder(self, tree: str) -> tuple[FileEntry, ...] | None:
+        """The files below a tree id; None if there is no such tree here."""
+        if not OBJECT_ID.fullmatch(tree):
+            return None
+        if self.git("cat-file", "-e", f"{tree}^{{tree}}").returncode != 0:
+            return None
+        files = self.listed(tree)
+        return tuple(sorted((FileEntry(path=f.path, content_id=f.oid) for f in files), key=_path))
+
+    def differing(self, base: str | None, head: str) -> list[Delta]:
+        """All paths that differ; without a base, all there are."""
+        if base is None:
+            return [Delta(entry.path, None, entry) for entry in self.listed(head)]
+        done = self.git("diff-tree", "-r", "-z", "--raw", "--no-renames", base, head)
+        if done.returncode != 0:
+            raise InfrastructureError(f"{self.root}: {words(done)}", hint="next: git fsck")
+        fields = done.stdout.decode(errors="surrogateescape").split("\0")
+        found = []
+        for meta, path in zip(fields[::2], fields[1::2], strict=False):
+            old_mode, new_mode, old, new, _ = meta[1:].split(" ")
+            found.append(Delta(path, _side(path, old_mode, old), _side(path, new_mode, new)))
+        return found
+
     def blobs(self, oids: Iterable[str]) -> Iterator[bytes]:
         """The bytes of objects, one after the other, all from one git process."""
+        for size_bytes, process in self._asked(oids, "--batch"):
+            assert process.stdout
+            yield process.stdout.read(size_bytes)
+            process.stdout.read(1)
+
+    def sizes(self, oids: Iterable[str]) -> Iterator[int]:
+        """The sizes of objects in bytes, all from one git process."""
+        return (size_bytes for size_bytes, _ in self._asked(oids, "--batch-check"))
+
+    def _asked(
+        self, oids: Iterable[str], mode: str
+    ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+        left = iter(oids)
+        asked = list(islice(left, QUESTIONS))
+        if not asked:
+            return
         with subprocess.Popen(
-            ["git", "-C", str(self.root), "cat-file", "--batch"],
+            ["git", "-C", str(self.root), "cat-file", mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         ) as process:
             assert process.stdin
             assert process.stdout
-            for oid in oids:
-                process.stdin.write(f"{oid}\n".encode())
+            while asked:
+                process.stdin.write("".join(f"{oid}\n" for oid in asked).encode())
                 process.stdin.flush()
-                header = process.stdout.readline().split()
-                if len(header) != 3:
-                    message = f"{self.root}: git object {oid} is damaged, or not here"
-                    raise InfrastructureError(message, hint="next: git fsck; git fetch")
-                yield process.stdout.read(int(header[2]))
-                process.stdout.read(1)
+                for oid in asked:
+                    header = process.stdout.readline().split()
+                    if len(header) != 3:
+                        message = f"{self.root}: git object {oid} is damaged, or not here"
+                        raise InfrastructureError(message, hint="next: git fsck; git fetch")
+                    yield int(header[2]), process
+                asked = list(islice(left, QUESTIONS))
+
+    def git(self, *args: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[bytes]:
+        """What a git command says. Raises InfrastructureError if it does not end."""
+        return _git(self.root, *args, timeout_s=timeout_s)
 
 
 def open_repository(folder: Path) -> Repository:
     """The repository that holds `folder`. Raises UsageError if there is none."""
     done = _git(folder, "rev-parse", "--show-toplevel")
     if done.returncode == 0:
-        return Repository(Path(done.stdout.decode().strip()))
+        return Repository(Path(os.fsdecode(done.stdout.rstrip(b"\n"))))
+    bare = _git(folder, "rev-parse", "--is-bare-repository", "--absolute-git-dir")
+    if bare.returncode == 0 and bare.stdout.startswith(b"true\n"):
+        return Repository(Path(os.fsdecode(bare.stdout[5:].rstrip(b"\n"))))
     hint = "next: git init, or --repo <folder>; without git: lora_ci.pipeline.run"
-    raise UsageError(f"{folder.resolve()} is in no git repository ({_words(done)})", hint=hint)
+    raise UsageError(f"{folder.resolve()} is in no git repository ({words(done)})", hint=hint)
 
 
-def _git(folder: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+def _git(
+    folder: Path, *args: str, timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[bytes]:
     command = ["git", "-C", str(folder), *args]
+    quiet = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
     try:
-        return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=quiet,
+        )
     except FileNotFoundError as error:
         raise InfrastructureError("git is not installed", hint="next: apt install git") from error
     except subprocess.TimeoutExpired as error:
-        message = f"{folder}: git {args[0]} took over {TIMEOUT_S} s"
+        message = f"{folder}: git {args[0]} took over {timeout_s:.0f} s"
         raise InfrastructureError(message, hint="next: git status") from error
 
 
-def _words(done: subprocess.CompletedProcess[bytes]) -> str:
+def _side(path: str, mode: str, oid: str) -> TreeEntry | None:
+    if not oid.strip("0"):
+        return None
+    return TreeEntry(path, mode, "commit" if mode == "160000" else "blob", oid)
+
+
+def _path(entry: FileEntry) -> str:
+    return entry.path
+
+
+def words(done: subprocess.CompletedProcess[bytes]) -> str:
     """Git's own last words."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return lines[0].removeprefix("fatal: ") if lines else "it failed without a word"

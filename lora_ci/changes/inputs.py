@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lora_ci.changes.git import Tree
-from lora_ci.changes.manifest import check_paths, parse_manifest, parse_pointer
+from lora_ci.changes.manifest import read_manifest
 from lora_ci.changes.objects import Objects
+from lora_ci.changes.paths import check_paths
+from lora_ci.changes.pointer import Pointer, parse_pointer
+from lora_ci.changes.tree import SUBMODULE, SYMLINK, Tree, TreeEntry, not_followed, printable
 from lora_ci.core.changeset import FileEntry
 from lora_ci.core.errors import InputError
+
+LFS = b"version https://git-lfs.github.com/spec/v1\n"
+LFS_MAX_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,29 +36,73 @@ class InputFacts:
 
 
 def resolve_input(tree: Tree, path: str, objects: Objects) -> InputFacts | None:
-    """The input at `path`: `path.dvc`, else a folder or file in git; None if neither exists."""
+    """The input at `path`; None if nothing is there.
+
+    It is an output of DVC (`path.dvc`, or named by another pointer or a `dvc.lock`), what lies in
+    one that is a folder, or a folder or file in git. Raises InputError.
+    """
     path = path.rstrip("/")
-    pointer_file = f"{path}.dvc"
-    text = tree.read(pointer_file)
-    if text is not None:
-        return _dvc_input(path, parse_pointer(text, pointer_file).md5, pointer_file, objects)
-    entry = tree.entries.get(path)
-    if entry is None:
-        return None
+    text = tree.read(f"{path}.dvc")
+    pointer = parse_pointer(text, f"{path}.dvc") if text is not None else None
+    if pointer is None or pointer.target != path:
+        entry = tree.entries.get(path)
+        if entry:
+            return _git_input(tree, entry)
+        above = _ancestor(tree, path)
+        if above:
+            raise not_followed(above, path)
+        pointer = tree.outs.above(path)
+    return _dvc_input(pointer, path, objects) if pointer else None
+
+
+def _ancestor(tree: Tree, path: str) -> TreeEntry | None:
+    """The link or submodule that a path leads through."""
+    while path := path.rpartition("/")[0]:
+        entry = tree.entries.get(path)
+        if entry and entry.mode in (SYMLINK, SUBMODULE):
+            return entry
+    return None
+
+
+def _git_input(tree: Tree, entry: TreeEntry) -> InputFacts:
+    path = entry.path
     files = tree.files(path) if entry.kind == "tree" else (entry,)
-    odd = next((f for f in files if f.mode in ("120000", "160000")), None)
+    odd = next((f for f in files if f.mode in (SYMLINK, SUBMODULE)), None)
     if odd:
-        kind = "a symbolic link" if odd.mode == "120000" else "a submodule"
-        hint = f"next: put the files themselves below {path}"
-        raise InputError(f"{odd.path} is {kind}; lora-ci does not follow it", hint=hint)
+        raise not_followed(odd, path)
+    pointers = [f.path.removesuffix(".dvc") for f in files if f.path.endswith(".dvc")]
+    if pointers:
+        message = f"`{path}` holds datasets of DVC, and is none itself"
+        raise InputError(message, hint=f"next: name them one by one, such as {pointers[0]}")
     inside = f"{path}/" if entry.kind == "tree" else path.removesuffix(path.rpartition("/")[2])
     entries = tuple(FileEntry(path=f.path.removeprefix(inside), content_id=f.oid) for f in files)
-    check_paths((e.path for e in entries), path)
+    check_paths([e.path for e in entries], path)
+    _refuse_lfs(tree, files)
     return InputFacts(path=path, tracked_by="git", content_id=entry.oid, entries=entries)
 
 
-def _dvc_input(path: str, md5: str, pointer_file: str, objects: Objects) -> InputFacts:
-    if not md5.endswith(".dir"):
+def _refuse_lfs(tree: Tree, files: tuple[TreeEntry, ...]) -> None:
+    """Git has only pointers of what Git LFS keeps; looking into each small file tells.
+
+    Only where attributes speak of LFS: in a partial clone each look is a fetch.
+    """
+    if not tree.uses_lfs:
+        return
+    sizes = zip(files, tree.repo.sizes(f.oid for f in files), strict=True)
+    small = [f for f, size_bytes in sizes if size_bytes <= LFS_MAX_BYTES]
+    texts = tree.repo.blobs(f.oid for f in small)
+    found = [f for f, text in zip(small, texts, strict=True) if text.startswith(LFS)]
+    if found:
+        first = printable(found[0].path)
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        message = f"{first}{more} is a Git LFS pointer; lora-ci does not follow it"
+        hint = f"next: git lfs untrack '{first}', then git rm --cached and dvc add its folder"
+        raise InputError(message, hint=hint)
+
+
+def _dvc_input(pointer: Pointer, path: str, objects: Objects) -> InputFacts:
+    md5 = pointer.md5
+    if not pointer.is_folder:
         entry = FileEntry(path=path.rpartition("/")[2], content_id=md5)
         missing = tuple(entry.path for _ in objects.not_pushed([md5]))
         return InputFacts(
@@ -60,7 +112,35 @@ def _dvc_input(path: str, md5: str, pointer_file: str, objects: Objects) -> Inpu
     if manifest is None:
         objects.not_pushed([md5])  # a remote that is not there is not the same as a missing push
         return InputFacts(path=path, tracked_by="dvc", content_id=md5, entries=None)
-    entries = parse_manifest(manifest.read_bytes(), pointer_file)
+    entries = read_manifest(manifest, md5, pointer.where.file)
+    if path != pointer.target:
+        entries = below(entries, path.removeprefix(f"{pointer.target}/"))
+        md5 = folder_id(entries)
+        if not entries:
+            message = f"`{path}` is not in the manifest of {pointer.where.file}"
+            raise InputError(message, hint=f"next: dvc add {pointer.target} with it inside")
     absent = objects.not_pushed(e.content_id for e in entries)
     missing = tuple(e.path for e in entries if e.content_id in absent)
     return InputFacts(path=path, tracked_by="dvc", content_id=md5, entries=entries, missing=missing)
+
+
+def below(entries: Iterable[FileEntry], path: str) -> tuple[FileEntry, ...]:
+    """The entries below a folder of a manifest, or the one that is a file there."""
+    inside = f"{path}/"
+    return tuple(
+        FileEntry(
+            path=e.path.removeprefix(inside) if e.path != path else path.rpartition("/")[2],
+            content_id=e.content_id,
+        )
+        for e in entries
+        if e.path == path or e.path.startswith(inside)
+    )
+
+
+def folder_id(entries: Iterable[FileEntry]) -> str:
+    """The content id that DVC would give to a folder with these files, sorted by path.
+
+    Source: https://dvc.org/doc/user-guide/project-structure/internal-files
+    """
+    manifest = json.dumps([{"md5": e.content_id, "relpath": e.path} for e in entries])
+    return hashlib.md5(manifest.encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -1,95 +1,97 @@
-"""DVC's pointers (`x.dvc`) and folder manifests (`.dir` objects), read by our own strict parsers.
+"""DVC's folder manifests (`.dir` objects), read by our own strict parser.
 
-DVC itself is unsafe on a foreign commit: it obeys that commit's `.dvc/config`, and a manifest
-with `../` makes it write outside the repository.
-Source: the file formats as documented at https://dvc.org/doc/user-guide/project-structure
+DVC itself is unsafe on a foreign commit: a manifest with `../` makes it write outside the
+repository. Source: https://dvc.org/doc/user-guide/project-structure/internal-files
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+from operator import attrgetter
+from pathlib import Path
 
-from lora_ci.config.document import parse_yaml
+import msgspec
+
+from lora_ci.changes.paths import check_paths, shown
 from lora_ci.core.changeset import FileEntry
-from lora_ci.core.errors import InputError, UsageError
+from lora_ci.core.errors import InputError, IntegrityError
+from lora_ci.core.finding import Finding, Severity
 
-MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 MAX_ENTRIES = 2_000_000
-# Control characters, backslashes and drive letters.
-NOT_PLAIN = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
-DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+HEX = b"0123456789abcdef"
+DECODER = msgspec.json.Decoder(list[FileEntry])
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """What a `.dvc` file points to; `md5` ends in `.dir` for a folder."""
+def read_manifest(path: Path, md5: str, file: str, *, past: bool = False) -> tuple[FileEntry, ...]:
+    """The entries of the object at `path`, which must be the one called `md5`.
 
-    md5: str
-    path: str
+    What is `past` is compared, never laid out: it may hold bad names, so that they can be mended.
 
-    @property
-    def is_folder(self) -> bool:
-        """True if the object is a manifest of a folder."""
-        return self.md5.endswith(".dir")
+    Raises:
+        InputError: it is too large, or what it says cannot be used; told of `file`.
+        IntegrityError: its bytes are not those of `md5`.
+    """
+    check_size(path.stat().st_size, file)
+    data = path.read_bytes()
+    if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+        message = f"{path} is damaged: its bytes are not those of manifest {md5}"
+        raise IntegrityError(message, findings=(_finding(message, file, again(path, file)),))
+    return parse_manifest(data, file, past=past)
 
 
-def parse_pointer(text: bytes, file: str) -> Pointer:
-    """The one output of a `.dvc` file. Raises InputError that says what is wrong."""
+def parse_manifest(data: bytes, file: str, *, past: bool = False) -> tuple[FileEntry, ...]:
+    """The entries of a `.dir` object, sorted by path. Raises InputError."""
+    check_size(len(data), file)
     try:
-        plain = parse_yaml(text, file).plain()
-    except UsageError as error:
-        raise InputError(str(error), findings=error.findings) from error
-    outs = plain.get("outs") if isinstance(plain, dict) else None
-    out = outs[0] if isinstance(outs, list) and len(outs) == 1 else None
-    md5 = out.get("md5") if isinstance(out, dict) else None
-    path = out.get("path") if isinstance(out, dict) else None
-    if not isinstance(md5, str) or not MD5.fullmatch(md5) or not isinstance(path, str):
-        hint = f"next: dvc add {file.removesuffix('.dvc')}"
-        raise InputError(f"{file}: no DVC pointer with one output and its md5", hint=hint)
-    return Pointer(md5, path)
+        entries = DECODER.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise refused(f"the manifest is no list of relpath and md5: {error}", file) from error
+    if len(entries) > MAX_ENTRIES:
+        raise refused(f"the manifest has {len(entries)} files; at most {MAX_ENTRIES}", file)
+    entries.sort(key=attrgetter("path"))
+    paths = [entry.path for entry in entries]
+    if not past:
+        check_paths(paths, file)
+        check_ids(entries, file)
+    elif len(set(paths)) != len(paths):
+        raise refused("the manifest has a file twice", file)
+    return tuple(entries)
 
 
-def parse_manifest(data: bytes, file: str) -> tuple[FileEntry, ...]:
-    """The entries of a `.dir` object, sorted by path; hostile paths are refused."""
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise InputError(f"{file}: manifest of {len(data)} bytes; at most {MAX_MANIFEST_BYTES}")
-    try:
-        items = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: the manifest is not JSON ({error})") from error
-    if not isinstance(items, list) or len(items) > MAX_ENTRIES:
-        raise InputError(f"{file}: the manifest is no list of at most {MAX_ENTRIES} files")
-    entries = []
-    for item in items:
-        path = item.get("relpath") if isinstance(item, dict) else None
-        md5 = item.get("md5") if isinstance(item, dict) else None
-        if not isinstance(path, str) or not isinstance(md5, str) or not MD5.fullmatch(md5):
-            raise InputError(f"{file}: manifest entry {str(item)[:80]!r} has no relpath and md5")
-        entries.append(FileEntry(path=path, content_id=md5))
-    check_paths((entry.path for entry in entries), file)
-    return tuple(sorted(entries, key=lambda entry: entry.path))
+def check_ids(entries: list[FileEntry], file: str) -> None:
+    """Refuses entries without an md5. Raises InputError."""
+    ids = [entry.content_id for entry in entries]
+    if set(map(len, ids)) - {32} or "".join(ids).encode("utf-8", "replace").translate(None, HEX):
+        wrong = next(entry for entry in entries if not is_md5(entry.content_id))
+        message = f"manifest entry {shown(wrong.path)} has no md5, but {shown(wrong.content_id)}"
+        raise refused(message, file)
 
 
-def check_paths(paths: Iterable[str], file: str) -> None:
-    """Refuses paths that could write elsewhere or over one another. Raises InputError."""
-    seen: set[str] = set()
-    for path in paths:
-        # As PurePosixPath would split it, which takes most of the time of a large manifest.
-        parts = [part for part in path.split("/") if part not in ("", ".")]
-        hostile = (
-            not path
-            or path.startswith("/")
-            or ".." in parts
-            or NOT_PLAIN.search(path)
-            or any(DEVICE_NAMES.fullmatch(part) for part in parts)
-        )
-        if hostile:
-            raise InputError(f"{file}: path {path[:80]!r} is not a plain path inside the dataset")
-        folded = "/".join(parts).casefold()
-        if folded in seen:
-            raise InputError(f"{file}: two files differ only in case or spelling: {path[:80]!r}")
-        seen.add(folded)
+def is_md5(text: str) -> bool:
+    """True for the md5 of a file, as DVC writes it."""
+    return len(text) == 32 and text.isascii() and not text.encode().translate(None, HEX)
+
+
+def check_size(size_bytes: int, file: str) -> None:
+    """Refuses a manifest by its size, before it is read. Raises InputError."""
+    if size_bytes > MAX_MANIFEST_BYTES:
+        raise refused(f"manifest of {size_bytes} bytes; at most {MAX_MANIFEST_BYTES}", file)
+
+
+def again(path: Path, file: str) -> str:
+    """How to fetch an object anew."""
+    return f"next: rm {path} && dvc pull {file}"
+
+
+def refused(message: str, file: str) -> InputError:
+    """A manifest that cannot be used; `file` points to it."""
+    hint = f"next: dvc add {file.removesuffix('.dvc')} && dvc push"
+    message = f"{file}: {message}"
+    return InputError(message, findings=(_finding(message, file, hint),))
+
+
+def _finding(message: str, file: str, hint: str) -> Finding:
+    return Finding(
+        rule="changes.manifest", severity=Severity.ERROR, message=message, file=file, hint=hint
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lora_ci.core.errors import InfrastructureError, UsageError
+from lora_ci.changes.dvc_config import DvcConfig, read_dvc_config
+from lora_ci.changes.git import Repository, open_repository
+from lora_ci.core.errors import InfrastructureError
 
 # DVC 3 keeps `files/md5/ab/cdef`, DVC 2 kept `ab/cdef`.
 LAYOUTS = ("files/md5", "")
@@ -38,9 +39,10 @@ class FolderObjects:
     cache: Path
     remote: Path | None
     name: str = ""
+    _names: dict[Path, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, md5: str) -> Path | None:
-        return _in_folder(self.cache, md5) or (self.remote and _in_folder(self.remote, md5)) or None
+        return in_folder(self.cache, md5) or (self.remote and in_folder(self.remote, md5)) or None
 
     def not_pushed(self, md5s: Iterable[str]) -> frozenset[str]:
         # Without a remote there is no other machine: the cache is all there is.
@@ -54,13 +56,23 @@ class FolderObjects:
             by_prefix.setdefault(md5[:2], []).append(md5)
         absent: list[str] = []
         for prefix, wanted in by_prefix.items():
-            # One listing of a folder is far cheaper than a look for each of its files.
-            there = {name for layout in LAYOUTS for name in _files(place / layout / prefix)}
-            absent += [md5 for md5 in wanted if md5[2:] not in there]
-        return frozenset(absent)
+            left = wanted
+            for layout in LAYOUTS:
+                there = self._listed(place / layout / prefix) if left else ()
+                left = [md5 for md5 in left if md5[2:] not in there]
+            absent += left
+        # What was pushed since a folder was listed.
+        return frozenset(md5 for md5 in absent if in_folder(place, md5) is None)
+
+    def _listed(self, folder: Path) -> frozenset[str]:
+        """The files in a folder: one listing is far cheaper than a look for each of them."""
+        if folder not in self._names:
+            self._names[folder] = frozenset(_files(folder))
+        return self._names[folder]
 
 
-def _in_folder(root: Path, md5: str) -> Path | None:
+def in_folder(root: Path, md5: str) -> Path | None:
+    """The object in a cache or remote of either layout."""
     for layout in LAYOUTS:
         path = root / layout / md5[:2] / md5[2:]
         if path.is_file():
@@ -76,28 +88,25 @@ def _files(folder: Path) -> list[str]:
         return []
 
 
-def open_objects(root: Path) -> FolderObjects:
-    """Objects by the DVC config of the machine's own checkout (never of a foreign commit)."""
-    parser = configparser.ConfigParser(interpolation=None, strict=False)
-    try:
-        parser.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
-    except (configparser.Error, UnicodeDecodeError) as error:
-        message = f"{root / '.dvc'}: the DVC config cannot be read: {str(error).splitlines()[0]}"
-        raise UsageError(message, hint="next: dvc config --list") from error
-    cache = root / ".dvc" / "cache"
-    if parser.has_option("cache", "dir"):
-        cache = (root / ".dvc" / parser.get("cache", "dir")).resolve()
-    name = parser.get("core", "remote", fallback=None)
-    if name is None:
-        return FolderObjects(cache, None)
-    section = f"'remote \"{name}\"'"
-    url = parser.get(section, "url", fallback=None)
+def open_objects(place: Repository | Path, config_commit: str | None = None) -> Objects:
+    """Objects by the DVC config of the default branch (or of a commit of it) and this machine's.
+
+    Never by that of the commit that is looked at, nor of the checkout. Raises UsageError.
+    """
+    repo = open_repository(place) if isinstance(place, Path) else place
+    config = read_dvc_config(repo, config_commit)
+    cache = repo.root / ".dvc" / "cache"
+    if config.cache_dir:
+        cache = (repo.root / ".dvc" / config.cache_dir).resolve()
+    url = config.url()
     if url is None:
-        message = f".dvc/config: the default remote `{name}` has no url"
-        raise UsageError(message, hint=f"next: dvc remote add {name} <folder>, or dvc remote list")
+        return FolderObjects(cache, None)
     if "://" in url:
-        kind = url.partition("://")[0]
-        message = f".dvc/config: the remote `{name}` is of the kind {kind}; only folders are read"
-        hint = "next: dvc pull, then dvc remote default --unset: the DVC cache is read instead"
-        raise UsageError(message, hint=hint)
-    return FolderObjects(cache, (root / ".dvc" / url).resolve(), name)
+        return _remote(repo, config, cache)
+    return FolderObjects(cache, (repo.root / ".dvc" / url).resolve(), config.remote or "")
+
+
+def _remote(repo: Repository, config: DvcConfig, cache: Path) -> Objects:
+    from lora_ci.changes.remote import remote_objects
+
+    return remote_objects(config, cache, repo.root / ".lora-ci" / "cache")

@@ -1,0 +1,149 @@
+"""Two commits → what is different in their datasets. Only what differs is read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+
+from lora_ci.changes.diff import diff_entries, lost_manifest
+from lora_ci.changes.git import Delta, Repository
+from lora_ci.changes.manifest import read_manifest
+from lora_ci.changes.objects import Objects
+from lora_ci.changes.outs import Outs, is_pointer_file, read_outs
+from lora_ci.changes.pointer import LOCK, STAGES, Pointer
+from lora_ci.changes.tree import SYMLINK, TreeEntry, not_followed, printable
+from lora_ci.core.changeset import DatasetChange, FileEntry
+from lora_ci.core.errors import LoraCIError
+
+
+def changes_between(
+    repo: Repository,
+    base: str | None,
+    head: str,
+    objects: Objects,
+    also: tuple[str, ...] = (),
+) -> tuple[DatasetChange, ...]:
+    """Every DVC output that differs, and every folder in git of `also`, sorted by path.
+
+    A dataset that moved has an entry without files at its new path. What cannot be read is
+    `unknown`. Without a base all there is at the head is new.
+    """
+    deltas = repo.differing(base, head)
+    pointers = [delta for delta in deltas if is_pointer_file(delta.path)]
+    old = _outs(repo, base, [delta.old for delta in pointers if delta.old])
+    new = _outs(repo, head, [delta.new for delta in pointers if delta.new])
+    found = {change.dataset: change for change in _dvc_changes(old, new, objects)}
+    wanted = frozenset(also) - found.keys()
+    by_folder = _by_folder(deltas, wanted)
+    counts = _counts(repo, head, by_folder) if base else {}
+    for path, inside in by_folder.items():
+        change = _git_change(path, inside)
+        found[path] = replace(change, total=counts.get(path, change.total))
+    return tuple(change for _, change in sorted(found.items()))
+
+
+def changed_files(repo: Repository, base: str | None, head: str) -> tuple[str, ...]:
+    """The paths in git that differ; bytes that are no text are shown as escapes."""
+    return tuple(printable(delta.path) for delta in repo.differing(base, head))
+
+
+def _outs(repo: Repository, commit: str | None, files: list[TreeEntry]) -> Outs:
+    links = {e.path: not_followed(e, e.path) for e in files if e.mode == SYMLINK}
+    plain = [e for e in files if e.kind == "blob" and e.mode != SYMLINK]
+    blobs = repo.blobs(e.oid for e in plain)
+    texts = dict(zip((e.path for e in plain), blobs, strict=True))
+    for lock in [path for path in texts if path.rpartition("/")[2] == LOCK]:
+        stages = lock.removesuffix(LOCK) + STAGES
+        if commit and stages not in texts and (text := repo.file(commit, stages)):
+            texts[stages] = text
+    return read_outs(texts, links)
+
+
+def _dvc_changes(old: Outs, new: Outs, objects: Objects) -> Iterator[DatasetChange]:
+    for file, error in {**old.broken, **new.broken}.items():
+        yield DatasetChange(dataset=file.removesuffix(".dvc"), total=0, unknown=str(error))
+    unread = {file.removesuffix(".dvc") for file in (*old.broken, *new.broken)}
+    gone = {p.md5: path for path, p in old.by_path.items() if path not in new.by_path}
+    moved = set()
+    for path, now in new.by_path.items():
+        then = old.by_path.get(path)
+        if path in unread or (then and then.md5 == now.md5):
+            continue
+        if then is None and now.md5 in gone:
+            moved.add(gone[now.md5])
+            then = now
+        yield _dvc_change(path, then, now, objects)
+    for path, then in old.by_path.items():
+        if path not in new.by_path and path not in moved and path not in unread:
+            yield _dvc_change(path, then, None, objects)
+
+
+def _dvc_change(
+    path: str, then: Pointer | None, now: Pointer | None, objects: Objects
+) -> DatasetChange:
+    past, present = _read(then, objects, past=True), _read(now, objects, past=False)
+    unknown = present.unknown or past.unknown
+    if unknown:
+        return DatasetChange(dataset=path, total=len(present.entries), unknown=unknown)
+    return diff_entries(path, past.entries, present.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    entries: tuple[FileEntry, ...] = ()
+    unknown: str | None = None
+
+
+def _read(pointer: Pointer | None, objects: Objects, *, past: bool) -> _Content:
+    if pointer is None:
+        return _Content()
+    if not pointer.is_folder:
+        name = pointer.path.rpartition("/")[2]
+        return _Content((FileEntry(path=name, content_id=pointer.md5),))
+    try:
+        manifest = objects.find(pointer.md5)
+        if manifest is None:
+            return _Content(unknown=lost_manifest(pointer.md5))
+        return _Content(read_manifest(manifest, pointer.md5, pointer.where.file, past=past))
+    except LoraCIError as error:
+        return _Content(unknown=str(error))
+
+
+def _by_folder(deltas: list[Delta], wanted: frozenset[str]) -> dict[str, list[Delta]]:
+    """The differences in each of the folders (or files) that are wanted."""
+    found: dict[str, list[Delta]] = {}
+    for delta in deltas:
+        for path in _upwards(delta.path):
+            if path in wanted:
+                found.setdefault(path, []).append(delta)
+    return found
+
+
+def _counts(repo: Repository, commit: str, folders: Collection[str]) -> dict[str, int]:
+    """How many files there are in each of the folders."""
+    counts = dict.fromkeys(folders, 0)
+    for entry in repo.listed(commit, "--", *folders) if folders else ():
+        for path in _upwards(entry.path):
+            if path in counts:
+                counts[path] += 1
+    return counts
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """The path and all folders that it is in."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _git_change(path: str, deltas: list[Delta]) -> DatasetChange:
+    """The difference of a folder (or file) in git, by the paths in it that differ."""
+    inside = f"{path}/" if deltas[0].path != path else path.removesuffix(path.rpartition("/")[2])
+    old, new = [], []
+    for delta in deltas:
+        name = printable(delta.path.removeprefix(inside))
+        if delta.old:
+            old.append(FileEntry(path=name, content_id=delta.old.oid))
+        if delta.new:
+            new.append(FileEntry(path=name, content_id=delta.new.oid))
+    return diff_entries(path, tuple(old), tuple(new))

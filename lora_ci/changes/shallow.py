@@ -1,0 +1,61 @@
+"""History that is not here yet: single commits, and as much as a merge base needs."""
+
+from __future__ import annotations
+
+import re
+
+from lora_ci.changes.git import Repository, words
+from lora_ci.core.errors import InfrastructureError
+
+FETCH_TIMEOUT_S = 300.0
+DEEPEN = ("--deepen=50", "--deepen=500", "--unshallow")
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+def fetch_commit(repo: Repository, sha: str) -> str | None:
+    """The full id of a commit, fetched from origin without its files if it is not here.
+
+    None if origin does not have it either, or there is no origin.
+    """
+    found = repo.find_commit(sha)
+    if found or not COMMIT.fullmatch(sha):
+        return found
+    _fetch(repo, "--depth=1", "--filter=blob:none", "origin", sha)
+    return repo.find_commit(sha)
+
+
+def merge_bases(repo: Repository, one: str, other: str) -> list[str]:
+    """The best common ancestors; a shallow clone is deepened until there is one.
+
+    Raises:
+        InfrastructureError: the history is cut off and origin does not give more.
+    """
+    for depth in DEEPEN:
+        found = repo.merge_bases(one, other)
+        if found or not is_shallow(repo):
+            return found
+        problem = _fetch(repo, depth, "--filter=blob:none", "origin", one, other)
+        problem = problem and _fetch(repo, depth, "--filter=blob:none", "origin")
+        if problem:
+            message = f"{repo.root}: the history is cut off, and git cannot fetch more: {problem}"
+            raise InfrastructureError(message, hint="next: git fetch --unshallow")
+    return repo.merge_bases(one, other)
+
+
+def is_shallow(repo: Repository) -> bool:
+    """True if older commits are missing."""
+    return repo.git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+
+
+def _fetch(repo: Repository, *args: str) -> str | None:
+    """What git said if the fetch failed."""
+    done = repo.git(
+        "fetch",
+        "-q",
+        "--no-tags",
+        "--no-recurse-submodules",
+        "--no-write-fetch-head",
+        *args,
+        timeout_s=FETCH_TIMEOUT_S,
+    )
+    return None if done.returncode == 0 else words(done)
