@@ -3,81 +3,187 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from lora_ci.cli import workflow
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.survey import MIN_IMAGES, Found, Survey, survey
 from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME
+from lora_ci.config.reading import ReadFile
 from lora_ci.core.errors import ExitCode, UsageError
 
-IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
-MIN_IMAGES = 3
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+WORDS = {"null", "true", "false"}
+NO_BASE = "models/base"
 HEAD = """\
-# yaml-language-server: $schema=.lora-ci.schema.json
+# Every key: lora-ci config keys. Where each value comes from: lora-ci config show.
 version: 1
 defaults:
-  # A folder in the diffusers format, in this repository, tracked by DVC or git.
-  base_model: {base_model}
-loras:
 """
-LORA = """\
-  {name}:
-    dataset: {dataset}
-    trigger: {name}  # every caption must contain it
-    train: {{rank: 16, learning_rate: 1e-4, images_seen: 4000}}
+BASE = """\
+  # A folder in the diffusers format, in this repository, tracked by DVC or git.
+  base_model: {path}
+"""
+MISSING_BASE = """\
+  # None was found here. Put a folder in the diffusers format there (dvc add models/base),
+  # or name one on the hub: {{hub: owner/name, revision: <full commit id>}}
+  base_model: {path}
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where."""
+    """Where, and what else to write."""
     parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
+    parser.add_argument("--github", action="store_true", help=f"also write {workflow.FILE}")
     add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Writes the config; never overwrites one."""
-    path = args.repo / FILE_NAME
-    if path.exists():
-        raise UsageError(f"{path} is there already", hint="next: lora-ci config check")
-    datasets = find_datasets(args.repo)
-    if not datasets:
-        hint = "put images with captions in a folder, then: dvc add datasets/<name>"
-        raise UsageError(f"no folder with at least {MIN_IMAGES} images in {args.repo}", hint=hint)
-    base_model = find_base_model(args.repo)
-    text = HEAD.format(base_model=base_model or "models/sd")
-    text += "".join(LORA.format(name=lora_name(d), dataset=d) for d in datasets)
-    load_config(text.encode())
-    path.write_text(text)
-    output.result(
-        f"wrote {path} for {', '.join(datasets)}\nnext: read it, then lora-ci config check",
-        {"file": str(path), "datasets": datasets},
-        schema="init",
-    )
+    """Writes what is missing; never overwrites anything."""
+    wanted = [FILE_NAME, *([workflow.FILE] if args.github else [])]
+    missing = [name for name in wanted if not os.path.lexists(args.repo / name)]
+    if not missing:
+        text = f"{' and '.join(str(args.repo / name) for name in wanted)}: there already"
+        raise UsageError(text, hint="next: lora-ci config check")
+    told: dict[str, object] = {"file": None, "datasets": [], "base_model": None}
+    lines = []
+    if FILE_NAME in missing:
+        found = survey(args.repo)
+        text = config_text(args.repo, found)
+        write_new(args.repo / FILE_NAME, text)
+        told = {
+            "file": str(args.repo / FILE_NAME),
+            "datasets": [path for each in found.datasets for path, _ in each.sources],
+            "base_model": next(iter(found.base_models), None),
+        }
+        names = load_config(text.encode(), read=reader(args.repo)).loras
+        lines.append(f"wrote {told['file']} for {', '.join(names)}")
+        if not found.base_models:
+            lines.append(f"no base model was found: `base_model` is {NO_BASE}, which is not there")
+            lines.append("next: put one there, or write {hub: owner/name, revision: <commit id>}")
+        lines.append("next: read it, then lora-ci config check")
+    if workflow.FILE in missing:
+        write_new(args.repo / workflow.FILE, workflow.TEXT)
+        lines.append(f"wrote {args.repo / workflow.FILE}")
+        lines.append(f"next: put the place of lora-ci instead of {workflow.ACTION} there")
+    output.result("\n".join(lines), told | {"files": missing}, schema="init")
     return ExitCode.PASSED
 
 
-def find_datasets(root: Path) -> list[str]:
-    """Folders, seen from the root, that hold images; those tracked by DVC even if not pulled."""
-    found = {
-        p.with_suffix("").relative_to(root).as_posix() for p in root.rglob("*.dvc") if p.is_file()
-    }
-    found -= {find_base_model(root)}
-    for folder in sorted(p for p in root.rglob("*") if p.is_dir()):
-        relative = folder.relative_to(root)
-        if not any(part.startswith(".") for part in relative.parts):
-            images = sum(file.suffix.lower() in IMAGES for file in folder.iterdir())
-            if images >= MIN_IMAGES:
-                found.add(relative.as_posix())
-    return sorted(found)
+def config_text(root: Path, found: Survey) -> str:
+    """A config that `lora-ci config check` accepts. Raises UsageError if there is no dataset."""
+    if not found.datasets and not found.dataset_files:
+        hint = "put images with captions in a folder, then: dvc add datasets/<name>"
+        raise UsageError(f"no folder with at least {MIN_IMAGES} images in {root}", hint=hint)
+    template = BASE if found.base_models else MISSING_BASE
+    lines = [HEAD + template.format(path=quoted(next(iter(found.base_models), NO_BASE)))]
+    if len(found.base_models) > 1:
+        others = ", ".join(found.base_models[1:])
+        lines.append(f"  # found as well: {others}\n")
+    lines.append("loras:\n")
+    taken: set[str] = set()
+    for dataset in found.datasets:
+        lines.append(lora_text(root, found, dataset, taken))
+    for file in found.dataset_files:
+        problem = refusal(root, "dataset", file)
+        stem = re.sub(r"[_-]?(dataset|data|config)s?$", "", Path(file).stem)
+        name = unique(stem, taken)
+        if problem is None:
+            lines.append(
+                f"  {quoted(name)}:\n    dataset: {quoted(file)}  # kohya's dataset file\n"
+            )
+        else:
+            lines.append(f"  # {file} is not taken: {problem}\n")
+    text = "".join(lines)
+    load_config(text.encode(), read=reader(root))
+    return text
 
 
-def find_base_model(root: Path) -> str | None:
-    """A folder with a model_index.json, seen from the root."""
-    indexes = sorted(root.rglob("model_index.json"))
-    return indexes[0].parent.relative_to(root).as_posix() if indexes else None
+def lora_text(root: Path, found: Survey, dataset: Found, taken: set[str]) -> str:
+    """One LoRA, with the train file that seems to be its own."""
+    name = unique(dataset.trigger, taken)
+    lines = [f"  {quoted(name)}:\n"]
+    if len(dataset.sources) == 1:
+        lines.append(f"    dataset: {source_text(*dataset.sources[0])}\n")
+    else:
+        lines.append("    dataset:\n")
+        lines += [f"      - {source_text(*source)}\n" for source in dataset.sources]
+    lines.append(f"    trigger: {quoted(dataset.trigger)}  # every caption must contain it\n")
+    train = "    train: {rank: 16, learning_rate: 1e-4, images_seen: 4000}\n"
+    if file := train_file(name, found.train_files):
+        problem = refusal(root, "train", file)
+        if problem is None:
+            train = f"    train: {quoted(file)}  # kohya's train file\n"
+        else:
+            train = f"    # {file} is not taken: {problem}\n{train}"
+    lines.append(train)
+    if dataset.references:
+        lines.append(f"    qa: {{references: {quoted(dataset.references)}}}\n")
+    return "".join(lines)
 
 
-def lora_name(dataset: str) -> str:
-    """A name that the config accepts."""
-    return re.sub(r"[^a-z0-9._-]+", "-", dataset.rpartition("/")[2].lower()).strip("-._") or "lora"
+def source_text(path: str, repeats: int) -> str:
+    """A source as short as it can be written."""
+    if repeats == 1 and not path.endswith(".toml"):
+        return quoted(path)
+    return f"{{path: {quoted(path)}, repeats: {repeats}}}"
+
+
+def train_file(name: str, files: Iterable[str]) -> str | None:
+    """The train file with the LoRA's name in its own, or the only one."""
+    files = list(files)
+    own = [file for file in files if name in Path(file).stem.lower()]
+    return own[0] if own else files[0] if len(files) == 1 else None
+
+
+def refusal(root: Path, key: str, file: str) -> str | None:
+    """Why the config would not take a file of kohya's; None if it would."""
+    values = {"dataset": "d", "base_model": "m", key: file}
+    text = json.dumps({"version": 1, "loras": {"a": values}})
+    try:
+        load_config(text.encode(), read=reader(root))
+    except UsageError as error:
+        first = error.findings[0]
+        return f"line {first.line}: {first.message}"
+    return None
+
+
+def reader(root: Path) -> ReadFile:
+    """Reads the other files that a config names."""
+    return lambda name: (root / name).read_bytes() if (root / name).is_file() else None
+
+
+def unique(text: str, taken: set[str]) -> str:
+    """A name that the config accepts and that no other LoRA has."""
+    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:56] or "lora"
+    name, count = plain, 1
+    while name in taken:
+        count += 1
+        name = f"{plain}-{count}"
+    taken.add(name)
+    return name
+
+
+def quoted(text: str) -> str:
+    """Text as YAML reads it back."""
+    plain = PLAIN.fullmatch(text) and text.lower() not in WORDS
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, and never over another. Raises UsageError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(text.encode())
+        os.link(temporary, path)
+    except FileExistsError as error:
+        hint = "next: lora-ci config check"
+        raise UsageError(f"{path} is there already", hint=hint) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -80,6 +80,10 @@ class ValidateSettings:
 class QaSettings:
     """How an adapter is judged."""
 
+    preset: Annotated[
+        LoraType | None,
+        Meta(description="whose built-in prompts are used; null: those of the LoRA's `type`"),
+    ] = None
     references: Annotated[
         str | None, Meta(description="folder or DVC pointer of held-out reference images")
     ] = None

@@ -71,6 +71,7 @@ def make_prompts(
 
     A caption of a held-out picture asks for just that picture, so it makes a fair question.
     """
+    kind = settings.preset or kind
     captions = [text for text in dict.fromkeys(reference_captions) if trigger in text]
     asked = settings.prompts or (*IDENTITY[kind], *spread(captions, MAX_REFERENCE_PROMPTS))
     flexibility = settings.flexibility_prompts or FLEXIBILITY[kind]
