@@ -31,10 +31,14 @@ class Output:
         self._bar_drawn_at = 0.0
         self._bar_open = False
 
-    def result(self, text: str, value: object, *, schema: str) -> None:
-        """The command's result: `text` for people, `value` for `--json`."""
+    def result(self, text: str, value: object, *, schema: str | None) -> None:
+        """The command's result: `text` for people, `value` for `--json`.
+
+        `schema` is None where the value tells its own version.
+        """
         if self.json:
-            body = {"schema": f"lora-ci.{schema}/1", **msgspec.to_builtins(value)}
+            named = {"schema": f"lora-ci.{schema}/1"} if schema else {}
+            body = {**named, **msgspec.to_builtins(value)}
             print(msgspec.json.format(msgspec.json.encode(body)).decode())
         else:
             self._end_bar()
