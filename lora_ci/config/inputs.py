@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from lora_ci.config.document import Node
 from lora_ci.config.kohya import dataset_sources
-from lora_ci.config.language import HUB_NAME, REVISION
+from lora_ci.config.language import HUB_NAME, MAX_SOURCES, REVISION
 from lora_ci.config.model import HubModel, Source
 from lora_ci.config.reading import Reading, shown
 
@@ -22,6 +22,10 @@ def read_sources(
     items = node.value if isinstance(node.value, list) else [node]
     sources: list[Source] = []
     train: dict[str, Node] = {}
+    if len(items) > MAX_SOURCES:
+        message = f"`{path}` has {len(items)} sources; at most {MAX_SOURCES}"
+        reading.say("too-many", message, node.where)
+        return (), {}
     if not items:
         reading.say("value", f"`{path}` is an empty list: expected a folder", node.where)
     seen: set[str] = set()

@@ -25,6 +25,7 @@ GATE = re.compile(r"(>=|<=|>|<) *-?\d+(\.\d+)?")
 REVISION = re.compile(r"[0-9a-f]{40}")
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 MAX_LORAS = 5000
+MAX_SOURCES = 1000
 MAX_VARIANTS = 64
 
 SECTIONS: dict[str, type] = {
@@ -80,7 +81,9 @@ class WrittenLora:
     """A LoRA, or what all have in common."""
 
     dataset: Annotated[
-        str | Source | tuple[str | Source, ...],
+        str
+        | Source
+        | Annotated[tuple[str | Source, ...], Meta(min_length=1, max_length=MAX_SOURCES)],
         Meta(
             description="folder of images and captions, tracked by DVC or by git; "
             "several of them; or kohya's dataset file (`.toml`)",

@@ -80,6 +80,10 @@ def read_axis(reading: Reading, hint: Any, node: Node, path: str) -> list[tuple[
         message = f"`{path}` is {shown(node)}: expected a list of values"
         reading.say("matrix", message, node.where)
         return []
+    if len(node.value) > MAX_VARIANTS:
+        message = f"`{path}` has {len(node.value)} values; at most {MAX_VARIANTS}"
+        reading.say("matrix", message, node.where)
+        return []
     axis: list[tuple[Node, Any]] = []
     for item in node.value:
         before = len(reading.findings)

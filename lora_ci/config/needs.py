@@ -9,6 +9,7 @@ from lora_ci.config.document import Node, Where
 from lora_ci.config.model import Lora
 from lora_ci.config.reading import Reading, nearest
 
+LONGEST_SHOWN = 8
 Edges = dict[str, dict[str, Where]]
 
 
@@ -34,7 +35,7 @@ def resolve_needs(
                 edges[name].setdefault(base, where)
     for circle in circles(edges):
         where = edges[circle[-2]][circle[-1]]
-        message = f"LoRAs need each other in a circle: {' → '.join(circle)}"
+        message = f"LoRAs need each other in a circle: {' → '.join(short(circle))}"
         reading.say("needs-cycle", message, where, "remove one of them")
     return {
         name: replace(lora, needs=_resolved(lora, variants)) if lora.needs else lora
@@ -64,6 +65,13 @@ def circles(edges: Edges) -> list[list[str]]:
                 way.append(following)
                 left.append(iter(edges[following]))
     return found
+
+
+def short(circle: list[str]) -> list[str]:
+    """The beginning and the end of a long circle."""
+    if len(circle) <= LONGEST_SHOWN:
+        return circle
+    return [*circle[: LONGEST_SHOWN - 2], "…", *circle[-2:]]
 
 
 def _entries(node: Node, defaults: Mapping[str, Node]) -> list[tuple[str, Where]]:

@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields, replace
 from enum import Enum
 from functools import cache
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -32,6 +32,7 @@ FORMER = {
 }
 STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 LONGEST_SHOWN = 60
+MOST_HINTS = 1000
 
 
 class Reading:
@@ -75,33 +76,49 @@ class Reading:
         for key, node in given.items():
             if key not in known:
                 message = f"`{key[:LONGEST_SHOWN]}` is no key of {what}"
-                self.say("unknown-key", message, node.name_at, nearest(key, known))
+                # Looking for what was meant takes time, and only the first are shown.
+                few = len(self.findings) < MOST_HINTS
+                hint = nearest(key, known) if few else None
+                self.say("unknown-key", message, node.name_at, hint)
 
     def settings(self, kind: Callable[..., T], node: Node | None, path: str) -> T | None:
         """A settings dataclass from a mapping; None if something in it is wrong."""
         before = len(self.findings)
         hints, required = hints_of(kind), required_of(kind)
-        values = {}
         given = self.mapping(node, path, hints)
+        plain = {key: child.plain() for key, child in given.items()}
+        if len(self.findings) == before and _finite(plain):
+            try:
+                made = msgspec.convert(plain, type=kind, strict=True)
+            except msgspec.ValidationError:
+                # It names one thing that is wrong; value by value names them all.
+                pass
+            else:
+                for key, child in given.items():
+                    self.place(f"{path}.{key}", child)
+                return cast("T", made)
         for key, child in given.items():
-            values[key] = self.value(hints[key], child, f"{path}.{key}")
+            self.value(hints[key], child, f"{path}.{key}")
         if node is not None and (missing := required - given.keys()):
             names = ", ".join(f"`{key}`" for key in sorted(missing))
             self.say("missing-key", f"`{path}` has no {names}", node.name_at)
-        return kind(**values) if len(self.findings) == before else None
+        return None
 
-    def value(self, hint: Any, node: Node, path: str) -> Any:
-        """A value of type `hint`; None, and an error at its place, if it is none."""
+    def place(self, path: str, node: Node) -> None:
+        """Remembers where a value stands, and those in it that have names."""
         self.places[path] = node.where
-        plain = node.plain()
-        try:
-            value = msgspec.convert(plain, type=hint, strict=True)
-        except msgspec.ValidationError as error:
-            self.say_wrong(hint, node, path, str(error))
-            return None
         if isinstance(node.value, dict):
             for key, child in node.value.items():
                 self.places[f"{path}.{key}"] = child.where
+
+    def value(self, hint: Any, node: Node, path: str) -> Any:
+        """A value of type `hint`; None, and an error at its place, if it is none."""
+        self.place(path, node)
+        try:
+            value = msgspec.convert(node.plain(), type=hint, strict=True)
+        except msgspec.ValidationError as error:
+            self.say_wrong(hint, node, path, str(error))
+            return None
         if not _finite(value):
             self.say("value", f"`{path}` is {shown(node)}: expected a finite number", node.where)
             return None
@@ -233,5 +250,7 @@ def _finite(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, tuple | list):
-        return all(_finite(item) for item in value)
+        return all(map(_finite, value))
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
     return True

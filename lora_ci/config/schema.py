@@ -50,9 +50,8 @@ def _finish_lora(lora: dict[str, Any]) -> None:
     properties = lora["properties"]
     del properties["trigger"]["default"]
     for choice in [*properties["dataset"]["anyOf"], *properties["base_model"]["anyOf"]]:
-        limit = {"string": "minLength", "array": "minItems"}.get(choice.get("type", ""))
-        if limit:
-            choice[limit] = 1
+        if choice.get("type") == "string":
+            choice["minLength"] = 1
     matrix = properties["matrix"]
     matrix["propertyNames"] = {"enum": list(matrix_types())}
     for key, kind in SECTIONS.items():
