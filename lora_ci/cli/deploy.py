@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lora_ci.changes.git import open_repository
 from lora_ci.cli import run as run_command
+from lora_ci.cli.events import add_event_arguments
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.finding import Finding, Severity
@@ -55,8 +56,10 @@ def tag_event(args: argparse.Namespace) -> argparse.Namespace:
     except UsageError as error:
         hint = f"next: git tag {args.what}, or: git fetch --tags"
         raise UsageError(f"there is no git tag {args.what} here", hint=hint) from error
-    event = {"tag": args.what, "head": head, "base": None, "pull_request": None}
-    return argparse.Namespace(**vars(args) | event | {"untrusted": False})
+    parser = argparse.ArgumentParser()
+    add_event_arguments(parser)
+    event = parser.parse_args(["--tag", args.what, "--head", head])
+    return argparse.Namespace(**vars(event) | vars(args))
 
 
 def new_key(args: argparse.Namespace, output: Output) -> int:
