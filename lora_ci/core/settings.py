@@ -29,9 +29,11 @@ class LoraType(StrEnum):
 class TrainSettings:
     """How an adapter is trained. The budget counts images seen, not steps."""
 
-    rank: Annotated[int, Meta(ge=1, le=1024, description="LoRA rank")] = 16
+    rank: Annotated[int, Meta(ge=1, le=1024, description="LoRA rank", examples=[8, 16, 32])] = 16
     alpha: Annotated[float, Meta(gt=0, description="LoRA alpha; scale is alpha / rank")] = 16.0
-    learning_rate: Annotated[float, Meta(gt=0, le=10, description="peak learning rate")] = 1e-4
+    learning_rate: Annotated[
+        float, Meta(gt=0, le=10, description="peak learning rate", examples=[0.0001])
+    ] = 1e-4
     optimizer: Annotated[Literal["adamw"], Meta(description="optimizer")] = "adamw"
     weight_decay: Annotated[float, Meta(ge=0, description="AdamW weight decay")] = 0.01
     schedule: Annotated[
@@ -39,8 +41,12 @@ class TrainSettings:
     ] = "cosine"
     warmup_steps: Annotated[int, Meta(ge=0, description="linear warm-up, in steps")] = 0
     batch_size: Annotated[int, Meta(ge=1, le=4096, description="images a step")] = 4
-    images_seen: Annotated[int, Meta(ge=1, description="training budget in images")] = 4000
-    resolution: Annotated[int, Meta(ge=8, le=4096, description="pixels; square buckets")] = 512
+    images_seen: Annotated[
+        int, Meta(ge=1, description="training budget in images", examples=[4000])
+    ] = 4000
+    resolution: Annotated[
+        int, Meta(ge=8, le=4096, description="pixels; square buckets", examples=[512, 1024])
+    ] = 512
     flip: Annotated[bool, Meta(description="mirror half of the images seen")] = False
     caption_dropout: Annotated[
         float, Meta(ge=0, le=1, description="share of images seen with an empty caption")
@@ -85,22 +91,43 @@ class QaSettings:
         Meta(description="whose built-in prompts are used; null: those of the LoRA's `type`"),
     ] = None
     references: Annotated[
-        str | None, Meta(description="folder or DVC pointer of held-out reference images")
+        str | None,
+        Meta(
+            description="folder or DVC pointer of held-out reference images",
+            examples=["datasets/mei-references"],
+        ),
     ] = None
     embedder: Annotated[
-        str, Meta(description="measures likeness: `classic:`, or `path:<folder>` of a CLIP model")
+        str,
+        Meta(
+            description="measures likeness: `classic:`, or `path:<folder>` of a CLIP model",
+            examples=["classic:", "path:models/clip"],
+        ),
     ] = "classic:"
     prompts: Annotated[
-        tuple[str, ...], Meta(description="identity prompts; `{trigger}` is replaced")
+        tuple[str, ...],
+        Meta(
+            description="identity prompts; `{trigger}` is replaced",
+            examples=[["{trigger}, portrait"]],
+        ),
     ] = ()
     flexibility_prompts: Annotated[
-        tuple[str, ...], Meta(description="prompts that combine the concept with other styles")
+        tuple[str, ...],
+        Meta(
+            description="prompts that combine the concept with other styles",
+            examples=[["{trigger} in the snow"]],
+        ),
     ] = ()
     base_prompts: Annotated[
         tuple[str, ...],
-        Meta(description="prompts without trigger; leakage is what changes on them"),
+        Meta(
+            description="prompts without trigger; leakage is what changes on them",
+            examples=[["a woman in a park"]],
+        ),
     ] = ()
-    negative_prompt: Annotated[str, Meta(description="negative prompt of all images")] = ""
+    negative_prompt: Annotated[
+        str, Meta(description="negative prompt of all images", examples=["blurry, low quality"])
+    ] = ""
     seeds: Annotated[int, Meta(ge=1, le=64, description="seeds a prompt")] = 4
     steps: Annotated[int, Meta(ge=1, le=1000, description="sampler steps")] = 25
     guidance: Annotated[float, Meta(ge=0, le=50, description="classifier-free guidance")] = 7.0
@@ -112,7 +139,10 @@ class QaSettings:
     weight: Annotated[float, Meta(gt=0, le=2, description="adapter weight judged")] = 1.0
     gates: Annotated[
         dict[str, str],
-        Meta(description='conditions that must hold, such as `identity: ">= 0.7"`'),
+        Meta(
+            description='conditions that must hold, such as `identity: ">= 0.7"`',
+            examples=[{"identity": ">= 0.7"}],
+        ),
     ] = field(default_factory=dict)
 
 
@@ -121,7 +151,10 @@ class OptimizeSettings:
     """What is looked for after QA passed."""
 
     weights: Annotated[
-        tuple[float, ...], Meta(description="adapter weights tried for the recommended one")
+        tuple[float, ...],
+        Meta(
+            description="adapter weights tried for the recommended one", examples=[[0.6, 0.8, 1.0]]
+        ),
     ] = (0.6, 0.8, 1.0, 1.2)
 
 
@@ -131,15 +164,24 @@ class DeploySettings:
 
     targets: Annotated[
         tuple[str, ...],
-        Meta(description="release stores: folders, relative to the repository or absolute"),
+        Meta(
+            description="release stores: folders, relative to the repository or absolute",
+            examples=[["/mnt/releases"]],
+        ),
     ] = ()
     channels: Annotated[
-        tuple[str, ...], Meta(description="channels that a release moves, in every target")
+        tuple[str, ...],
+        Meta(
+            description="channels that a release moves, in every target",
+            examples=[["latest", "staging"]],
+        ),
     ] = ("latest",)
     on: Annotated[
         Literal["tag", "never"], Meta(description="what asks for a release; `never` keeps it back")
     ] = "tag"
-    license: Annotated[str | None, Meta(description="SPDX id of the adapter's license")] = None
+    license: Annotated[
+        str | None, Meta(description="SPDX id of the adapter's license", examples=["CC-BY-4.0"])
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +189,9 @@ class ResourceSettings:
     """What the steps of a LoRA that need a GPU ask of a machine; changes no result."""
 
     gpus: Annotated[int, Meta(ge=0, le=64, description="GPUs of such a step")] = 1
-    vram_gib: Annotated[float, Meta(ge=0, le=1024, description="memory of each GPU, GiB")] = 0.0
+    vram_gib: Annotated[
+        float, Meta(ge=0, le=1024, description="memory of each GPU, GiB", examples=[12])
+    ] = 0.0
     timeout_hours: Annotated[
         float, Meta(gt=0, le=720, description="a step that takes longer is ended")
     ] = 6.0
@@ -159,7 +203,10 @@ class Policy:
 
     max_gpu_hours_per_run: Annotated[
         Annotated[float, Meta(ge=0)] | None,
-        Meta(description="a run expected to take more waits for approval; null: no limit"),
+        Meta(
+            description="a run expected to take more waits for approval; null: no limit",
+            examples=[4],
+        ),
     ] = None
     max_gpu_hours_per_month: Annotated[
         Annotated[float, Meta(ge=0)] | None,
@@ -174,15 +221,24 @@ class Policy:
     ] = "approve"
     approvers: Annotated[
         tuple[str, ...],
-        Meta(description="who may approve, by name at the git host; empty: everybody who may push"),
+        Meta(
+            description="who may approve, by name at the git host; empty: everybody who may push",
+            examples=[["ann", "bob"]],
+        ),
     ] = ()
     required_checks: Annotated[
         tuple[str, ...],
-        Meta(description="checks of the commit that must have passed before anything trains"),
+        Meta(
+            description="checks of the commit that must have passed before anything trains",
+            examples=[["lint"]],
+        ),
     ] = ()
     licenses: Annotated[
         tuple[str, ...],
-        Meta(description="SPDX ids that `deploy.license` may have; empty: any"),
+        Meta(
+            description="SPDX ids that `deploy.license` may have; empty: any",
+            examples=[["CC-BY-4.0", "MIT"]],
+        ),
     ] = ()
 
 

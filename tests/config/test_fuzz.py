@@ -134,6 +134,7 @@ def test_any_tree_of_known_keys_ends_in_one_of_two_ways(lora, rest):
     read_all(text.encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -26,7 +26,8 @@ loras:
 
 
 def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for name, text in fences if name == kind]
 
 
 def test_the_tables_name_every_key_as_it_is(request):
@@ -45,16 +46,32 @@ def test_keys_prints_the_tables(capsys):
     assert capsys.readouterr().out == render_reference()
 
 
-def test_the_examples_are_accepted():
-    (toml,) = blocks("toml")
-    configs = [
-        load_config(block.encode(), read={"configs/ukiyo.toml": toml.encode()}.get)
-        for block in blocks("yaml")
-    ]
-    assert len(configs) == 3
-    mei, ukiyo = configs[1].loras["mei"], configs[1].loras["ukiyo"]
+def test_the_six_examples_are_accepted():
+    ukiyo, dataset, train = (text.encode() for text in blocks("toml"))
+    files = {"configs/ukiyo.toml": ukiyo, "kohya/dataset.toml": dataset, "kohya/train.toml": train}
+    configs = [load_config(block.encode(), read=files.get) for block in blocks("yaml")]
+    one, shared, sources, kohya, matrix, team = configs
+    assert one.loras["mei"].qa.gates == {"identity": ">= 0.7"}
+    mei, style = shared.loras["mei"], shared.loras["ukiyo"]
     assert (mei.train.rank, mei.train.learning_rate) == (32, 1e-3)
-    assert (ukiyo.train.rank, ukiyo.train.learning_rate) == (64, 1e-4)
+    assert (style.train.rank, style.train.learning_rate) == (64, 1e-4)
+    assert [source.repeats for source in sources.loras["mei"].dataset] == [10, 1]
+    assert kohya.loras["mei"].train.images_seen == 4000
+    assert len(matrix.loras) == 5
+    assert matrix.loras["mei"].needs == tuple(name for name in matrix.loras if name != "mei")
+    assert team.policy.approvers == ("ann", "bob")
+    assert not any(config.notes for config in configs)
+
+
+def test_what_show_prints_of_the_example_is_what_it_prints(tmp_path, capsys):
+    ukiyo, *_ = blocks("toml")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "ukiyo.toml").write_text(ukiyo)
+    (tmp_path / ".lora-ci.yml").write_text(blocks("yaml")[1])
+    assert main(["config", "show", "--resolved", "--repo", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    shown = next(block for block in blocks("") if block.startswith("ukiyo:\n"))
+    assert set(shown.splitlines()) <= set(printed)
 
 
 def test_the_errors_shown_are_those_that_are_printed(
