@@ -63,7 +63,8 @@ def _dvc_changes(old: Outs, new: Outs, objects: Objects) -> Iterator[DatasetChan
     for file, error in {**old.broken, **new.broken}.items():
         yield DatasetChange(dataset=file.removesuffix(".dvc"), total=0, unknown=str(error))
     unread = {file.removesuffix(".dvc") for file in (*old.broken, *new.broken)}
-    gone = {p.md5: path for path, p in old.by_path.items() if path not in new.by_path}
+    kept = new.by_path.keys() | unread
+    gone = {p.md5: path for path, p in old.by_path.items() if path not in kept}
     moved = set()
     for path, now in new.by_path.items():
         then = old.by_path.get(path)
@@ -74,7 +75,7 @@ def _dvc_changes(old: Outs, new: Outs, objects: Objects) -> Iterator[DatasetChan
             then = now
         yield _dvc_change(path, then, now, objects)
     for path, then in old.by_path.items():
-        if path not in new.by_path and path not in moved and path not in unread:
+        if path not in kept and path not in moved:
             yield _dvc_change(path, then, None, objects)
 
 

@@ -101,7 +101,8 @@ def _document(text: bytes, file: str) -> dict[str, Node]:
     try:
         value = parse_yaml(BARE_MD5.sub(rb"\1'\2'", text), file).value
     except UsageError as error:
-        raise InputError(str(error), findings=error.findings) from error
+        place = error.findings[0].location() or file
+        raise InputError(f"{place}: {error}", findings=error.findings) from error
     if not isinstance(value, dict):
         raise refused("no mapping of keys and values, as DVC writes it", Where(file, 1))
     return value

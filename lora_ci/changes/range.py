@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lora_ci.changes.git import Repository
-from lora_ci.changes.shallow import fetch_commit, merge_bases
+from lora_ci.changes.shallow import (
+    fetch_commit,
+    fetch_parent,
+    is_ancestor,
+    is_shallow,
+    merge_bases,
+)
 from lora_ci.core.errors import UsageError
 from lora_ci.core.event import EventKind
 
@@ -53,7 +59,7 @@ def find_range(
     why_not = ""
     if before is not None:
         known = before if _usable(repo, before) else None
-        if known and repo.is_ancestor(known, head):
+        if known and is_ancestor(repo, known, head):
             return Range(known, "the branch before this push")
         why_not = "a forced push: " if known else "the commit before this push is gone: "
         why_not = why_not if before.strip("0") else "a new branch: "
@@ -71,9 +77,10 @@ def _fallback(
     if last_success and _usable(repo, last_success) and last_success != head:
         return Range(last_success, f"{why}the last commit that passed")
     if tip and (tip == head or repo.is_ancestor(head, tip)):
-        parent = repo.parent(head)
+        parent = fetch_parent(repo, head)
         if parent is None:
-            return Range(None, f"{why}the first commit there is: everything is new")
+            first = "the history is cut off" if is_shallow(repo) else "the first commit there is"
+            return Range(None, f"{why}{first}: everything is new")
         return Range(parent, f"{why}on {default}: the commit before it")
     if tip:
         return Range(None, f"{why}no history in common with {default}: everything is new")

@@ -42,6 +42,20 @@ def merge_bases(repo: Repository, one: str, other: str) -> list[str]:
     return repo.merge_bases(one, other)
 
 
+def is_ancestor(repo: Repository, old: str, new: str) -> bool:
+    """True if `new` came from `old`; as far down as it takes to tell. Raises as merge_bases."""
+    return repo.is_ancestor(old, new) or (is_shallow(repo) and old in merge_bases(repo, old, new))
+
+
+def fetch_parent(repo: Repository, commit: str) -> str | None:
+    """The first parent, fetched if the history is cut off there; None for a root commit."""
+    found = repo.parent(commit)
+    if found is None and is_shallow(repo):
+        _fetch(repo, "--deepen=1", "--filter=blob:none", "origin")
+        found = repo.parent(commit)
+    return found
+
+
 def is_shallow(repo: Repository) -> bool:
     """True if older commits are missing."""
     return repo.git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
