@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import handle
+from lora_ci.app.plan_event import plan_event
 from lora_ci.app.wiring import open_deps
 from lora_ci.cli.demo_repository import COMMAND_TIMEOUT_S, DemoRepository
 from lora_ci.cli.output import Output, add_output_arguments
@@ -22,7 +23,7 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
-from lora_ci.report.text import render_run_text
+from lora_ci.report.text import render_plan_text, render_run_text
 
 TAG = "fluent3d@v1.0.0"
 FAULTS = {
@@ -175,7 +176,7 @@ class Story:
     def on(
         self, kind: EventKind, base: str | None, change: Callable[[], None] | None = None
     ) -> RunView:
-        """Changes the repository and lets lora-ci handle the event."""
+        """Changes the repository, shows what lora-ci plans for the event, and lets it do that."""
         if change:
             change()
         event = Event(
@@ -195,9 +196,11 @@ class Story:
             watch=watch,
             signing_key=self.repository.signing_key,
         )
+        plan, _ = plan_event(event, deps.source, deps.records, deps.clock)
+        self.output.note(f"What will run, and why:\n\n{render_plan_text(plan)}\n")
         view = handle(event, deps)
         deps.ledger.close()
-        self.output.note(render_run_text(view))
+        self.output.note(f"What came of it:\n\n{render_run_text(view)}")
         for step in view.steps:
             if step.result and step.result.outcome is not Outcome.PASSED:
                 self.output.findings(f for f in step.result.findings if f.severity != "info")
