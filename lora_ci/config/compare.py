@@ -8,7 +8,7 @@ from typing import Any
 
 from lora_ci.config.language import SECTIONS
 from lora_ci.config.model import FILE_NAME, Config, Lora
-from lora_ci.core.settings import settings_json
+from lora_ci.core.settings import Policy, settings_json
 
 # Said by other keys: by the LoRA's place, and by the keys that a matrix varies.
 DERIVED = ("name", "variant")
@@ -46,11 +46,10 @@ def _unlike(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> Iter
 
 
 def rules(config: Config | None) -> dict[str, Any]:
-    """What holds for the whole repository, by path."""
-    if config is None:
-        return {}
-    policy = {f"policy.{key}": value for key, value in settings_json(config.policy).items()}
-    return {**policy, "paths": list(config.paths)}
+    """What holds for the whole repository, by path; the defaults where there is no config."""
+    policy = settings_json(config.policy if config else Policy())
+    named = {f"policy.{key}": value for key, value in policy.items()}
+    return {**named, "paths": list(config.paths if config else ())}
 
 
 def values(lora: Lora) -> dict[str, Any]:
