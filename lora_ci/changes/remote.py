@@ -22,6 +22,8 @@ from lora_ci.core.errors import InfrastructureError, InputError, IntegrityError,
 PIECE_BYTES = 1 << 20
 # What is not asked for at a prompt, for nobody may be there.
 PROMPTS = ("ask_password", "ask_passphrase")
+# Statuses of HTTP that mean what they say.
+GONE = (404, 410)
 SECRET = re.compile(r"//[^/@\s]*@|\?.*")
 
 
@@ -29,6 +31,8 @@ class FileSystem(Protocol):
     """What is used of DVC's file systems."""
 
     def exists(self, path: list[str]) -> list[bool]: ...
+
+    def info(self, path: str) -> object: ...
 
     def open(self, path: str, mode: str) -> Reader: ...
 
@@ -79,9 +83,27 @@ class RemoteObjects:
         """Which of the paths are there, asked all at once."""
         if not paths:
             return []
-        try:
-            return list(zip(paths, self.fs.exists(paths), strict=True))
         # Each kind of remote raises errors of its own library, here and below.
+        try:
+            asked = list(zip(paths, self.fs.exists(paths), strict=True))
+        except Exception as error:
+            raise unreachable(self.shown, error) from error
+        absent = next((path for path, found in asked if not found), None)
+        if absent:
+            self._check_absent(absent)
+        return asked
+
+    def _check_absent(self, path: str) -> None:
+        """Some remotes call it absent when they cannot be reached, or let nobody in."""
+        try:
+            self.fs.info(path)
+        except FileNotFoundError as error:
+            reason = error.__cause__
+            if isinstance(reason, OSError) and not isinstance(reason, FileNotFoundError):
+                raise unreachable(self.shown, reason) from error
+            status = getattr(reason, "status", None)
+            if status not in (None, *GONE):
+                raise unreachable(self.shown, f"HTTP status {status}") from error
         except Exception as error:
             raise unreachable(self.shown, error) from error
 
@@ -154,7 +176,8 @@ def _open(
         raise unreachable(shown, error) from error
 
 
-def unreachable(shown: str, error: Exception) -> InfrastructureError:
+def unreachable(shown: str, reason: BaseException | str) -> InfrastructureError:
     """A remote that does not answer; the library's own words may hold credentials."""
-    message = f"{shown} cannot be read: {type(error).__name__}"
+    told = reason if isinstance(reason, str) else type(reason).__name__
+    message = f"{shown} cannot be read: {told}"
     return InfrastructureError(message, hint="next: dvc status --cloud, which shows why")
