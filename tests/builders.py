@@ -26,6 +26,7 @@ class RepoBuilder:
         self.root.mkdir(parents=True)
         self.git("init", "-q", "-b", "main")
         (self.root / ".dvc").mkdir()
+        (self.root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
         (self.root / ".dvc" / "config").write_text(
             f"[core]\n    remote = storage\n['remote \"storage\"']\n    url = {self.remote}\n"
         )

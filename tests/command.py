@@ -106,6 +106,7 @@ def copy_repo(template: Path, target: Path) -> RepoBuilder:
     shutil.copytree(template, target, symlinks=True)
     made = RepoBuilder.__new__(RepoBuilder)
     made.root, made.remote = target / "repo", target / "remote"
-    config = made.root / ".dvc" / "config"
-    config.write_text(config.read_text().replace(str(template), str(target)))
+    # What a commit says of the remote holds for all copies; this machine knows better.
+    local = made.root / ".dvc" / "config.local"
+    local.write_text(f"['remote \"storage\"']\n    url = {made.remote}\n")
     return made

@@ -11,14 +11,18 @@ import msgspec
 from lora_ci.app.gather import gather, input_paths
 from lora_ci.app.source import Gathered
 from lora_ci.changes.copying import copy_verified
+from lora_ci.changes.diff import diff_inputs
 from lora_ci.changes.folder import read_folder
 from lora_ci.changes.inputs import InputFacts
-from lora_ci.config.load import load_config
 from lora_ci.config.model import Config, Lora
+from lora_ci.config.model import Source as DatasetPart
+from lora_ci.config.work_tree import read_config
+from lora_ci.core.changeset import ChangeSet, DatasetChange
 from lora_ci.core.digest import canonical_json, sha256_json
 from lora_ci.core.errors import InfrastructureError, InputError, UsageError
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.settings import settings_json
+from lora_ci.plan.facts import LoraFacts
 from lora_ci.steps.folder import write_whole
 
 MEMORY = "folders.json"
@@ -51,7 +55,23 @@ class FolderSource:
                 raise found
             return found
 
-        return gather(event, self.config, resolve, lambda new: self.former.get(new.path))
+        facts = gather(self.config, resolve)
+        return Gathered(
+            config=self.config,
+            facts=facts,
+            changes=ChangeSet(base=None, head=event.head, datasets=self._changes(facts)),
+            compare=self.compare,
+        )
+
+    def compare(self, now: InputFacts, content_id: str) -> DatasetChange | None:
+        """What is different from the folder as it was in an earlier call."""
+        then = self.former.get(now.path)
+        return diff_inputs(then, now) if then and then.content_id == content_id else None
+
+    def _changes(self, facts: Mapping[str, LoraFacts]) -> tuple[DatasetChange, ...]:
+        inputs = [f for lora in facts.values() for f in (*lora.sources, lora.references) if f]
+        changes = [diff_inputs(self.former.get(f.path), f) for f in dict.fromkeys(inputs)]
+        return tuple(change for change in changes if change)
 
     def lay_out(self, facts: InputFacts, folder: Path) -> None:
         for entry in facts.entries or ():
@@ -90,16 +110,16 @@ def read_source(
         message = f"{dataset} holds lora-ci's own files ({state.name}): it cannot be the dataset"
         raise UsageError(message, hint="next: move images and captions into a folder of their own")
     shown = dataset.relative_to(root).as_posix() if dataset.is_relative_to(root) else str(dataset)
-    chosen = replace(given, dataset=shown)
+    chosen = replace(given, dataset=(DatasetPart(path=shown),))
     inputs: dict[str, InputFacts | InputError] = {}
-    for path in dict.fromkeys(input_paths(chosen).values()):
+    for path in dict.fromkeys(input_paths(chosen)):
         try:
             inputs[path] = read_folder(root / path, path)
         except InputError as error:
             inputs[path] = error
     return FolderSource(
         root=root,
-        config=Config(loras={chosen.name: chosen}, places=config.places),
+        config=replace(config, loras={chosen.name: replace(chosen, needs=())}, paths=()),
         inputs=inputs,
         former=remembered(state),
     )
@@ -111,18 +131,6 @@ def remembered(state: Path) -> dict[str, InputFacts]:
         return msgspec.json.decode((state / MEMORY).read_bytes(), type=dict[str, InputFacts])
     except (OSError, msgspec.DecodeError):
         return {}
-
-
-def read_config(path: Path) -> Config:
-    """The config file as it lies there. Raises UsageError."""
-    if not path.is_file():
-        raise UsageError(f"there is no config {path}", hint="next: lora-ci init")
-
-    def read(name: str) -> bytes | None:
-        file = path.parent / name
-        return file.read_bytes() if file.is_file() else None
-
-    return load_config(path.read_bytes(), path.name, read)
 
 
 def choose(config: Config, name: str | None, path: Path) -> Lora:

@@ -1,72 +1,121 @@
-"""Config and a way to look at inputs → the facts of every LoRA, and what changed."""
+"""Config and a way to look at inputs → the facts of every LoRA."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from math import gcd
 
-from lora_ci.app.source import Gathered
-from lora_ci.changes.diff import diff_inputs
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.document import Where
-from lora_ci.config.model import Config, Lora
-from lora_ci.core.changeset import ChangeSet, DatasetChange
-from lora_ci.core.errors import InputError, LoraCIError
-from lora_ci.core.event import Event
+from lora_ci.config.model import Config, HubModel, Lora
+from lora_ci.core.changeset import FileEntry
+from lora_ci.core.digest import sha256_json
+from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.diffusion.families import PARTS
 from lora_ci.plan.facts import LoraFacts
 
 # What stands at a path now. Raises InputError if nothing does.
 Resolve = Callable[[str], InputFacts]
-# What stood at the path of an input before; None if nothing, or nothing else, did.
-Former = Callable[[InputFacts], InputFacts | None]
+HUB = "hub"
 
 
-def gather(event: Event, config: Config, resolve: Resolve, former: Former) -> Gathered:
+def gather(config: Config, resolve: Resolve) -> dict[str, LoraFacts]:
     """Looks at the inputs of every LoRA; one that several LoRAs share is looked at once."""
     once = cache(resolve)
-    facts = {name: gather_lora(lora, config, once) for name, lora in config.loras.items()}
-    return Gathered(config=config, facts=facts, changes=gather_changes(event, facts, former))
+    return {name: gather_lora(lora, config, once) for name, lora in config.loras.items()}
 
 
 def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
     """The inputs of one LoRA; what cannot be used becomes a finding at its line in the config."""
-    found: dict[str, InputFacts] = {}
     findings: list[Finding] = []
-    for name, path in input_paths(lora).items():
-        key = name if name in ("dataset", "base_model") else f"qa.{name}"
-        where = config.where(f"loras.{lora.name}.{key}")
+
+    def look(name: str, path: str, where: Where) -> InputFacts | None:
         try:
-            found[name] = resolve(path)
+            facts = resolve(path)
         except InputError as error:
             findings.extend(_at(finding, name, where) for finding in error.findings)
-            continue
-        problem = _problem(name, path, found[name])
-        if problem:
+            return None
+        if problem := _problem(name, path, facts):
             message, hint = problem
             finding = Finding(rule="", severity=Severity.ERROR, message=message, hint=hint)
             findings.append(_at(finding, name, where))
+        return facts
+
+    top = f"loras.{lora.name}"
+    wanted = sorted(lora.dataset, key=lambda source: source.path)
+    sources = [look("dataset", s.path, config.where(f"{top}.dataset")) for s in wanted]
+    whole = [source for source in sources if source is not None]
+    others = {
+        name: look(name, path, config.where(f"{top}.qa.{name}"))
+        for name, path in measured_paths(lora).items()
+    }
+    if isinstance(lora.base_model, HubModel):
+        base: InputFacts | None = hub_facts(lora.base_model)
+    else:
+        base = look("base_model", lora.base_model, config.where(f"{top}.base_model"))
     return LoraFacts(
-        dataset=found.get("dataset"),
-        base_model=found.get("base_model"),
-        references=found.get("references"),
-        embedder=found.get("embedder"),
+        dataset=together(whole) if len(whole) == len(sources) else None,
+        base_model=base,
+        references=others.get("references"),
+        embedder=others.get("embedder"),
+        sources=tuple(whole),
+        repeats=simplest(tuple(source.repeats for source in wanted)),
         findings=tuple(findings),
     )
 
 
-def input_paths(lora: Lora) -> dict[str, str]:
-    """The paths that a LoRA's config names, by the names of the inputs."""
+def together(sources: list[InputFacts]) -> InputFacts:
+    """All sources, sorted by path, as one input: files below the paths of their sources.
+
+    The identity holds no path, but the order that paths give: a dataset that moves stays what it
+    is, and the order of its images too.
+    """
+    if len(sources) == 1:
+        return sources[0]
+    entries = [
+        FileEntry(path=f"{source.path}/{entry.path}", content_id=entry.content_id)
+        for source in sources
+        for entry in source.entries or ()
+    ]
+    known = all(source.entries is not None for source in sources)
+    return InputFacts(
+        path="",
+        tracked_by="sources",
+        content_id="sources:" + sha256_json([source.content_id for source in sources]),
+        entries=tuple(entries) if known else None,
+        missing=tuple(f"{s.path}/{name}" for s in sources for name in s.missing),
+    )
+
+
+def simplest(repeats: tuple[int, ...]) -> tuple[int, ...]:
+    """The same shares in the smallest numbers: one source repeated is that source."""
+    shared = gcd(*repeats)
+    return tuple(number // shared for number in repeats)
+
+
+def hub_facts(model: HubModel) -> InputFacts:
+    """A model on the hub: its commit is its content; its files come when they are needed."""
+    content = f"hf:{model.hub}@{model.revision}"
+    return InputFacts(path=model.hub, tracked_by=HUB, content_id=content, entries=())
+
+
+def measured_paths(lora: Lora) -> dict[str, str]:
+    """The paths that QA measures with, by the names of the inputs."""
     embedder = lora.qa.embedder
     paths = {
-        "dataset": lora.dataset,
-        "base_model": lora.base_model,
         "references": lora.qa.references,
         "embedder": embedder.removeprefix("path:") if embedder.startswith("path:") else None,
     }
     return {name: path for name, path in paths.items() if path is not None}
+
+
+def input_paths(lora: Lora) -> list[str]:
+    """Every path of the repository that a LoRA's config names."""
+    base = [] if isinstance(lora.base_model, HubModel) else [lora.base_model]
+    return [*(source.path for source in lora.dataset), *base, *measured_paths(lora).values()]
 
 
 def _at(finding: Finding, name: str, where: Where) -> Finding:
@@ -95,20 +144,3 @@ def _problem(name: str, path: str, facts: InputFacts) -> tuple[str, str] | None:
             )
             return message, "next: pipeline.save_pretrained(…) writes the folder that is expected"
     return None
-
-
-def gather_changes(event: Event, facts: dict[str, LoraFacts], former: Former) -> ChangeSet:
-    """What differs from before; it only explains, so what cannot be read explains nothing."""
-    changes: dict[str, DatasetChange] = {}
-    for lora in facts.values():
-        for new in (lora.dataset, lora.references):
-            if new is None or new.path in changes:
-                continue
-            try:
-                old = former(new)
-            except LoraCIError:
-                old = None
-            change = diff_inputs(old, new)
-            if change:
-                changes[new.path] = change
-    return ChangeSet(base=event.base, head=event.head, datasets=tuple(changes.values()))

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 from lora_ci.app.gather import gather
 from lora_ci.app.source import Gathered
+from lora_ci.changes.between import changed_files, changes_between
 from lora_ci.changes.copying import copy_verified
-from lora_ci.changes.git import Repository, Tree, open_repository
+from lora_ci.changes.diff import diff_entries
+from lora_ci.changes.git import Repository, open_repository
 from lora_ci.changes.inputs import InputFacts, resolve_input
+from lora_ci.changes.manifest import parse_manifest
 from lora_ci.changes.objects import Objects, open_objects
+from lora_ci.changes.range import default_branch, find_branch
+from lora_ci.changes.tree import Tree
+from lora_ci.config.compare import changed_keys
 from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME, Config
+from lora_ci.config.reading import ReadFile
+from lora_ci.core.changeset import ChangeSet, DatasetChange
 from lora_ci.core.errors import InfrastructureError, InputError, IntegrityError, UsageError
-from lora_ci.core.event import Event
+from lora_ci.core.event import Event, Trust
+from lora_ci.core.settings import Policy
+from lora_ci.plan.trust import Right, decide_right
 
 # Config and DVC pointers: all that a plan reads of a commit.
-READ_AHEAD = (FILE_NAME, ".dvc")
+READ_AHEAD = (FILE_NAME, ".dvc", "dvc.lock", "dvc.yaml")
 
 
 @dataclass(frozen=True)
 class GitSource:
-    """Reads commits of a repository; the work tree does not matter."""
+    """Reads commits of a repository; the work tree does not matter.
+
+    `default` is the commit of the default branch, whose policy and DVC settings hold.
+    """
 
     repo: Repository
+    default: str | None
 
     @property
     def root(self) -> Path:
@@ -34,11 +49,10 @@ class GitSource:
     @cached_property
     def objects(self) -> Objects:
         """DVC's cache and remote, opened when something is looked for there."""
-        return open_objects(self.root)
+        return open_objects(self.repo, self.default)
 
     def gather(self, event: Event) -> Gathered:
         tree = self.repo.tree(event.head, READ_AHEAD)
-        before = self.repo.tree(event.base, READ_AHEAD) if event.base else None
 
         def resolve(path: str) -> InputFacts:
             facts = resolve_input(tree, path, self.objects)
@@ -48,13 +62,50 @@ class GitSource:
                 raise InputError(message, hint=hint)
             return facts
 
-        def former(new: InputFacts) -> InputFacts | None:
-            if before is None:
-                return None
-            same = before.stands_at(new.path) == tree.stands_at(new.path)
-            return new if same else resolve_input(before, new.path, self.objects)
+        config = self.rule(event, tree)
+        return Gathered(
+            config=config,
+            facts=gather(config, resolve),
+            changes=find_changes(self, event, config),
+            compare=self.compare,
+        )
 
-        return gather(event, read_config(tree, event.head), resolve, former)
+    def rule(self, event: Event, tree: Tree) -> Config:
+        """The config that holds for the event.
+
+        The policy is always the default branch's; for a push that may not run, all of it is.
+        Raises UsageError.
+        """
+        ruling = self.default_config(tree)
+        own = decide_right(event, ruling.policy if ruling else Policy()).right
+        if ruling and event.trust is Trust.UNTRUSTED and own is not Right.EVERYTHING:
+            return ruling
+        config = read_config(tree.read, event.head)
+        return config if ruling is None else replace(config, policy=ruling.policy)
+
+    def default_config(self, tree: Tree) -> Config | None:
+        """The default branch's config; None if it has none, or `tree` has the same file.
+
+        One that cannot be read rules as if its policy were empty, so that it can be mended.
+        """
+        if self.default is None:
+            return None
+        text = self.repo.file(self.default, FILE_NAME)
+        if text is None or text == tree.read(FILE_NAME):
+            return None
+        try:
+            return load_config(text, FILE_NAME, partial(self.repo.file, self.default))
+        except UsageError:
+            return None
+
+    def compare(self, now: InputFacts, content_id: str) -> DatasetChange | None:
+        """What is different from another content of the same input, where that is still here."""
+        then = self.repo.folder(content_id) if now.tracked_by == "git" else None
+        if now.tracked_by == "dvc" and (manifest := self.objects.find(content_id)):
+            then = parse_manifest(manifest.read_bytes(), f"{now.path}.dvc")
+        if then is None or now.entries is None:
+            return None
+        return diff_entries(now.path, then, now.entries)
 
     def lay_out(self, facts: InputFacts, folder: Path) -> None:
         present = [e for e in facts.entries or () if e.path not in facts.missing]
@@ -79,15 +130,61 @@ class GitSource:
             raise IntegrityError(message, hint=f"next: rm {source} && dvc pull")
 
 
-def open_git_source(folder: Path) -> GitSource:
-    """The repository that holds `folder`. Raises UsageError if there is none."""
-    return GitSource(open_repository(folder))
+def open_git_source(folder: Path, branch: str | None = None) -> GitSource:
+    """The repository that holds `folder`; `branch` is its default branch if that is known.
+
+    Raises UsageError if there is none.
+    """
+    repo = open_repository(folder)
+    name = branch or default_branch(repo)
+    return GitSource(repo, find_branch(repo, name) if name else None)
 
 
-def read_config(tree: Tree, commit: str) -> Config:
+def read_config(read: ReadFile, commit: str) -> Config:
     """The config of a commit. Raises UsageError."""
-    text = tree.read(FILE_NAME)
+    text = read(FILE_NAME)
     if text is None:
         hint = f"next: lora-ci init, then git add {FILE_NAME} && git commit"
         raise UsageError(f"{FILE_NAME} is not in commit {commit[:7]}", hint=hint)
-    return load_config(text, FILE_NAME, tree.read)
+    return load_config(text, FILE_NAME, read)
+
+
+def find_changes(source: GitSource, event: Event, config: Config | None) -> ChangeSet:
+    """What differs from the base of the event; it explains, and decides nothing."""
+    repo, base, head = source.repo, event.base, event.head
+    also = [s.path for lora in config.loras.values() for s in lora.dataset] if config else []
+    datasets = changes_between(repo, base, head, source.objects, tuple(dict.fromkeys(also)))
+    files = changed_files(repo, base, head) if base else ()
+    former = _former(repo, base)
+    configs = changed_keys(former, config) if base and config else {}
+    return ChangeSet(
+        base=base,
+        head=head,
+        range_why=event.range_why,
+        datasets=datasets,
+        configs=configs,
+        files=files,
+        code=tuple(f for f in files if not _is_data(f, configs, also)),
+    )
+
+
+def _former(repo: Repository, base: str | None) -> Config | None:
+    """The config of the base, if it can be read."""
+    if base is None or (text := repo.file(base, FILE_NAME)) is None:
+        return None
+    try:
+        return load_config(text, FILE_NAME, partial(repo.file, base))
+    except UsageError:
+        return None
+
+
+def _is_data(file: str, configs: Collection[str], folders: Iterable[str]) -> bool:
+    """True for configs, DVC's own files and what lies in a dataset."""
+    name = file.rpartition("/")[2]
+    return (
+        file in (FILE_NAME, *configs)
+        or name.endswith(".dvc")
+        or name in ("dvc.lock", "dvc.yaml", ".dvcignore")
+        or file.startswith(".dvc/")
+        or any(file.startswith(f"{folder}/") for folder in folders)
+    )

@@ -9,6 +9,7 @@ from lora_ci.app.publish import publish
 from lora_ci.app.source import Gathered
 from lora_ci.app.specs import make_spec
 from lora_ci.app.wiring import Deps
+from lora_ci.config.model import Config
 from lora_ci.core.clock import new_run_id
 from lora_ci.core.errors import ExitCode, LoraCIError, UsageError
 from lora_ci.core.event import Event
@@ -30,18 +31,36 @@ EXIT_CODES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What part of the plan is wanted: some LoRAs, or the stages up to `last`."""
+    """What part of the plan is wanted: some LoRAs, or the stages up to `last`.
+
+    `needed` are LoRAs that the wanted ones wait for; they go as far as their verdict.
+    """
 
     loras: frozenset[str] | None = None
     last: Stage | None = None
+    needed: frozenset[str] = frozenset()
 
     def wants(self, decision: Decision) -> bool:
         """True if the decision lies inside the scope."""
-        stages = list(Stage)
-        inside = self.loras is None or decision.lora in self.loras
-        return inside and (
-            self.last is None or stages.index(decision.stage) <= stages.index(self.last)
-        )
+        if self.loras is None or decision.lora in self.loras:
+            return self.last is None or until(decision.stage, self.last)
+        return decision.lora in self.needed and until(decision.stage, Stage.QA)
+
+    def with_needs(self, config: Config) -> Scope:
+        """The scope and all that it needs, however far away."""
+        found: set[str] = set()
+        ahead = list(self.loras or ())
+        while ahead:
+            new = [n for n in config.loras[ahead.pop()].needs if n not in found]
+            found.update(new)
+            ahead += new
+        return replace(self, needed=frozenset(found))
+
+
+def until(stage: Stage, last: Stage) -> bool:
+    """True if the stage does not come after `last`."""
+    stages = list(Stage)
+    return stages.index(stage) <= stages.index(last)
 
 
 EVERYTHING = Scope()
@@ -60,8 +79,9 @@ def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING) -> RunView:
     started = deps.clock.monotonic()
     started_at = deps.clock.now().isoformat(timespec="seconds")
     run_id = new_run_id(deps.clock)
-    plan, gathered = plan_event(event, deps.source, deps.records)
+    plan, gathered = plan_event(event, deps.source, deps.records, deps.clock)
     check_scope(scope, gathered)
+    scope = scope.with_needs(gathered.config)
     deps.ledger.start_run(run_id, event)
     work = Work(run_id, event, deps, scope, gathered, plan)
     work.do()
@@ -125,7 +145,7 @@ class Work:
                 if not reconciler.drive(self.run_id):
                     self.interrupted = True
                     return
-                self.plan = plan_gathered(self.event, self.gathered, deps.records)
+                self.plan = plan_gathered(self.event, self.gathered, deps.records, deps.clock)
         except KeyboardInterrupt:
             self.interrupted = True
 

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from lora_ci.app.source import Gathered, Source
+from lora_ci.core.clock import Clock
 from lora_ci.core.event import Event
 from lora_ci.core.plan import Plan
+from lora_ci.plan.budget import Budget, make_budget
 from lora_ci.plan.decide import decide
+from lora_ci.plan.estimate import spent_hours
 from lora_ci.plan.records import Records
 
+MONTH = timedelta(days=30)
 
-def plan_event(event: Event, source: Source, records: Records) -> tuple[Plan, Gathered]:
+
+def plan_event(
+    event: Event, source: Source, records: Records, clock: Clock
+) -> tuple[Plan, Gathered]:
     """What the event changes and what would run. Reads inputs and records; runs nothing."""
     gathered = source.gather(event)
-    return plan_gathered(event, gathered, records), gathered
+    return plan_gathered(event, gathered, records, clock), gathered
 
 
-def plan_gathered(event: Event, gathered: Gathered, records: Records) -> Plan:
+def plan_gathered(event: Event, gathered: Gathered, records: Records, clock: Clock) -> Plan:
     """The plan with the records as they are now."""
-    return decide(gathered.config, gathered.facts, records, changes=gathered.changes, event=event)
+    return decide(
+        gathered.config,
+        gathered.facts,
+        records,
+        changes=gathered.changes,
+        event=event,
+        compare=gathered.compare,
+        budget=find_budget(gathered, records, clock),
+    )
+
+
+def find_budget(gathered: Gathered, records: Records, clock: Clock) -> Budget:
+    """What the policy leaves to spend; the past is only asked where a limit needs it."""
+    policy = gathered.config.policy
+    if policy.max_gpu_hours_per_month is None:
+        return make_budget(policy, 0.0)
+    since = (clock.now() - MONTH).isoformat(timespec="microseconds")
+    return make_budget(policy, spent_hours(records.finished_since(since)))

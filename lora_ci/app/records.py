@@ -28,8 +28,11 @@ class KeptRecords:
             return record
         return None
 
-    def passed(self, lora: str, stage: Stage) -> tuple[Record, ...]:
+    def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
         return self.records.passed(lora, stage)
+
+    def finished_since(self, moment: str) -> tuple[Record, ...]:
+        return self.records.finished_since(moment)
 
 
 class NoRecords:
@@ -38,7 +41,10 @@ class NoRecords:
     def find(self, fingerprint: str) -> Record | None:
         return None
 
-    def passed(self, lora: str, stage: Stage) -> tuple[Record, ...]:
+    def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
+        return ()
+
+    def finished_since(self, moment: str) -> tuple[Record, ...]:
         return ()
 
 

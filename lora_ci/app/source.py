@@ -11,6 +11,7 @@ from lora_ci.config.model import Config
 from lora_ci.core.changeset import ChangeSet
 from lora_ci.core.event import Event
 from lora_ci.plan.facts import LoraFacts
+from lora_ci.plan.records import Compare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Gathered:
     config: Config
     facts: dict[str, LoraFacts]
     changes: ChangeSet
+    compare: Compare
 
 
 class Source(Protocol):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lora_ci.app.gather import HUB
+from lora_ci.app.hub import ensure_hub_model
 from lora_ci.app.source import Gathered
 from lora_ci.app.wiring import Deps
 from lora_ci.changes.inputs import InputFacts
@@ -14,9 +17,10 @@ from lora_ci.config.model import Lora
 from lora_ci.core.digest import sha256_json
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.plan import Decision, Plan
-from lora_ci.core.settings import settings_json
+from lora_ci.core.settings import ResourceSettings, settings_json
 from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
 from lora_ci.plan.decide import ADAPTER
+from lora_ci.plan.estimate import GPU_STAGES
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.records import Records
 
@@ -36,7 +40,7 @@ def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) ->
         raise InfrastructureError(f"{decision.stage} of {decision.lora} has no fingerprint")
     lora, facts = gathered.config.loras[decision.lora], gathered.facts[decision.lora]
     inputs = {
-        name: ensure_input(found, deps)
+        name: ensure_input(found, facts.sources if name == "dataset" else (found,), deps)
         for name in INPUTS[decision.stage]
         if (found := getattr(facts, name)) is not None
     }
@@ -46,8 +50,16 @@ def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) ->
         fingerprint=decision.fingerprint.value,
         inputs=inputs | _adapters(decision, plan),
         params=_params(decision, lora, facts, plan, deps),
-        resources=Resources(gpus=0 if decision.stage in (Stage.VALIDATE, Stage.DEPLOY) else 1),
+        resources=_resources(decision.stage, lora.resources),
     )
+
+
+def _resources(stage: Stage, wanted: ResourceSettings) -> Resources:
+    """What the config asks for; a GPU only where one helps."""
+    timeout_s = wanted.timeout_hours * 3600
+    if stage not in GPU_STAGES:
+        return Resources(timeout_s=timeout_s)
+    return Resources(gpus=wanted.gpus, vram_gib=wanted.vram_gib, timeout_s=timeout_s)
 
 
 def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:
@@ -83,11 +95,15 @@ def _params(
             return {
                 "settings": settings_json(lora.validate),
                 "trigger": lora.trigger,
-                "dataset": lora.dataset,
+                "dataset": facts.dataset.path if facts.dataset else "",
                 "missing": list(facts.dataset.missing) if facts.dataset else [],
             }
         case Stage.TRAIN:
-            return {"settings": settings_json(lora.train), "trigger": lora.trigger}
+            return {
+                "settings": settings_json(lora.train),
+                "trigger": lora.trigger,
+                "repeats": _repeats(facts),
+            }
         case Stage.QA:
             return {
                 "settings": settings_json(lora.qa),
@@ -104,6 +120,12 @@ def _params(
             }
         case Stage.DEPLOY:
             return _deploy_params(decision, lora, facts, plan, deps)
+
+
+def _repeats(facts: LoraFacts) -> dict[str, int]:
+    """How often the images below a source count, where that is not once."""
+    pairs = zip(facts.sources, facts.repeats, strict=True)
+    return {source.path: repeats for source, repeats in pairs if repeats != 1}
 
 
 def released_version(decision: Decision, records: Records) -> str | None:
@@ -126,21 +148,28 @@ def _deploy_params(
     qa = _result(plan, lora.name, Stage.QA)
     optimized = _result(plan, lora.name, Stage.OPTIMIZE)
     parts = decision.fingerprint.parts if decision.fingerprint else {}
-    store = lora.deploy.store
+    # A channel's own tag moves that channel, and not those of the config.
+    settings = replace(lora.deploy, channels=tuple(parts["channels"].split(", ")))
     return {
-        "settings": settings_json(lora.deploy),
+        "settings": settings_json(settings),
         "version": parts["version"],
         "trigger": lora.trigger,
         "type": str(lora.type),
         "commit": plan.head,
-        "base_model": {"path": lora.base_model, "content_id": _content_id(facts.base_model)},
-        "dataset": {"path": lora.dataset, "content_id": _content_id(facts.dataset)},
+        "base_model": {
+            "path": facts.base_model.path if facts.base_model else None,
+            "content_id": _content_id(facts.base_model),
+        },
+        "dataset": {
+            "path": ", ".join(source.path for source in facts.sources),
+            "content_id": _content_id(facts.dataset),
+        },
         "fingerprints": {
             str(d.stage): d.fingerprint.value for d in plan.of(lora.name) if d.fingerprint
         },
         "qa": {"metrics": dict(qa.metrics), "ruler": qa.details.get("ruler")},
         "recommended_weight": optimized.metrics.get("recommended_weight"),
-        "store": str(deps.source.root / store) if store else None,
+        "targets": [str(deps.source.root / target) for target in lora.deploy.targets],
         "signing_key": str(deps.signing_key) if deps.signing_key else None,
     }
 
@@ -149,31 +178,38 @@ def _content_id(facts: InputFacts | None) -> str | None:
     return facts.content_id if facts else None
 
 
-def ensure_input(facts: InputFacts, deps: Deps) -> StepInput:
+def ensure_input(whole: InputFacts, sources: tuple[InputFacts, ...], deps: Deps) -> StepInput:
     """Lays the files of an input out under `.lora-ci/inputs/`, once for each content.
 
+    Those of several sources lie below the paths of their sources.
+
     Raises:
-        LoraCIError: the source could not lay them out.
+        LoraCIError: the source could not lay them out, or the hub not give the model.
     """
-    names = [entry.path for entry in facts.entries or ()]
-    key = sha256_json([facts.content_id, names, facts.missing])[:32]
+    if whole.tracked_by == HUB:
+        hub, _, revision = whole.content_id.removeprefix("hf:").rpartition("@")
+        path = str(ensure_hub_model(hub, revision))
+        return StepInput(content_id=whole.content_id, path=path, shown_as=hub)
+    names = [entry.path for entry in whole.entries or ()]
+    key = sha256_json([whole.content_id, names, whole.missing])[:32]
     place = deps.state / "inputs" / key
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         with (place.parent / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not place.exists():
-                _build(place, facts, deps)
-    return StepInput(content_id=facts.content_id, path=str(place), shown_as=facts.path)
+                _build(place, sources, deps)
+    return StepInput(content_id=whole.content_id, path=str(place), shown_as=whole.path)
 
 
-def _build(place: Path, facts: InputFacts, deps: Deps) -> None:
+def _build(place: Path, sources: tuple[InputFacts, ...], deps: Deps) -> None:
     """Makes the folder in one move; what a killed process left of it is thrown away."""
     building = place.with_name(f".{place.name}")
     shutil.rmtree(building, ignore_errors=True)
     try:
         building.mkdir()
-        deps.source.lay_out(facts, building)
+        for source in sources:
+            deps.source.lay_out(source, building / source.path if len(sources) > 1 else building)
         building.rename(place)
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -6,10 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
-from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import EVERYTHING, EXIT_CODES, Scope, handle
 from lora_ci.app.wiring import open_deps
-from lora_ci.cli.events import add_event_arguments, make_event
+from lora_ci.cli.events import add_event_arguments, open_event
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.finding import Severity
 from lora_ci.core.run import StepView
@@ -42,8 +41,7 @@ def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> 
     def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         output.progress(f"{stage} {lora}", done, total, note)
 
-    source = open_git_source(args.repo)
-    event = make_event(args, source.repo)
+    event, source = open_event(args)
     key = os.environ.get("LORA_CI_SIGNING_KEY")
     deps = open_deps(
         source,

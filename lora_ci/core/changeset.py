@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
 
 from lora_ci.core.finding import Finding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEntry:
-    """A file of a dataset: POSIX path relative to the dataset, content id (md5 or git blob)."""
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A file of a dataset: POSIX path relative to the dataset, content id (md5 or git blob).
 
-    path: str
-    content_id: str
+    Its JSON is that of an entry in DVC's manifests, which become these in one go.
+    """
+
+    path: str = msgspec.field(name="relpath")
+    content_id: str = msgspec.field(name="md5")
+
+
+CAPTION_SUFFIXES = (".txt", ".caption", ".json", ".jsonl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetChange:
-    """Files of one dataset that differ. `known` is False where a manifest could not be read."""
+    """Files of one dataset that differ, as paths below it.
+
+    `unknown` says why they cannot be told; the lists are empty then. `total` counts the files now.
+    """
 
     dataset: str
     total: int
@@ -25,18 +36,37 @@ class DatasetChange:
     removed: tuple[str, ...] = ()
     modified: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
-    known: bool = True
+    unknown: str | None = None
 
     def __bool__(self) -> bool:
-        return not self.known or bool(self.added or self.removed or self.modified or self.renamed)
+        return bool(self.unknown or self.added or self.removed or self.modified or self.renamed)
+
+    @property
+    def captions_only(self) -> bool:
+        """True if nothing but captions was edited."""
+        moved = self.added or self.removed or self.renamed or self.unknown
+        return not moved and bool(self.modified) and all(map(is_caption, self.modified))
+
+
+def is_caption(path: str) -> bool:
+    """True for the text files that say what is in an image."""
+    return path.lower().endswith(CAPTION_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSet:
-    """All differences between `base` (None: everything is new) and `head`."""
+    """All differences between `base` (None: everything is new) and `head`.
+
+    `range_why` says how the base was found. `configs` has the changed keys by the file that sets
+    them (`.lora-ci.yml` → `loras.mei.train.rank`), `files` every path in git that differs, `code`
+    those of them that are neither config nor data.
+    """
 
     base: str | None
     head: str
+    range_why: str = ""
     datasets: tuple[DatasetChange, ...] = ()
-    config_keys: tuple[str, ...] = ()
+    configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()

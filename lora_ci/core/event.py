@@ -26,14 +26,22 @@ class Trust(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event; `head` and `base` are full commit ids, `number` is the pull request's."""
+    """One event; `head` and `base` are full commit ids, `number` is the pull request's.
+
+    `message` is what the push says of itself: the head's commit message, a pull request's title.
+    `approved_by` is who said that it may run; `passed_checks` are other checks of the head.
+    """
 
     kind: EventKind
     repo: str
     head: str
     base: str | None = None
+    range_why: str = ""
     ref: str | None = None
     actor: str | None = None
     trust: Trust = Trust.TRUSTED
     number: int | None = None
     tag: str | None = None
+    message: str = ""
+    approved_by: str | None = None
+    passed_checks: tuple[str, ...] = ()

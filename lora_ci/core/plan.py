@@ -35,11 +35,25 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What something costs in GPU-hours, as a range, and what the range rests on."""
+
+    low: float
+    high: float
+    basis: str
+
+    @property
+    def expected(self) -> float:
+        """The middle of the range, which budgets count with."""
+        return (self.low + self.high) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The decision for one stage of one LoRA, explained in one line (`why`).
 
     `fingerprint` is None while it depends on an output that does not exist yet (`wait`);
-    `record` is the reused record.
+    `record` is the reused record; `estimate` stands where a GPU will be needed.
     """
 
     lora: str
@@ -48,17 +62,23 @@ class Decision:
     why: str
     fingerprint: Fingerprint | None = None
     record: Record | None = None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All decisions for one commit. `gpu_hours` is None where no past run tells a price."""
+    """All decisions for one commit.
+
+    `estimate` is what they cost together, None where no GPU is needed. `skipped` says why nothing
+    is looked at, as the push itself wished.
+    """
 
     head: str
     decisions: tuple[Decision, ...]
     changes: ChangeSet
     findings: tuple[Finding, ...] = field(default=())
-    gpu_hours: float | None = None
+    estimate: Estimate | None = None
+    skipped: str | None = None
 
     def of(self, lora: str) -> tuple[Decision, ...]:
         """The decisions of one LoRA, in stage order."""

@@ -52,7 +52,8 @@ class RunView:
 def overall_outcome(steps: tuple[StepView, ...]) -> Outcome:
     """The worst outcome of the steps; a stage that ought to run and has no result is an error.
 
-    Inputs that cannot be used block the first stage, a release the last: both are failures.
+    Inputs that cannot be used block the first stage, a release the last: both are failures. What
+    else is blocked (a budget, an approval) was not measured, which is no pass.
     """
     outcomes = {step.result.outcome for step in steps if step.result}
     if any(s.result is None and s.decision.action is Action.RUN for s in steps):
@@ -60,4 +61,6 @@ def overall_outcome(steps: tuple[StepView, ...]) -> Outcome:
     blocked = {s.decision.stage for s in steps if s.decision.action is Action.BLOCKED}
     if blocked & {Stage.VALIDATE, Stage.DEPLOY}:
         outcomes.add(Outcome.FAILED)
+    elif blocked:
+        outcomes.add(Outcome.INCONCLUSIVE)
     return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.PASSED)

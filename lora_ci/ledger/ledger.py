@@ -86,14 +86,25 @@ class Ledger:
         rows = self._rows(select(tables.record).where(tables.record.c.fingerprint == fingerprint))
         return _record(rows[0]) if rows else None
 
-    def passed(self, lora: str, stage: Stage) -> tuple[Record, ...]:
-        """The passed records of a stage, newest first, at most 20."""
+    def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
+        """The passed records of a stage of a LoRA (None: of any), newest first, at most 20."""
+        table = tables.record.c
+        whose = () if lora is None else (table.lora == lora,)
+        query = (
+            select(tables.record)
+            .where(table.stage == stage, table.outcome == Outcome.PASSED, *whose)
+            .order_by(table.finished_at.desc())
+            .limit(20)
+        )
+        return tuple(_record(row) for row in self._rows(query))
+
+    def finished_since(self, moment: str) -> tuple[Record, ...]:
+        """Records finished at or after a moment, oldest first."""
         table = tables.record.c
         query = (
             select(tables.record)
-            .where(table.lora == lora, table.stage == stage, table.outcome == Outcome.PASSED)
-            .order_by(table.finished_at.desc())
-            .limit(20)
+            .where(table.finished_at >= moment)
+            .order_by(table.finished_at)
         )
         return tuple(_record(row) for row in self._rows(query))
 

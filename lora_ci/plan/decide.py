@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from lora_ci.config.model import Config, Lora
-from lora_ci.core.changeset import ChangeSet, DatasetChange
-from lora_ci.core.event import Event, EventKind, Trust
+from lora_ci.core.changeset import ChangeSet
+from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.fingerprint import Fingerprint
 from lora_ci.core.plan import Action, Decision, Plan, Record
 from lora_ci.core.step import Outcome, Stage
+from lora_ci.plan.budget import NO_LIMIT, Budget, over_budget
+from lora_ci.plan.estimate import GPU_STAGES, estimate, total
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import (
     deploy_fingerprint,
@@ -20,8 +22,10 @@ from lora_ci.plan.fingerprints import (
     train_fingerprint,
     validate_fingerprint,
 )
-from lora_ci.plan.records import Records
-from lora_ci.plan.tags import ReleaseTag, parse_tag
+from lora_ci.plan.records import Compare, Records
+from lora_ci.plan.tags import ChannelTag, ReleaseTag, parse_tag
+from lora_ci.plan.trust import Allowed, decide_right, is_approved, skip_reason
+from lora_ci.plan.why import Sight
 
 ADAPTER = "adapter.safetensors"
 
@@ -33,25 +37,72 @@ def decide(
     *,
     changes: ChangeSet,
     event: Event,
+    compare: Compare = lambda _now, _then: None,
+    budget: Budget = NO_LIMIT,
 ) -> Plan:
-    """The plan for a commit. The fingerprints decide; `changes` only explains."""
+    """The plan for a commit. The fingerprints decide; `changes` and `compare` only explain."""
+    findings = [*config.notes, *changes.findings]
+    if reason := skip_reason(event, config.paths, changes.files):
+        return Plan(
+            head=event.head,
+            decisions=(),
+            changes=changes,
+            findings=tuple(findings),
+            skipped=reason,
+        )
     tag = parse_tag(event.tag) if event.kind is EventKind.TAG and event.tag else None
-    findings = list(changes.findings)
     if event.kind is EventKind.TAG and (tag is None or tag.lora not in config.loras):
         findings.append(_unknown_tag(event.tag or "", config))
-    decisions: list[Decision] = []
-    for name, lora in config.loras.items():
-        findings.extend(facts[name].findings)
-        if event.kind is EventKind.TAG and (tag is None or tag.lora != name):
-            continue
-        decisions.extend(_Chain(lora, facts[name], records, changes, event, tag).decide())
+        wanted: list[str] = []
+    else:
+        wanted = [tag.lora] if tag else list(config.loras)
+    findings += [f for name in wanted for f in facts[name].findings]
+    allowed = decide_right(event, config.policy)
+    planner = _Planner(config, facts, records, changes, allowed, tag, compare)
+    decisions = [d for name in wanted for d in planner.chain(name)]
+    cost = total(d.estimate for d in decisions)
+    too_much = None if is_approved(event, config.policy) else over_budget(cost, budget)
+    if too_much:
+        decisions = [_without_gpu(d, too_much) for d in decisions]
     return Plan(
         head=event.head,
         decisions=tuple(decisions),
         changes=changes,
         findings=tuple(dict.fromkeys(findings)),
-        gpu_hours=_gpu_hours(decisions, records),
+        estimate=cost,
     )
+
+
+@dataclass(slots=True)
+class _Planner:
+    """The chains of all LoRAs, each made once; `running` are the steps that run now."""
+
+    config: Config
+    facts: Mapping[str, LoraFacts]
+    records: Records
+    changes: ChangeSet
+    allowed: Allowed
+    tag: ReleaseTag | ChannelTag | None
+    compare: Compare
+    chains: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
+    running: dict[str, str] = field(default_factory=dict)
+    past: dict[tuple[str | None, Stage], tuple[Record, ...]] = field(default_factory=dict)
+
+    def chain(self, name: str) -> tuple[Decision, ...]:
+        """The decisions of a LoRA in stage order; what it needs is decided first.
+
+        The config has no cycles.
+        """
+        if name not in self.chains:
+            self.chains[name] = tuple(_Chain(self.config.loras[name], self.facts[name], self).go())
+        return self.chains[name]
+
+    def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
+        """As `Records.passed`; each is asked for once."""
+        key = lora, stage
+        if key not in self.past:
+            self.past[key] = self.records.passed(lora, stage)
+        return self.past[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +111,9 @@ class _Chain:
 
     lora: Lora
     facts: LoraFacts
-    records: Records
-    changes: ChangeSet
-    event: Event
-    tag: ReleaseTag | None
+    planner: _Planner
 
-    def decide(self) -> Iterator[Decision]:
-        """The decisions in stage order."""
+    def go(self) -> Iterator[Decision]:
         above: Decision | None = None
         adapter: str | None = None
         for stage in self.stages():
@@ -78,8 +125,10 @@ class _Chain:
             above = decision
 
     def stages(self) -> list[Stage]:
-        """Deploy joins only for a release tag."""
-        return [s for s in Stage if s is not Stage.DEPLOY or self.tag is not None]
+        """Deploy joins only for a tag of the LoRA's own."""
+        tag = self.planner.tag
+        mine = tag is not None and tag.lora == self.lora.name
+        return [s for s in Stage if s is not Stage.DEPLOY or mine]
 
     def stage(self, stage: Stage, above: Decision | None, adapter: str | None) -> Decision:
         if self.facts.findings:
@@ -88,69 +137,92 @@ class _Chain:
             if above.action is Action.BLOCKED:
                 return self.blocked(stage, above.why)
             if above.action is not Action.REUSE:
-                return self.decision(stage, Action.WAIT, f"waits for {above.stage}")
+                if not self.planner.allowed.covers(stage):
+                    return self.blocked(stage, self.planner.allowed.why)
+                return self.waits(stage, f"waits for {above.stage}")
             if above.record and above.record.result.outcome is not Outcome.PASSED:
                 outcome = above.record.result.outcome
                 return self.blocked(stage, f"{above.stage} {outcome} in run {above.record.run_id}")
-        if self.event.trust is Trust.UNTRUSTED and stage is not Stage.VALIDATE:
-            return self.blocked(stage, "an untrusted push gets validation only, until approved")
+        if stage is Stage.DEPLOY and (reason := self.unreleasable(adapter)):
+            return self.blocked(stage, reason)
         fingerprint = self.fingerprint(stage, adapter)
-        record = self.records.find(fingerprint.value)
-        if record:
+        if record := self.planner.records.find(fingerprint.value):
             verb = "reused" if record.result.outcome is Outcome.PASSED else record.result.outcome
             why = f"{verb}: same fingerprint as in run {record.run_id} at {record.commit[:7]}"
             return self.decision(stage, Action.REUSE, why, fingerprint, record)
+        return self.begin(stage, fingerprint)
+
+    def begin(self, stage: Stage, fingerprint: Fingerprint) -> Decision:
+        """A stage that nothing can be reused for: it runs, if nothing speaks against it."""
+        if not self.planner.allowed.covers(stage):
+            return self.blocked(stage, self.planner.allowed.why)
+        if stage is Stage.TRAIN and (decision := self.what_it_needs(stage)):
+            return decision
+        twin = self.planner.running.setdefault(fingerprint.value, self.lora.name)
+        if twin != self.lora.name:
+            return self.waits(stage, f"the same as {stage} of {twin}, which runs now")
         return self.decision(stage, Action.RUN, self.why(stage, fingerprint), fingerprint)
 
+    def what_it_needs(self, stage: Stage) -> Decision | None:
+        """Why it does not train yet: a LoRA that it needs has not passed."""
+        for name in self.lora.needs:
+            qa = next(d for d in self.planner.chain(name) if d.stage is Stage.QA)
+            if qa.action is Action.BLOCKED:
+                return self.blocked(stage, f"needs {name}: {qa.why}")
+            if qa.record is None:
+                return self.waits(stage, f"waits for qa of {name}")
+            if qa.record.result.outcome is not Outcome.PASSED:
+                outcome = qa.record.result.outcome
+                return self.blocked(stage, f"needs {name}: qa {outcome} in run {qa.record.run_id}")
+        return None
+
     def fingerprint(self, stage: Stage, adapter: str | None) -> Fingerprint:
-        lora, facts = self.lora, self.facts
+        lora, facts, made = self.lora, self.facts, adapter or "none"
         match stage:
             case Stage.VALIDATE:
                 return validate_fingerprint(lora, facts)
             case Stage.TRAIN:
                 return train_fingerprint(lora, facts)
             case Stage.QA:
-                return qa_fingerprint(lora, facts, adapter or "none", self.released(adapter))
+                released = released_adapter(self.planner.passed(lora.name, Stage.DEPLOY), adapter)
+                return qa_fingerprint(lora, facts, made, released)
             case Stage.OPTIMIZE:
-                return optimize_fingerprint(lora, facts, adapter or "none")
+                return optimize_fingerprint(lora, facts, made)
             case Stage.DEPLOY:
-                version = self.tag.version if self.tag else "none"
-                return deploy_fingerprint(lora, adapter or "none", version)
+                version, channels = self.release(adapter)
+                return deploy_fingerprint(lora, made, version or "none", channels)
 
-    def released(self, adapter: str | None) -> str | None:
-        """The newest released adapter but this one: a candidate must not fall behind it."""
-        return released_adapter(self.records, self.lora.name, adapter)
+    def release(self, adapter: str | None) -> tuple[str | None, tuple[str, ...]]:
+        """The version that the tag asks for, and the channels that it moves."""
+        if isinstance(self.planner.tag, ReleaseTag):
+            return self.planner.tag.version, self.lora.deploy.channels
+        for record in self.planner.passed(self.lora.name, Stage.DEPLOY):
+            if record.parts.get("adapter") == adapter and self.planner.tag:
+                return record.parts["version"], (self.planner.tag.channel,)
+        return None, ()
+
+    def unreleasable(self, adapter: str | None) -> str | None:
+        """Why a tag cannot be followed."""
+        if self.lora.deploy.on == "never":
+            return "`deploy.on` is never: this LoRA is not released"
+        if self.release(adapter)[0] is None:
+            name = self.lora.name
+            return f"the adapter of this commit was not released; next: git tag {name}@v<version>"
+        return None
 
     def why(self, stage: Stage, fingerprint: Fingerprint) -> str:
-        past = self.records.passed(self.lora.name, stage)
+        """What makes the stage run, as told by the newest record it cannot reuse."""
+        past = self.planner.passed(self.lora.name, stage)
         if not past:
             return "first time"
-        changed = fingerprint.changed_parts(past[0].parts)
-        if not changed:
-            return "what it made is not in the store any more"
-        return "; ".join(self.explain(part) for part in changed[:3]) + (
-            f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
-        )
-
-    def explain(self, part: str) -> str:
-        if part in ("dataset", "references"):
-            facts = getattr(self.facts, part)
-            change = next(
-                (c for c in self.changes.datasets if facts and c.dataset == facts.path), None
-            )
-            return f"{part}: {describe_change(change)}" if change else f"{part} changed"
-        if part == "dataset.missing":
-            return "the DVC remote has other files now"
-        if part == "code":
-            return "lora-ci's own code for this stage changed"
-        if part == "adapter":
-            return "a new adapter"
-        if "." in part:
-            return f"config: {part} changed"
-        return f"{part.replace('_', ' ')} changed"
+        planner = self.planner
+        return Sight(self.facts, planner.changes, planner.compare).explain(fingerprint, past[0])
 
     def blocked(self, stage: Stage, why: str) -> Decision:
         return self.decision(stage, Action.BLOCKED, why)
+
+    def waits(self, stage: Stage, why: str) -> Decision:
+        return self.decision(stage, Action.WAIT, why)
 
     def decision(
         self,
@@ -160,60 +232,46 @@ class _Chain:
         fingerprint: Fingerprint | None = None,
         record: Record | None = None,
     ) -> Decision:
+        lora, planner = self.lora, self.planner
+        cost = None
+        if action in (Action.RUN, Action.WAIT):
+            past = planner.passed(lora.name, stage)
+            cost = estimate(lora, stage, past, planner.passed(None, stage))
         return Decision(
-            lora=self.lora.name,
+            lora=lora.name,
             stage=stage,
             action=action,
             why=why,
             fingerprint=fingerprint,
             record=record,
+            estimate=cost,
         )
 
 
-def released_adapter(records: Records, lora: str, other_than: str | None) -> str | None:
-    """sha256 of the newest released adapter of a LoRA that is not `other_than`."""
-    for record in records.passed(lora, Stage.DEPLOY):
+def released_adapter(releases: Sequence[Record], other_than: str | None) -> str | None:
+    """sha256 of the newest released adapter that is not `other_than`.
+
+    A candidate must not fall behind it.
+    """
+    for record in releases:
         artifact = record.parts.get("adapter")
         if artifact and artifact != other_than:
             return artifact
     return None
 
 
-def describe_change(change: DatasetChange) -> str:
-    """`12 added, 3 modified of 140 files`."""
-    if not change.known:
-        return "changed, but its manifest cannot be read"
-    counts = [
-        f"{len(files)} {what}"
-        for what, files in (
-            ("added", change.added),
-            ("removed", change.removed),
-            ("modified", change.modified),
-            ("renamed", change.renamed),
-        )
-        if files
-    ]
-    return f"{', '.join(counts) or 'unchanged since the base commit'} of {change.total} files"
+def _without_gpu(decision: Decision, why: str) -> Decision:
+    """What costs nothing goes on."""
+    if decision.stage in GPU_STAGES and decision.action in (Action.RUN, Action.WAIT):
+        return replace(decision, action=Action.BLOCKED, why=why)
+    return decision
 
 
 def _unknown_tag(tag: str, config: Config) -> Finding:
+    name = next(iter(config.loras), "mei")
     return Finding(
         rule="plan.unknown-tag",
         severity=Severity.ERROR,
-        message=f"tag `{tag}` names no LoRA and version",
-        hint=f"expected such as {next(iter(config.loras), 'mei')}@v1.0.0",
+        message=f"tag `{tag}` names no LoRA of the config with a version or a channel",
+        hint=f"expected such as {name}@v1.0.0, or {name}#prod for a release that is there",
     )
-
-
-def _gpu_hours(decisions: list[Decision], records: Records) -> float | None:
-    """What the trainings to run took in the past, in hours; None if one was never trained."""
-    total = 0.0
-    for decision in decisions:
-        if decision.stage is not Stage.TRAIN or decision.action not in (Action.RUN, Action.WAIT):
-            continue
-        past = records.passed(decision.lora, Stage.TRAIN)
-        times = [r.result.timings_s["total"] for r in past if "total" in r.result.timings_s]
-        if not times:
-            return None
-        total += sum(times) / len(times) / 3600
-    return total

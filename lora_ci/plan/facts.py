@@ -10,10 +10,16 @@ from lora_ci.core.finding import Finding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraFacts:
-    """Inputs by name; `findings` are errors that forbid every stage (an input is not there)."""
+    """Inputs by name; `findings` are errors that forbid every stage (an input is not there).
+
+    `dataset` holds the files of all `sources`, those of several below the paths of their sources;
+    `repeats` has one number a source.
+    """
 
     dataset: InputFacts | None
     base_model: InputFacts | None
     references: InputFacts | None = None
     embedder: InputFacts | None = None
+    sources: tuple[InputFacts, ...] = ()
+    repeats: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()

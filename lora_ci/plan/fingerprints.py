@@ -9,25 +9,16 @@ from lora_ci.core.step import Stage
 from lora_ci.core.versions import (
     CHECKS_VERSION,
     OPTIMIZER_VERSION,
+    RECIPES,
     RULER_VERSION,
     TRAINER_VERSION,
 )
 from lora_ci.plan.facts import LoraFacts
 
 
-def _settings(name: str, settings: object) -> dict[str, object]:
-    """One part for each setting, so that `why` can name the one that changed."""
-    return {f"{name}.{key}": [value] for key, value in settings_json(settings).items()}
-
-
-def _id(facts: LoraFacts, name: str) -> str:
-    found = getattr(facts, name)
-    return found.content_id if found else "none"
-
-
 def validate_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
     """Of the dataset's checks. What is not pushed counts: once it is, the answer changes."""
-    return make_fingerprint(
+    return _make(
         Stage.VALIDATE,
         {
             "dataset": _id(facts, "dataset"),
@@ -43,13 +34,15 @@ def validate_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
 
 def train_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
     """Of the trained adapter."""
-    return make_fingerprint(
+    repeats = {"repeats": list(facts.repeats)} if set(facts.repeats) - {1} else {}
+    return _make(
         Stage.TRAIN,
         {
             "dataset": _id(facts, "dataset"),
             "base_model": _id(facts, "base_model"),
             "trigger": lora.trigger,
             "code": TRAINER_VERSION,
+            **repeats,
             **_settings("train", lora.train),
         },
     )
@@ -57,7 +50,7 @@ def train_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
 
 def qa_fingerprint(lora: Lora, facts: LoraFacts, adapter: str, released: str | None) -> Fingerprint:
     """Of the verdict on an adapter (sha256), compared with the released one (sha256)."""
-    return make_fingerprint(
+    return _make(
         Stage.QA,
         {
             "adapter": adapter,
@@ -76,7 +69,7 @@ def qa_fingerprint(lora: Lora, facts: LoraFacts, adapter: str, released: str | N
 
 def optimize_fingerprint(lora: Lora, facts: LoraFacts, adapter: str) -> Fingerprint:
     """Of the recommended weight."""
-    return make_fingerprint(
+    return _make(
         Stage.OPTIMIZE,
         {
             "adapter": adapter,
@@ -92,14 +85,37 @@ def optimize_fingerprint(lora: Lora, facts: LoraFacts, adapter: str) -> Fingerpr
     )
 
 
-def deploy_fingerprint(lora: Lora, adapter: str, version: str) -> Fingerprint:
-    """Of a release: the same bytes under the same version to the same place are released once."""
-    return make_fingerprint(
+def deploy_fingerprint(
+    lora: Lora, adapter: str, version: str, channels: tuple[str, ...]
+) -> Fingerprint:
+    """Of a release: the same bytes under the same version to the same places are released once."""
+    return _make(
         Stage.DEPLOY,
         {
             "adapter": adapter,
             "lora": lora.name,
             "version": version,
-            **_settings("deploy", lora.deploy),
+            "channels": ", ".join(channels),
+            "targets": ", ".join(lora.deploy.targets),
+            "license": lora.deploy.license or "none",
         },
     )
+
+
+def _make(stage: Stage, parts: dict[str, object]) -> Fingerprint:
+    return make_fingerprint(stage, {"recipe": str(RECIPES[stage]), **parts})
+
+
+def _settings(name: str, settings: object) -> dict[str, object]:
+    """One part for each setting, so that `why` can name the one that changed.
+
+    Those at their default stay out: a setting that a later lora-ci adds costs nobody a training.
+    """
+    default = settings_json(type(settings)())
+    given = settings_json(settings)
+    return {f"{name}.{k}": [value] for k, value in given.items() if value != default[k]}
+
+
+def _id(facts: LoraFacts, name: str) -> str:
+    found = getattr(facts, name)
+    return found.content_id if found else "none"

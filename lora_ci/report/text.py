@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_ci.core.plan import Action, Decision, Plan
+from lora_ci.core.plan import Action, Decision, Estimate, Plan
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.plan.explain import Explanation
+from lora_ci.plan.why import describe_change
 from lora_ci.report.details import Details, metric, read_details
 from lora_ci.report.figures import NOT_MEASURED, counted, duration, number, plain
 
+SHOWN_KEYS = 6
+LONGEST_PART = 48
 SIGNS = {
     Outcome.PASSED: "✓",
     Outcome.FAILED: "✗",
@@ -20,13 +24,83 @@ SIGNS = {
 
 
 def render_plan_text(plan: Plan) -> str:
-    """One line a stage: what happens with it, and why."""
-    rows = [(d.lora, str(d.stage), str(d.action), clean(d.why)) for d in plan.decisions]
-    count = len(plan.to_run())
-    last = f"{count} step{'s' * (count != 1)} to run" if count else "nothing to run"
-    if plan.gpu_hours:
-        last += f", about {plan.gpu_hours:.1f} GPU-hours"
-    return "\n".join([*_table(("lora", "stage", "action", "why"), rows), "", last])
+    """What changed, then one line a stage: what happens with it, and why."""
+    if plan.skipped:
+        return f"nothing is looked at: {clean(plan.skipped)}"
+    head: tuple[str, ...] = ("lora", "stage", "action", "GPU-h", "why")
+    rows: list[tuple[str, ...]] = [
+        (d.lora, str(d.stage), str(d.action), hours(d.estimate), clean(d.why))
+        for d in plan.decisions
+    ]
+    if not any(d.estimate for d in plan.decisions):
+        head, rows = head[:3] + head[4:], [row[:3] + row[4:] for row in rows]
+    return "\n".join([*changes_text(plan), *_table(head, rows), "", summary(plan)])
+
+
+def changes_text(plan: Plan) -> list[str]:
+    """A line for each dataset and config file that differs from the base commit."""
+    changes = plan.changes
+    lines = [f"{c.dataset}: {describe_change(c)}" for c in changes.datasets]
+    for file, keys in changes.configs.items():
+        shown = ", ".join(keys[:SHOWN_KEYS])
+        more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+        lines.append(f"{file}: {shown}{more}")
+    if not lines or changes.base is None:
+        return []
+    since = f"since {changes.base[:7]}"
+    why_base = f" ({changes.range_why})" if changes.range_why else ""
+    return [clean(f"changed {since}{why_base}"), *(clean(f"  {line}") for line in lines), ""]
+
+
+def summary(plan: Plan) -> str:
+    """How much is to do, and what it costs."""
+    runs = sum(d.action is Action.RUN for d in plan.decisions)
+    waits = sum(d.action is Action.WAIT for d in plan.decisions)
+    if not runs:
+        blocked = any(d.action is Action.BLOCKED for d in plan.decisions)
+        return "nothing to run" + (": see what blocks it" if blocked else "")
+    told = f"{counted(runs, 'step')} to run" + (f", {waits} after them" if waits else "")
+    if plan.estimate:
+        told += f"; {hours(plan.estimate)} GPU-hours ({clean(plan.estimate.basis)})"
+    return told
+
+
+def hours(cost: Estimate | None) -> str:
+    """`0.4–1.2`; what is tiny is told as that."""
+    if cost is None:
+        return ""
+    if cost.high < 0.05:
+        return "< 0.1"
+    return f"{cost.low:.1f}–{cost.high:.1f}"
+
+
+def render_explanations(told: Sequence[Explanation]) -> str:
+    """Stage by stage: the decision, then each part that moved and how many did not."""
+    lines: list[str] = []
+    for one in told:
+        lines += [f"{one.stage}: {one.action} – {clean(one.why)}"]
+        if one.fingerprint:
+            lines.append(f"  fingerprint {one.fingerprint[:16]}")
+        if one.nearest:
+            lines.append(f"  nearest     {one.nearest[:16]} of run {clean(one.run_id or '')}")
+        elif one.fingerprint:
+            lines.append("  nearest     none: nothing of this stage was recorded")
+        moved = [p for p in one.parts if not p.same]
+        shown = moved if one.nearest else one.parts
+        rows = [(p.name, _part(p.now), _part(p.then)) for p in shown]
+        if rows:
+            lines += [f"    {line}" for line in _table(("part", "now", "then"), rows)]
+        if one.nearest:
+            same = len(one.parts) - len(moved)
+            lines.append(f"    {counted(same, 'part')} the same, {len(moved)} moved")
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def _part(value: str | None) -> str:
+    if value is None:
+        return "default"
+    return value if len(value) <= LONGEST_PART else f"{value[:16]}…"
 
 
 def render_run_text(view: RunView) -> str:
@@ -72,7 +146,9 @@ def _figures(step: StepView) -> list[str]:
             return [] if weight is None else [f"recommended weight {plain(weight)}"]
         case Stage.DEPLOY:
             release = details.release
-            return [f"{release.version} → {release.channel}"] if release else []
+            if release is None:
+                return []
+            return [" → ".join(filter(None, (release.version, ", ".join(release.channels))))]
 
 
 def _dataset_figures(result: StepResult | None) -> list[str]:

@@ -1,7 +1,6 @@
 """The whole way with real parts: a git repository with DVC files, validation, training, report."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from lora_ci.cli.main import main
 from tests.builders import RepoBuilder
+from tests.command import copy_repo
 from tests.tiny_sd import write_dataset
 
 CONFIG = """\
@@ -46,13 +46,7 @@ def template(tmp_path_factory, tiny_sd) -> Path:
 
 @pytest.fixture
 def repo(template, tmp_path) -> RepoBuilder:
-    copy = tmp_path / "copy"
-    shutil.copytree(template, copy, symlinks=True)
-    made = RepoBuilder.__new__(RepoBuilder)
-    made.root, made.remote = copy / "repo", copy / "remote"
-    config = made.root / ".dvc" / "config"
-    config.write_text(config.read_text().replace(str(template), str(copy)))
-    return made
+    return copy_repo(template, tmp_path / "copy")
 
 
 def lora_ci(repo: RepoBuilder, capsys, *args: str) -> tuple[int, dict]:

@@ -14,6 +14,7 @@ from lora_ci.app.git_source import open_git_source
 from lora_ci.app.plan_event import plan_event
 from lora_ci.app.records import NoRecords
 from lora_ci.changes.git import open_repository
+from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
@@ -107,7 +108,7 @@ def test_state_goes_where_it_is_said(place, tmp_path):
 
 def test_a_file_that_changes_after_it_was_read_is_refused(place, tmp_path):
     source = read_source(place.config, place.dataset, lora=None, state=tmp_path / "s")
-    _, gathered = plan_event(source.event(), source, NoRecords())
+    _, gathered = plan_event(source.event(), source, NoRecords(), SystemClock())
     (place.dataset / "03.txt").write_text("mei, written while reading\n")
     with pytest.raises(InfrastructureError, match=r"03\.txt was changed while"):
         source.lay_out(gathered.facts["mei"].dataset, tmp_path / "laid-out")
@@ -126,9 +127,9 @@ def test_folders_and_commits_give_the_same_fingerprints(tmp_path, tiny_sd):
     repo.write(".lora-ci.yml", CONFIG)
     event = Event(kind=EventKind.MANUAL, repo="r", head=repo.commit())
     assert open_repository(repo.root).root == repo.root
-    by_git, _ = plan_event(event, open_git_source(repo.root), NoRecords())
+    by_git, _ = plan_event(event, open_git_source(repo.root), NoRecords(), SystemClock())
     source = read_source(place.config, place.dataset, lora=None, state=tmp_path / "s")
-    by_folder, _ = plan_event(source.event(), source, NoRecords())
+    by_folder, _ = plan_event(source.event(), source, NoRecords(), SystemClock())
     ours, theirs = (plan.decisions[0].fingerprint.value for plan in (by_git, by_folder))
     assert ours == theirs
 

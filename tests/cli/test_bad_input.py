@@ -67,6 +67,8 @@ def rewrite(repo: RepoBuilder, old: str, new: str) -> None:
 
 def dvc_config(repo: RepoBuilder, text: str) -> None:
     repo.write(".dvc/config", text)
+    (repo.root / ".dvc" / "config.local").unlink()
+    repo.commit()
 
 
 def remote(url: str) -> str:
@@ -99,7 +101,7 @@ CASES: dict[str, tuple[Prepare, int, tuple[str, ...]]] = {
     "unknown key": (
         lambda r: rewrite(r, "rank", "rnak"),
         2,
-        (".lora-ci.yml:5:17", "`rnak`", "did you mean `rank`"),
+        (".lora-ci.yml:5:11", "`rnak`", "did you mean `rank`"),
     ),
     "no dataset key": (
         lambda r: rewrite(r, "dataset: datasets/mei", "type: style"),
@@ -133,8 +135,8 @@ CASES: dict[str, tuple[Prepare, int, tuple[str, ...]]] = {
     ),
     "remote of another kind": (
         lambda r: dvc_config(r, remote("url = s3://bucket/x")),
-        2,
-        ("remote `storage`", "s3", "dvc pull"),
+        4,
+        ("remote `storage`", "needs a library for s3", 'pip install "dvc[s3]"'),
     ),
     "remote without url": (
         lambda r: dvc_config(r, remote("verify = true")),

@@ -1,6 +1,6 @@
 """Decisions: what runs, what is reused, why. Records are those of a real ledger."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,17 +8,19 @@ from hypothesis import strategies as st
 
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.load import load_config
-from lora_ci.config.model import Config
-from lora_ci.core.artifact import Artifact
+from lora_ci.config.model import Config, Lora
 from lora_ci.core.changeset import ChangeSet, DatasetChange, FileEntry
-from lora_ci.core.digest import sha256_json
 from lora_ci.core.event import Event, EventKind, Trust
-from lora_ci.core.plan import Action, Plan, Record
-from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.core.plan import Action, Plan
+from lora_ci.core.step import Outcome, Stage
+from lora_ci.core.versions import RECIPES
+from lora_ci.plan.budget import Budget
 from lora_ci.plan.decide import decide
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import train_fingerprint, validate_fingerprint
-from lora_ci.plan.tags import parse_tag
+from lora_ci.plan.simulate import Imagined, imagine
+from lora_ci.plan.tags import ReleaseTag, parse_tag
+from tests.records import DictRecords
 
 TEXT = """\
 version: 1
@@ -33,62 +35,35 @@ loras:
 """
 
 
-@dataclass
-class DictRecords:
-    """Records in memory, newest last."""
-
-    items: list[Record] = field(default_factory=list)
-
-    def find(self, fingerprint: str) -> Record | None:
-        return next((r for r in self.items if r.fingerprint == fingerprint), None)
-
-    def passed(self, lora: str, stage: Stage) -> tuple[Record, ...]:
-        mine = [r for r in self.items if (r.lora, r.stage) == (lora, stage)]
-        return tuple(r for r in reversed(mine) if r.result.outcome is Outcome.PASSED)
-
-    def run(self, plan: Plan, outcome: Outcome = Outcome.PASSED) -> None:
-        """Does what the plan says, in no time."""
-        for decision in plan.to_run():
-            made = sha256_json(decision.fingerprint.parts)
-            artifact = Artifact(
-                name="adapter.safetensors", sha256=made, size_bytes=1, media_type="x/y"
-            )
-            self.items.append(
-                Record(
-                    fingerprint=decision.fingerprint.value,
-                    stage=decision.stage,
-                    lora=decision.lora,
-                    parts=dict(decision.fingerprint.parts),
-                    result=StepResult(outcome=outcome, artifacts=(artifact,)),
-                    run_id=f"run-{len(self.items)}",
-                    commit="3f2a1c9" + "0" * 33,
-                    finished_at=f"{len(self.items):09d}",
-                )
-            )
-
-
 def facts_of(config: Config, ids: dict[str, str] | None = None) -> dict[str, LoraFacts]:
     def facts(path: str) -> InputFacts:
         content = (ids or {}).get(path, f"id of {path}")
         entry = FileEntry(path="a.png", content_id="x")
         return InputFacts(path=path, tracked_by="dvc", content_id=content, entries=(entry,))
 
-    return {
-        name: LoraFacts(dataset=facts(lora.dataset), base_model=facts(lora.base_model))
-        for name, lora in config.loras.items()
-    }
+    def of(lora: Lora) -> LoraFacts:
+        (source,) = lora.dataset
+        dataset = facts(source.path)
+        base_model = facts(str(lora.base_model))
+        return LoraFacts(dataset=dataset, base_model=base_model, sources=(dataset,), repeats=(1,))
+
+    return {name: of(lora) for name, lora in config.loras.items()}
 
 
-def plan_for(records, text=TEXT, ids=None, *, changes=(), **event) -> Plan:
+def plan_for(
+    records, text=TEXT, ids=None, *, changes=(), files=(), compare=None, budget=None, **event
+) -> Plan:
     config = load_config(text.encode())
-    kind = EventKind.TAG if event.get("tag") else EventKind.PUSH
-    change_set = ChangeSet(base="b", head="h", datasets=tuple(changes))
+    kind = event.pop("kind", EventKind.TAG if event.get("tag") else EventKind.PUSH)
+    change_set = ChangeSet(base="b", head="h", datasets=tuple(changes), files=tuple(files))
     return decide(
         config,
         facts_of(config, ids),
         records,
         changes=change_set,
-        event=Event(kind=kind, repo="r", head="h", **event),
+        event=Event(kind=kind, repo="r", head="h", base="b", **event),
+        compare=compare or (lambda now, then: None),
+        budget=budget or Budget(),
     )
 
 
@@ -125,7 +100,7 @@ def test_a_changed_dataset_runs_only_its_lora_and_says_what_changed():
     change = DatasetChange(dataset="datasets/mei", total=140, modified=("a.txt", "b.txt"))
     plan = plan_for(records, ids={"datasets/mei": "new"}, changes=[change])
     assert actions(plan, "leo").count("reuse") == 4
-    assert plan.of("mei")[0].why == "dataset: 2 modified of 140 files"
+    assert plan.of("mei")[0].why == "dataset: 2 captions edited, of 140 files"
 
 
 def test_a_changed_setting_is_named():
@@ -133,7 +108,9 @@ def test_a_changed_setting_is_named():
     run_to_the_end(records)
     plan = plan_for(records, text=TEXT.replace("rank: 8", "rank: 16"))
     assert actions(plan) == "validate:reuse train:run qa:wait optimize:wait"
-    assert plan.of("mei")[1].why == "config: train.rank changed"
+    assert plan.of("mei")[1].why == "config: train.rank 8 → default"
+    plan = plan_for(records, text=TEXT.replace("rank: 8", "rank: 32"))
+    assert plan.of("mei")[1].why == "config: train.rank 8 → 32"
 
 
 def test_comments_key_order_and_going_back_cost_nothing():
@@ -196,22 +173,49 @@ def test_a_release_becomes_what_the_next_adapter_is_compared_with():
     assert qa.fingerprint.parts["released"] == released
 
 
-@pytest.mark.parametrize("tag", ["mei", "mei@1.0.0", "mei@v1.0", "nobody@v1.0.0", "mei@v01.0.0"])
+@pytest.mark.parametrize(
+    "tag", ["mei", "mei@1.0.0", "mei@v1.0", "nobody@v1.0.0", "mei@v01.0.0", "mei#", "mei#a b", "#x"]
+)
 def test_other_tags_release_nothing(tag):
     plan = plan_for(DictRecords(), tag=tag)
     assert not plan.decisions
-    assert "names no LoRA and version" in plan.findings[0].message
+    assert "names no LoRA of the config" in plan.findings[0].message
 
 
-@given(st.text(max_size=40))
+def test_a_channel_tag_moves_the_channel_to_the_release_of_its_commit():
+    records = DictRecords()
+    run_to_the_end(records)
+    deploy = plan_for(records, tag="mei#prod").of("mei")[-1]
+    assert (deploy.action, deploy.why.partition(";")[0]) == (
+        Action.BLOCKED,
+        "the adapter of this commit was not released",
+    )
+    run_to_the_end(records, tag="mei@v1.0.0")
+    deploy = plan_for(records, tag="mei#prod#2").of("mei")[-1]
+    assert deploy.action is Action.RUN
+    assert deploy.fingerprint.parts["version"] == "1.0.0"
+    assert deploy.fingerprint.parts["channels"] == "prod"
+
+
+def test_a_lora_that_is_never_released_blocks_its_tag():
+    records, text = DictRecords(), TEXT.replace("train: {rank: 8}", "deploy: {on: never}")
+    run_to_the_end(records, text=text)
+    deploy = plan_for(records, text=text, tag="mei@v1.0.0").of("mei")[-1]
+    assert deploy.action is Action.BLOCKED
+    assert "`deploy.on` is never" in deploy.why
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[a-z]{1,3}[@#]v?[0-9a-z.#-]{0,8}", fullmatch=True))
 def test_any_text_is_a_tag_or_none(text):
     tag = parse_tag(text)
-    assert tag is None or f"{tag.lora}@v{tag.version}" == text
+    if isinstance(tag, ReleaseTag):
+        assert f"{tag.lora}@v{tag.version}" == text
+    elif tag:
+        assert text.startswith(f"{tag.lora}#{tag.channel}")
 
 
 CONFIG = load_config(TEXT.encode())
 LORA, FACTS = CONFIG.loras["mei"], facts_of(CONFIG)["mei"]
-OTHER = {int: 63, float: 0.123, bool: True, str: "x", type(None): 1.5, tuple: ("x",), dict: {}}
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(LORA.train)])
@@ -245,3 +249,169 @@ def test_whatever_the_history_the_same_tree_is_done_once(pushes):
         assert not plan_for(records, text=text, ids=ids).to_run()
     done = [r.fingerprint for r in records.items]
     assert len(done) == len(set(done))
+
+
+NEEDS = TEXT + "    needs: [mei]\n"
+
+
+def test_a_lora_waits_for_what_it_needs_and_is_blocked_with_it():
+    records = DictRecords()
+    records.run(plan_for(records, text=NEEDS))
+    plan = plan_for(records, text=NEEDS)
+    assert [d.lora for d in plan.to_run()] == ["mei"]
+    assert plan.of("leo")[1].why == "waits for qa of mei"
+    records.run(plan)
+    records.run(plan_for(records, text=NEEDS), Outcome.FAILED)
+    blocked = plan_for(records, text=NEEDS).of("leo")[1]
+    assert (blocked.action, blocked.why) == (
+        Action.BLOCKED,
+        f"needs mei: qa failed in run {records.items[-1].run_id}",
+    )
+
+
+def test_what_a_lora_needs_does_not_enter_its_fingerprint():
+    records = DictRecords()
+    run_to_the_end(records)
+    assert not plan_for(records, text=NEEDS).to_run()
+
+
+TWINS = """\
+version: 1
+defaults: {dataset: datasets/mei, base_model: models/sd, trigger: mei}
+loras: {a: {}, b: {}}
+"""
+
+
+def test_two_loras_that_are_the_same_are_done_once():
+    records = DictRecords()
+    run_to_the_end(records, text=TWINS)
+    assert len(records.items) == 4
+    assert {r.lora for r in records.items} == {"a"}
+    assert actions(plan_for(records, text=TWINS), "b").count("reuse") == 4
+
+
+@pytest.mark.parametrize(
+    ("message", "skipped"),
+    [("Fix [skip lora-ci]", True), ("[LORA-CI SKIP]\n\nmore", True), ("skip lora-ci", False)],
+)
+def test_a_push_can_ask_not_to_be_looked_at(message, skipped):
+    plan = plan_for(DictRecords(), message=message)
+    assert bool(plan.skipped) == skipped
+    assert bool(plan.decisions) != skipped
+    assert plan_for(DictRecords(), kind=EventKind.MANUAL, message=message).decisions
+
+
+@pytest.mark.parametrize(
+    ("paths", "file", "looked_at"),
+    [
+        ("[datasets/**]", "datasets/mei.dvc", True),
+        ("[datasets/**]", "src/datasets/mei.dvc", False),
+        ("['**/*.dvc']", "mei.dvc", True),
+        ("['*.dvc']", "datasets/mei.dvc", False),
+        ("['data?/x']", "data1/x", True),
+        ("['data?/x']", "data//x", False),
+    ],
+)
+def test_paths_say_which_pushes_are_looked_at(paths, file, looked_at):
+    plan = plan_for(DictRecords(), text=f"{TEXT}paths: {paths}\n", files=[file])
+    assert bool(plan.decisions) == looked_at
+    assert plan_for(DictRecords(), text=f"{TEXT}paths: {paths}\n", tag="mei@v1.0.0").decisions
+
+
+def test_over_budget_waits_for_an_approval_and_validation_goes_on():
+    given = {"text": TEXT + "policy: {approvers: [ann]}\n", "budget": Budget(per_run=0.01)}
+    plan = plan_for(DictRecords(), **given)
+    assert actions(plan) == "validate:run train:blocked qa:blocked optimize:blocked"
+    assert plan.of("mei")[1].why.startswith("over budget: about ")
+    assert plan_for(DictRecords(), approved_by="bob", **given).of("mei")[1].action is Action.BLOCKED
+    assert plan_for(DictRecords(), approved_by="ann", **given).of("mei")[1].action is Action.WAIT
+
+
+def test_what_is_reused_costs_nothing_and_no_budget_stops_it():
+    records = DictRecords()
+    run_to_the_end(records)
+    plan = plan_for(records, budget=Budget(per_run=0.0, left_of_month=0.0))
+    assert plan.estimate is None
+    assert actions(plan).count("reuse") == 4
+
+
+def test_estimates_narrow_as_records_come_in():
+    records = DictRecords(took_s=3600)
+    guess = plan_for(records).estimate
+    assert "guess" in guess.basis
+    run_to_the_end(records)
+    changed = {"datasets/mei": "new"}
+    one = plan_for(records, ids=changed).of("mei")[1].estimate
+    assert one.basis == "1 past train step of mei"
+    assert one.low < 1.0 < one.high
+    run_to_the_end(records, ids=changed)
+    two = plan_for(records, ids={"datasets/mei": "newer"}).of("mei")[1].estimate
+    assert two.basis == "2 past train steps of mei"
+    assert (two.high - two.low) < (one.high - one.low)
+
+
+def test_a_lora_without_a_past_learns_from_the_others():
+    records = DictRecords(took_s=3600)
+    run_to_the_end(records, text=TEXT.partition("  leo:")[0])
+    assert plan_for(records).of("leo")[1].estimate.basis == "past train steps of other LoRAs"
+
+
+@pytest.mark.parametrize(
+    ("policy", "event", "expected"),
+    [
+        ("{}", {"trust": Trust.UNTRUSTED}, "run blocked"),
+        ("{}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run wait"),
+        ("{forks: validate}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run blocked"),
+        ("{forks: nothing}", {"trust": Trust.UNTRUSTED}, "blocked blocked"),
+        ("{approvers: [bob]}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run blocked"),
+        ("{required_checks: [lint]}", {}, "run blocked"),
+        ("{required_checks: [lint]}", {"passed_checks": ("lint",)}, "run wait"),
+    ],
+)
+def test_trust_decides_what_may_run(policy, event, expected):
+    plan = plan_for(DictRecords(), text=f"{TEXT}policy: {policy}\n", **event)
+    assert " ".join(str(d.action) for d in plan.of("mei")[:2]) == expected
+
+
+def test_other_checks_must_have_passed_before_anything_trains():
+    records, text = DictRecords(), f"{TEXT}policy: {{required_checks: [lint, test]}}\n"
+    records.run(plan_for(records, text=text))
+    train = plan_for(records, text=text, passed_checks=("lint",)).of("mei")[1]
+    assert (train.action, train.why) == (Action.BLOCKED, "waits for other checks to pass: `test`")
+    assert plan_for(records, text=text, passed_checks=("lint", "test")).of("mei")[1].action == "run"
+    assert plan_for(records, text=text, kind=EventKind.MANUAL).of("mei")[1].action == "run"
+
+
+def test_a_new_fingerprint_recipe_is_told_as_the_reason(monkeypatch):
+    records = DictRecords()
+    run_to_the_end(records)
+    monkeypatch.setitem(RECIPES, Stage.TRAIN, 2)
+    plan = plan_for(records)
+    assert actions(plan) == "validate:reuse train:run qa:wait optimize:wait"
+    assert plan.of("mei")[1].why.startswith("fingerprint recipe 1 → 2")
+
+
+def test_the_dataset_is_compared_with_the_one_that_was_trained_on():
+    """The base commit may be another one than that of the record."""
+    records = DictRecords()
+    run_to_the_end(records)
+    asked = []
+
+    def compare(now, then):
+        asked.append((now.content_id, then))
+        return DatasetChange(dataset=now.path, total=9, added=("x.png",), modified=("y.txt",))
+
+    plan = plan_for(records, ids={"datasets/mei": "new"}, compare=compare)
+    assert ("new", "id of datasets/mei") in asked
+    assert plan.of("mei")[0].why == "dataset: 1 image added, 1 caption edited, of 9 files"
+
+
+def test_a_simulation_tells_every_step_that_would_run_and_keeps_nothing():
+    real = DictRecords()
+    run_to_the_end(real)
+    kept = len(real.items)
+    text = TEXT.replace("rank: 8", "rank: 4")
+    plan = imagine(lambda known: plan_for(known, text=text), Imagined(real))
+    assert actions(plan) == "validate:reuse train:run qa:run optimize:run"
+    assert plan.of("mei")[2].why == "a new adapter"
+    assert len(real.items) == kept

@@ -1,0 +1,95 @@
+"""What an event may have run: by whose push it is, and by what the repository's policy says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lora_ci.core.event import Event, EventKind, Trust
+from lora_ci.core.settings import Policy
+from lora_ci.core.step import Stage
+
+SKIP = re.compile(r"\[(skip lora-ci|lora-ci skip)\]", re.IGNORECASE)
+PUSHES = (EventKind.PUSH, EventKind.PULL_REQUEST)
+
+
+class Right(StrEnum):
+    """How far an event may go: nothing, validation on the CPU, or every stage."""
+
+    NOTHING = "nothing"
+    VALIDATE = "validate"
+    EVERYTHING = "everything"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The right of an event; `why` is told of the stages it does not cover."""
+
+    right: Right
+    why: str = ""
+
+    def covers(self, stage: Stage) -> bool:
+        """True if the stage may run."""
+        return self.right is Right.EVERYTHING or (
+            self.right is Right.VALIDATE and stage is Stage.VALIDATE
+        )
+
+
+def is_approved(event: Event, policy: Policy) -> bool:
+    """True if somebody who may has said that it may run."""
+    who = event.approved_by
+    return who is not None and (not policy.approvers or who in policy.approvers)
+
+
+def decide_right(event: Event, policy: Policy) -> Allowed:
+    """How far the event may go. The policy is the default branch's, never the push's own."""
+    if event.trust is Trust.UNTRUSTED and not (
+        policy.forks == "approve" and is_approved(event, policy)
+    ):
+        if policy.forks == "nothing":
+            return Allowed(Right.NOTHING, "a foreign push gets nothing (`policy.forks: nothing`)")
+        if policy.forks == "validate":
+            return Allowed(
+                Right.VALIDATE, "a foreign push gets validation only (`policy.forks: validate`)"
+            )
+        return Allowed(Right.VALIDATE, _waits(event, policy))
+    absent = [c for c in policy.required_checks if c not in event.passed_checks]
+    if event.kind in PUSHES and absent:
+        checks = ", ".join(f"`{name}`" for name in absent)
+        return Allowed(Right.VALIDATE, f"waits for other checks to pass: {checks}")
+    return Allowed(Right.EVERYTHING)
+
+
+def _waits(event: Event, policy: Policy) -> str:
+    """Why an unapproved push waits, and who can end that."""
+    who = ", ".join(policy.approvers) or "somebody who may push"
+    if event.approved_by:
+        return f"{event.approved_by} may not approve; validation only until one of {who} does"
+    return f"an untrusted push gets validation only, until {who} approves it"
+
+
+def skip_reason(event: Event, paths: tuple[str, ...], files: tuple[str, ...]) -> str | None:
+    """Why a push is not looked at: it says so itself, or none of its files matches `paths`.
+
+    Fingerprints see to it that what is skipped is caught up with by the next push.
+    """
+    if event.kind not in PUSHES:
+        return None
+    if match := SKIP.search(event.message):
+        return f"the commit says {match[0]}"
+    if paths and event.base and not any(matches(name, paths) for name in files):
+        return f"none of the {len(files)} changed files matches `paths`"
+    return None
+
+
+def matches(path: str, globs: tuple[str, ...]) -> bool:
+    """True if a glob fits the whole path: `*` and `?` stay within a folder, `**` does not."""
+    return any(re.fullmatch(_pattern(glob), path) for glob in globs)
+
+
+def _pattern(glob: str) -> str:
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        parts.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*\*|\*|\?)", glob)
+    )
