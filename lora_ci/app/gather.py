@@ -45,7 +45,8 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         return facts
 
     top = f"loras.{lora.name}"
-    wanted = sorted(lora.dataset, key=lambda source: source.path)
+    # As the trainer orders paths.
+    wanted = sorted(lora.dataset, key=lambda source: source.path.split("/"))
     sources = [look("dataset", s.path, config.where(f"{top}.dataset")) for s in wanted]
     whole = [source for source in sources if source is not None]
     others = {

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lora_ci.core.changeset import ChangeSet, DatasetChange, is_caption
 from lora_ci.core.fingerprint import Fingerprint
 from lora_ci.core.plan import Record
+from lora_ci.core.settings import (
+    OptimizeSettings,
+    QaSettings,
+    TrainSettings,
+    ValidateSettings,
+    settings_json,
+)
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.records import Compare
 
+SECTIONS: dict[str, Callable[[], object]] = {
+    "train": TrainSettings,
+    "validate": ValidateSettings,
+    "qa": QaSettings,
+    "optimize": OptimizeSettings,
+}
 SHOWN = 3
 LONGEST_VALUE = 24
 
@@ -51,7 +65,7 @@ class Sight:
             case "released":
                 return "another adapter is the released one now"
             case _ if "." in part:
-                return f"config: {part} {_value(then.get(part))} → {_value(now.get(part))}"
+                return f"config: {part} {_value(part, then)} → {_value(part, now)}"
             case _:
                 return f"{part.replace('_', ' ')} changed"
 
@@ -88,9 +102,11 @@ def describe_change(change: DatasetChange) -> str:
     return f"{', '.join(counts) or 'nothing moved'}, of {change.total} files"
 
 
-def _value(text: str | None) -> str:
-    """A value as the config would say it; a default does not stand in a fingerprint."""
+def _value(part: str, parts: Mapping[str, str]) -> str:
+    """A setting's value as the config would say it; a default does not stand in a fingerprint."""
+    text = parts.get(part)
     if text is None:
-        return "default"
+        section, _, key = part.partition(".")
+        return f"{json.dumps(settings_json(SECTIONS[section]())[key])} (default)"
     inner = text.removeprefix("[").removesuffix("]")
     return inner if len(inner) <= LONGEST_VALUE else "…"

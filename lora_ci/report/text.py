@@ -86,10 +86,13 @@ def render_explanations(told: Sequence[Explanation]) -> str:
         elif one.fingerprint:
             lines.append("  nearest     none: nothing of this stage was recorded")
         moved = [p for p in one.parts if not p.same]
-        shown = moved if one.nearest else one.parts
-        rows = [(p.name, _part(p.now), _part(p.then)) for p in shown]
-        if rows:
-            lines += [f"    {line}" for line in _table(("part", "now", "then"), rows)]
+        if not one.nearest:
+            rows: list[tuple[str, ...]] = [(p.name, _part(p.now)) for p in one.parts]
+            table = _table(("part", "now"), rows)
+        else:
+            rows = [(p.name, _part(p.now), _part(p.then)) for p in moved]
+            table = _table(("part", "now", "then"), rows)
+        lines += [f"    {line}" for line in table if rows]
         if one.nearest:
             same = len(one.parts) - len(moved)
             lines.append(f"    {counted(same, 'part')} the same, {len(moved)} moved")

@@ -108,7 +108,7 @@ def test_a_changed_setting_is_named():
     run_to_the_end(records)
     plan = plan_for(records, text=TEXT.replace("rank: 8", "rank: 16"))
     assert actions(plan) == "validate:reuse train:run qa:wait optimize:wait"
-    assert plan.of("mei")[1].why == "config: train.rank 8 → default"
+    assert plan.of("mei")[1].why == "config: train.rank 8 → 16 (default)"
     plan = plan_for(records, text=TEXT.replace("rank: 8", "rank: 32"))
     assert plan.of("mei")[1].why == "config: train.rank 8 → 32"
 
