@@ -146,7 +146,7 @@ def images_seen(
         return {}
     steps = given.get("max_train_steps", Node(KOHYA_STEPS, document.where))
     if type(steps.value) is not int or steps.value < 1:
-        message = f"`max_train_steps` is {shown(steps)}: expected `int` >= 1"
+        message = f"`max_train_steps` is {shown(steps)}: expected a whole number >= 1"
         reading.say("kohya", message, steps.where)
         return {}
     if type(batch.value) is not int or steps.value * batch.value >= 2**63:

@@ -10,9 +10,8 @@ from lora_ci.config.language import (
     Runner,
     Url,
     WrittenConfig,
-    WrittenLora,
 )
-from lora_ci.config.lora import read_lora
+from lora_ci.config.lora import read_lora, refuse_keys
 from lora_ci.config.model import FILE_NAME, VERSION, Config, Lora
 from lora_ci.config.needs import resolve_needs
 from lora_ci.config.reading import ReadFile, Reading, hints_of
@@ -89,7 +88,8 @@ def read_loras(
     reading: Reading, top: dict[str, Node], root: Node, policy: Policy
 ) -> dict[str, Lora]:
     """All LoRAs by name, the variants of matrices among them."""
-    defaults = reading.mapping(top.get("defaults"), "defaults", hints_of(WrittenLora))
+    defaults = reading.mapping(top.get("defaults"), "defaults")
+    refuse_keys(reading, defaults, "defaults")
     for key in SECTIONS:
         if key in defaults and isinstance(defaults[key].value, dict):
             reading.settings(SECTIONS[key], defaults[key], f"defaults.{key}")

@@ -30,6 +30,16 @@ FORMER = {
     "network_dim": "rank",
     "network_alpha": "alpha",
 }
+# msgspec's names of types in plain words.
+TYPES = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "a mapping",
+    "str": "a text",
+}
+TYPE_NAME = re.compile(r"\b(array|bool|float|int|object|str)\b")
 STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 LONGEST_SHOWN = 60
 MOST_HINTS = 1000
@@ -128,7 +138,8 @@ class Reading:
         """Says that a value is not of its type, at the innermost place that is known."""
         words, _, inner = text.partition(" - at ")
         node, inside = locate(node, inner.strip("`"))
-        expected = words.replace("Expected", "expected").replace("`null`", "null")
+        expected = TYPE_NAME.sub(lambda name: TYPES.get(name[0], name[0]), words)
+        expected = expected.replace("Expected", "expected").replace("`", "")
         advice = None
         if "unknown field" in words and isinstance(node.value, dict):
             unknown = words.split("`")[1]

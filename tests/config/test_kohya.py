@@ -106,10 +106,10 @@ def test_what_a_train_file_leaves_out_is_as_kohya_has_it():
         (b"gradient_accumulation_steps = 4", "one batch a step"),
         (b"enable_bucket = true", "the middle square of every picture"),
         (b"max_train_epochs = 10", "depends on the number of images"),
-        (b'max_train_steps = "many"', "expected `int` >= 1"),
+        (b'max_train_steps = "many"', "expected a whole number >= 1"),
         (b'resolution = "512,768"', "trained as squares"),
         (b"nettwork_dim = 4", "`nettwork_dim` is not known as a key of kohya's"),
-        (b"network_dim = 0", "`loras.mei.train.rank` is 0: expected `int` >= 1"),
+        (b"network_dim = 0", "`loras.mei.train.rank` is 0: expected a whole number >= 1"),
         (b"shuffle_caption = true", "captions as they are in their files"),
     ],
 )

@@ -144,8 +144,9 @@ loras:
         ".lora-ci.yml:3:3 `loras.Mei` has no `dataset`",
         ".lora-ci.yml:3:3 `loras.Mei` has no `base_model`",
         ".lora-ci.yml:4:5 `datset` is no key of loras.Mei",
-        ".lora-ci.yml:5:19 `loras.Mei.train.rank` is 0: expected `int` >= 1",
-        '.lora-ci.yml:5:37 `loras.Mei.train.learning_rate` is "fast": expected `float`, got `str`',
+        ".lora-ci.yml:5:19 `loras.Mei.train.rank` is 0: expected a whole number >= 1",
+        '.lora-ci.yml:5:37 `loras.Mei.train.learning_rate` is "fast": '
+        "expected a number, got a text",
         '.lora-ci.yml:6:28 gate `identity: about 0.7`: expected such as ">= 0.7"',
         ".lora-ci.yml:6:54 `../../etc` leads out of the repository",
         'v.toml:1:8 `loras.Mei.validate.blur` is "much": expected `error`, `warning`, `info`',
@@ -161,7 +162,9 @@ loras:
   a: {dataset: a, train: {rank: 1}}
   b: {dataset: b, train: {rank: 1}}
 """
-    assert errors(text) == [".lora-ci.yml:2:41 `defaults.train.rank` is 0: expected `int` >= 1"]
+    assert errors(text) == [
+        ".lora-ci.yml:2:41 `defaults.train.rank` is 0: expected a whole number >= 1"
+    ]
     assert len(errors(text.replace(b", train: {rank: 1}", b""))) == 1
 
 
@@ -271,7 +274,7 @@ def test_needs_of_a_matrix_are_needs_of_all_its_variants():
     assert loras["c"].needs == ("a.rank-8",)
 
 
-def test_the_file_that_holds_the_error_is_named(tmp_path):
+def test_the_file_that_holds_the_error_is_named():
     with pytest.raises(UsageError) as caught:
         load_config(SMALL + b"    train: t.toml\n", read={"t.toml": b"rank = [1,\n"}.get)
     (found,) = caught.value.findings

@@ -63,7 +63,7 @@ def test_names_are_valid_and_unique(text, expected):
         (b"deploy.license: [MIT]", "7:7 `deploy.license` is nothing"),
         (b"train.rank: []", "7:19 `loras.mei.matrix.train.rank` is []: expected a list"),
         (b"train.rank: 8", "7:19 `loras.mei.matrix.train.rank` is 8: expected a list"),
-        (b"train.rank: [8, x]", '7:23 `loras.mei.matrix.train.rank` is "x": expected `int`'),
+        (b"train.rank: [8, x]", '7:23 `loras.mei.matrix.train.rank` is "x": expected a'),
         (b"train.rank: [8, 8]", "7:23 `loras.mei.matrix.train.rank` has 8 twice"),
         (b"train.seed: [%b]" % b", ".join(b"%d" % i for i in range(65)), "7:19 `loras.mei.matrix"),
         (b"train.rank: [.inf]", "7:20 "),
