@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -30,6 +30,9 @@ from lora_ci.plan.trust import Right, decide_right
 
 # Config and DVC pointers: all that a plan reads of a commit.
 READ_AHEAD = (FILE_NAME, ".dvc", "dvc.lock", "dvc.yaml")
+
+# Of what a config can be made.
+CONFIG_SUFFIXES = (".yml", ".yaml", ".toml")
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,10 @@ def find_changes(source: GitSource, event: Event, config: Config | None) -> Chan
     also = [s.path for lora in config.loras.values() for s in lora.dataset] if config else []
     datasets = changes_between(repo, base, head, source.objects, tuple(dict.fromkeys(also)))
     files = changed_files(repo, base, head) if base else ()
-    former = _former(repo, base)
-    configs = changed_keys(former, config) if base and config else {}
+    configs: Mapping[str, tuple[str, ...]] = {}
+    if base and config and any(file.endswith(CONFIG_SUFFIXES) for file in files):
+        configs = changed_keys(_former(repo, base), config)
+    folders = frozenset(also)
     return ChangeSet(
         base=base,
         head=head,
@@ -164,13 +169,14 @@ def find_changes(source: GitSource, event: Event, config: Config | None) -> Chan
         datasets=datasets,
         configs=configs,
         files=files,
-        code=tuple(f for f in files if not _is_data(f, configs, also)),
+        code=tuple(f for f in files if not _is_data(f, configs, folders)),
     )
 
 
-def _former(repo: Repository, base: str | None) -> Config | None:
+def _former(repo: Repository, base: str) -> Config | None:
     """The config of the base, if it can be read."""
-    if base is None or (text := repo.file(base, FILE_NAME)) is None:
+    text = repo.file(base, FILE_NAME)
+    if text is None:
         return None
     try:
         return load_config(text, FILE_NAME, partial(repo.file, base))
@@ -178,13 +184,13 @@ def _former(repo: Repository, base: str | None) -> Config | None:
         return None
 
 
-def _is_data(file: str, configs: Collection[str], folders: Iterable[str]) -> bool:
+def _is_data(file: str, configs: Collection[str], folders: Collection[str]) -> bool:
     """True for configs, DVC's own files and what lies in a dataset."""
-    name = file.rpartition("/")[2]
+    parts = file.split("/")
     return (
         file in (FILE_NAME, *configs)
-        or name.endswith(".dvc")
-        or name in ("dvc.lock", "dvc.yaml", ".dvcignore")
-        or file.startswith(".dvc/")
-        or any(file.startswith(f"{folder}/") for folder in folders)
+        or file.endswith(".dvc")
+        or parts[-1] in ("dvc.lock", "dvc.yaml", ".dvcignore")
+        or parts[0] == ".dvc"
+        or any("/".join(parts[:end]) in folders for end in range(1, len(parts)))
     )

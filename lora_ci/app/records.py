@@ -54,8 +54,10 @@ def read_records(root: Path) -> Records:
     if not (state / "ledger.db").exists():
         return NoRecords()
     from lora_ci.ledger.ledger import open_ledger  # SQLAlchemy takes longer than the plan
+    from lora_ci.ledger.snapshot import Snapshot
 
-    return KeptRecords(open_ledger(ledger_url(state), SystemClock()), LocalStore(state / "objects"))
+    ledger = open_ledger(ledger_url(state), SystemClock())
+    return KeptRecords(Snapshot(ledger), LocalStore(state / "objects"))
 
 
 def ledger_url(state: Path) -> str:

@@ -14,6 +14,7 @@ from lora_ci.execution.process import ProcessExecutor
 from lora_ci.forge.forge import Forge
 from lora_ci.forge.local import LocalForge
 from lora_ci.ledger.ledger import Ledger, open_ledger
+from lora_ci.ledger.snapshot import Snapshot
 from lora_ci.plan.records import Records
 from lora_ci.store.local import LocalStore
 
@@ -34,8 +35,8 @@ class Deps:
 
     @property
     def records(self) -> Records:
-        """What may be reused."""
-        return KeptRecords(self.ledger, self.store)
+        """What may be reused, as it is now."""
+        return KeptRecords(Snapshot(self.ledger), self.store)
 
 
 def open_deps(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.core.clock import Clock
@@ -98,14 +98,24 @@ class Ledger:
         )
         return tuple(_record(row) for row in self._rows(query))
 
+    def newest(self) -> tuple[Record, ...]:
+        """The newest record of each LoRA, stage and outcome."""
+        table = tables.record.c
+        key = table.lora, table.stage, table.outcome
+        last = select(*key, func.max(table.finished_at).label("at")).group_by(*key).subquery()
+        here = and_(
+            table.lora == last.c.lora,
+            table.stage == last.c.stage,
+            table.outcome == last.c.outcome,
+            table.finished_at == last.c.at,
+        )
+        query = select(tables.record).join(last, here)
+        return tuple(_record(row) for row in self._rows(query))
+
     def finished_since(self, moment: str) -> tuple[Record, ...]:
         """Records finished at or after a moment, oldest first."""
         table = tables.record.c
-        query = (
-            select(tables.record)
-            .where(table.finished_at >= moment)
-            .order_by(table.finished_at)
-        )
+        query = select(tables.record).where(table.finished_at >= moment).order_by(table.finished_at)
         return tuple(_record(row) for row in self._rows(query))
 
     # Runs

@@ -181,7 +181,7 @@ def why(decision: Decision) -> str:
 
 def clean(text: str) -> str:
     """One printable line: file names and messages can hold control sequences."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
