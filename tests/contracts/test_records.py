@@ -1,0 +1,128 @@
+"""Every kind of records answers the planner's questions alike."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from lora_ci.app.records import KeptRecords, NoRecords
+from lora_ci.core.artifact import Artifact
+from lora_ci.core.clock import SystemClock
+from lora_ci.core.event import Event, EventKind
+from lora_ci.core.fingerprint import make_fingerprint
+from lora_ci.core.plan import Action, Decision, Record
+from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
+from lora_ci.ledger.ledger import Ledger, open_ledger
+from lora_ci.ledger.snapshot import Snapshot
+from lora_ci.plan.records import Records
+from lora_ci.plan.simulate import Imagined
+from lora_ci.store.local import LocalStore
+from tests.records import DictRecords
+
+PASSED = StepResult(outcome=Outcome.PASSED)
+
+
+class Past:
+    """A ledger that steps can be written into."""
+
+    def __init__(self, place) -> None:
+        self.place = place
+        self.ledger: Ledger = open_ledger(f"sqlite:///{place / 'ledger.db'}", SystemClock())
+        self.count = 0
+
+    def add(self, lora: str, stage: Stage, content: str, result: StepResult = PASSED) -> str:
+        """Runs a step in no time; returns its fingerprint."""
+        self.count += 1
+        run_id = f"run-{self.count}"
+        fingerprint = make_fingerprint(stage, {"lora": lora, "dataset": content})
+        event = Event(kind=EventKind.PUSH, repo="r", head="h")
+        self.ledger.start_run(run_id, event)
+        decision = Decision(
+            lora=lora, stage=stage, action=Action.RUN, why="", fingerprint=fingerprint
+        )
+        spec = StepSpec(stage=stage, lora=lora, fingerprint=fingerprint.value, inputs={}, params={})
+        self.ledger.ensure_step(run_id, decision, spec, commit="c")
+        (row,) = self.ledger.unfinished(run_id)
+        self.ledger.mark_running(row, "handle")
+        (row,) = self.ledger.unfinished(run_id)
+        self.ledger.finish(row, result)
+        return fingerprint.value
+
+
+def in_memory(past: Past) -> DictRecords:
+    """The same records in a list."""
+    return DictRecords(list(past.ledger.finished_since("")))
+
+
+KINDS: dict[str, Callable[[Past], Records]] = {
+    "ledger": lambda past: past.ledger,
+    "snapshot": lambda past: Snapshot(past.ledger),
+    "kept": lambda past: KeptRecords(Snapshot(past.ledger), LocalStore(past.place / "objects")),
+    "in memory": in_memory,
+    "imagined": lambda past: Imagined(past.ledger),
+}
+
+
+@pytest.fixture
+def past(tmp_path) -> Past:
+    return Past(tmp_path)
+
+
+@pytest.fixture(params=KINDS)
+def read(request) -> Callable[[Past], Records]:
+    return KINDS[request.param]
+
+
+def contents(records: tuple[Record, ...]) -> list[str]:
+    return [record.parts["dataset"] for record in records]
+
+
+def test_a_record_is_found_by_its_fingerprint_however_old_it_is(past, read):
+    fingerprints = [past.add("mei", Stage.TRAIN, content) for content in "abc"]
+    failed = past.add("mei", Stage.TRAIN, "d", replace(PASSED, outcome=Outcome.FAILED))
+    records = read(past)
+    for fingerprint, content in zip(fingerprints, "abc", strict=True):
+        assert records.find(fingerprint).parts["dataset"] == content
+    assert records.find(failed).result.outcome is Outcome.FAILED
+    assert records.find("0" * 64) is None
+
+
+def test_what_passed_comes_newest_first(past, read):
+    for content in "abc":
+        past.add("mei", Stage.TRAIN, content)
+    past.add("leo", Stage.TRAIN, "x")
+    past.add("mei", Stage.QA, "y")
+    past.add("mei", Stage.TRAIN, "d", replace(PASSED, outcome=Outcome.INCONCLUSIVE))
+    records = read(past)
+    assert contents(records.passed("mei", Stage.TRAIN)) == ["c", "b", "a"]
+    assert contents(records.passed(None, Stage.TRAIN)) == ["x", "c", "b", "a"]
+    assert records.passed("mei", Stage.DEPLOY) == ()
+    assert records.passed("nobody", Stage.TRAIN) == ()
+
+
+def test_what_was_finished_since(past, read):
+    past.add("mei", Stage.TRAIN, "a")
+    past.add("mei", Stage.TRAIN, "b")
+    moment = past.ledger.finished_since("")[1].finished_at
+    records = read(past)
+    assert contents(records.finished_since("")) == ["a", "b"]
+    assert contents(records.finished_since(moment)) == ["b"]
+    assert records.finished_since("9") == ()
+
+
+def test_an_error_leaves_no_record(past, read):
+    error = past.add("mei", Stage.TRAIN, "a", replace(PASSED, outcome=Outcome.ERROR))
+    assert read(past).find(error) is None
+
+
+def test_no_records_have_none():
+    records: Records = NoRecords()
+    assert records.find("0" * 64) is None
+    assert records.passed("mei", Stage.QA) == records.finished_since("") == ()
+
+
+def test_a_record_whose_artifact_is_gone_is_not_kept(past):
+    lost = Artifact(name="a", sha256="a" * 64, size_bytes=1, media_type="x/y")
+    fingerprint = past.add("mei", Stage.TRAIN, "a", replace(PASSED, artifacts=(lost,)))
+    assert past.ledger.find(fingerprint)
+    assert KINDS["kept"](past).find(fingerprint) is None
