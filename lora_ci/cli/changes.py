@@ -12,6 +12,7 @@ from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.config.model import FILE_NAME, Config
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.event import Event, EventKind
+from lora_ci.core.finding import Finding
 from lora_ci.report.changes import changes_json, render_changes_text
 
 
@@ -43,19 +44,20 @@ def run(args: argparse.Namespace, output: Output) -> int:
         base=found.base,
         range_why=found.why,
     )
-    changes = find_changes(source, event, read_own_config(source, head, output))
+    config, findings = read_own_config(source, head)
+    changes = find_changes(source, event, config)
     output.result(render_changes_text(changes), changes_json(changes), schema=None)
-    unknown = any(change.unknown for change in changes.datasets)
+    output.findings(findings)
+    unknown = bool(findings) or any(change.unknown for change in changes.datasets)
     return ExitCode.FAILED if unknown else ExitCode.PASSED
 
 
-def read_own_config(source: GitSource, head: str, output: Output) -> Config | None:
-    """The config of the head; None if there is none, or it cannot be read, which is told."""
+def read_own_config(source: GitSource, head: str) -> tuple[Config | None, tuple[Finding, ...]]:
+    """The config of the head if it has one, and why it cannot be read."""
     read = partial(source.repo.file, head)
     if read(FILE_NAME) is None:
-        return None
+        return None, ()
     try:
-        return read_config(read, head)
+        return read_config(read, head), ()
     except UsageError as error:
-        output.findings(error.findings)
-        return None
+        return None, error.findings

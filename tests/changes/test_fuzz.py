@@ -87,8 +87,7 @@ def test_what_a_manifest_lets_in_stays_inside_and_apart(tmp_path_factory, paths)
     data = json.dumps([{"md5": hashlib.md5(b"").hexdigest(), "relpath": p} for p in paths])
     try:
         entries = parse_manifest(data.encode(), "x.dvc")
-    except LoraCIError as error:
-        assert error.findings[0].file == "x.dvc"
+    except LoraCIError:
         return
     assert not any(is_hostile(path) for path in paths)
     root = tmp_path_factory.mktemp("out")
