@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from lora_ci.changes.diff import diff_entries, lost_manifest
 from lora_ci.changes.git import Delta, Repository
@@ -11,7 +12,7 @@ from lora_ci.changes.manifest import read_manifest
 from lora_ci.changes.objects import Objects
 from lora_ci.changes.outs import Outs, is_pointer_file, read_outs
 from lora_ci.changes.pointer import LOCK, STAGES, Pointer
-from lora_ci.changes.tree import SYMLINK, TreeEntry, not_followed, printable
+from lora_ci.changes.tree import TreeEntry, is_file, not_followed, printable
 from lora_ci.core.changeset import DatasetChange, FileEntry
 from lora_ci.core.errors import LoraCIError
 
@@ -30,8 +31,10 @@ def changes_between(
     """
     deltas = repo.differing(base, head)
     pointers = [delta for delta in deltas if is_pointer_file(delta.path)]
-    old = _outs(repo, base, [delta.old for delta in pointers if delta.old])
-    new = _outs(repo, head, [delta.new for delta in pointers if delta.new])
+    before, after = [d.old for d in pointers if d.old], [d.new for d in pointers if d.new]
+    readable = [entry.oid for entry in (*before, *after) if is_file(entry)]
+    texts = dict(zip(readable, repo.blobs(readable), strict=True))
+    old, new = _outs(repo, base, before, texts), _outs(repo, head, after, texts)
     found = {change.dataset: change for change in _dvc_changes(old, new, objects)}
     wanted = frozenset(also) - found.keys()
     by_folder = _by_folder(deltas, wanted)
@@ -47,11 +50,11 @@ def changed_files(repo: Repository, base: str | None, head: str) -> tuple[str, .
     return tuple(printable(delta.path) for delta in repo.differing(base, head))
 
 
-def _outs(repo: Repository, commit: str | None, files: list[TreeEntry]) -> Outs:
-    links = {e.path: not_followed(e, e.path) for e in files if e.mode == SYMLINK}
-    plain = [e for e in files if e.kind == "blob" and e.mode != SYMLINK]
-    blobs = repo.blobs(e.oid for e in plain)
-    texts = dict(zip((e.path for e in plain), blobs, strict=True))
+def _outs(
+    repo: Repository, commit: str | None, files: list[TreeEntry], read: Mapping[str, bytes]
+) -> Outs:
+    links = {e.path: not_followed(e, e.path) for e in files if not is_file(e)}
+    texts = {e.path: read[e.oid] for e in files if is_file(e)}
     for lock in [path for path in texts if path.rpartition("/")[2] == LOCK]:
         stages = lock.removesuffix(LOCK) + STAGES
         if commit and stages not in texts and (text := repo.file(commit, stages)):
@@ -147,4 +150,5 @@ def _git_change(path: str, deltas: list[Delta]) -> DatasetChange:
             old.append(FileEntry(path=name, content_id=delta.old.oid))
         if delta.new:
             new.append(FileEntry(path=name, content_id=delta.new.oid))
-    return diff_entries(path, tuple(old), tuple(new))
+    by_path = attrgetter("path")
+    return diff_entries(path, tuple(sorted(old, key=by_path)), tuple(sorted(new, key=by_path)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.core.changeset import DatasetChange, FileEntry
 
+BLOCK = 64
+
 
 def diff_inputs(old: InputFacts | None, new: InputFacts) -> DatasetChange:
     """How an input changed; `unknown` where a manifest that differs cannot be read."""
@@ -26,12 +28,15 @@ def lost_manifest(md5: str) -> str:
 def diff_entries(
     dataset: str, old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]
 ) -> DatasetChange:
-    """The difference of two file lists; equal content under another name is a rename."""
-    before = {e.path: e.content_id for e in old}
-    after = {e.path: e.content_id for e in new}
-    differ = [path for path, now in after.items() if before.get(path) != now]
-    added = sorted(path for path in differ if path not in before)
-    removed = sorted(path for path in before if path not in after)
+    """The difference of two file lists, each sorted by path.
+
+    Equal content under another name is a rename.
+    """
+    gone, came = _unlike(old, new)
+    before = {e.path: e.content_id for e in gone}
+    after = {e.path: e.content_id for e in came}
+    added = sorted(after.keys() - before.keys())
+    removed = sorted(before.keys() - after.keys())
     by_content: dict[str, list[str]] = {}
     for path in reversed(removed):
         by_content.setdefault(before[path], []).append(path)
@@ -45,6 +50,31 @@ def diff_entries(
         total=len(new),
         added=tuple(p for p in added if p not in to_names),
         removed=tuple(p for p in removed if p not in from_names),
-        modified=tuple(sorted(p for p in differ if p in before)),
+        modified=tuple(sorted(after.keys() & before.keys())),
         renamed=tuple(renamed),
     )
+
+
+def _unlike(
+    old: tuple[FileEntry, ...], new: tuple[FileEntry, ...]
+) -> tuple[list[FileEntry], list[FileEntry]]:
+    """What only one of two sorted lists has; equal blocks are passed over at once."""
+    gone: list[FileEntry] = []
+    came: list[FileEntry] = []
+    i = j = 0
+    while i < len(old) and j < len(new):
+        if old[i : i + BLOCK] == new[j : j + BLOCK]:
+            i, j = i + BLOCK, j + BLOCK
+            continue
+        for _ in range(BLOCK):
+            if i == len(old) or j == len(new):
+                break
+            one, other = old[i], new[j]
+            if one.path <= other.path:
+                i += 1
+            if other.path <= one.path:
+                j += 1
+            if one != other:
+                gone += [one] * (one.path <= other.path)
+                came += [other] * (other.path <= one.path)
+    return gone + list(old[i:]), came + list(new[j:])

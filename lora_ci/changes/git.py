@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from lora_ci.changes.tree import SYMLINK, Tree, TreeEntry, not_followed
+from lora_ci.changes.tree import SYMLINK, Tree, TreeEntry, is_file, not_followed
 from lora_ci.core.changeset import FileEntry
 from lora_ci.core.errors import InfrastructureError, UsageError
 
@@ -80,11 +80,7 @@ class Repository:
     def tree(self, commit: str, ahead: tuple[str, ...] = ()) -> Tree:
         """What stands in a commit; files whose names end in one of `ahead` are read at once."""
         entries = {entry.path: entry for entry in self.listed("-t", commit)}
-        wanted = [
-            e
-            for e in entries.values()
-            if e.kind == "blob" and e.mode != SYMLINK and e.path.endswith(ahead)
-        ]
+        wanted = [e for e in entries.values() if e.path.endswith(ahead) and is_file(e)]
         texts = self.blobs(entry.oid for entry in wanted)
         paths = (entry.path for entry in wanted)
         return Tree(self, entries, dict(zip(paths, texts, strict=True)))

@@ -43,7 +43,7 @@ def check_paths(paths: Sequence[str], file: str) -> None:
         long = [p for p in paths if any(len(s.encode()) > MAX_PART_BYTES for s in p.split("/"))]
         if long:
             raise _refuse(file, long, f"has a name of over {MAX_PART_BYTES} bytes")
-    names = folded.split("\n")
+    names = paths if folded == text else folded.split("\n")
     once = set(names)
     if len(once) != len(names):
         counts = Counter(names)

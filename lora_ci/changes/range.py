@@ -121,17 +121,14 @@ def find_branch(repo: Repository, name: str) -> str | None:
 
 
 def default_branch(repo: Repository) -> str | None:
-    """The name of the default branch: what origin says, else a usual name; None if none is here.
-
-    Where origin does not say, and there is one branch only, it is that.
-    """
-    done = repo.git("symbolic-ref", "-q", f"{REMOTE}HEAD")
-    if done.returncode == 0:
-        name = done.stdout.decode(errors="surrogateescape").strip().removeprefix(REMOTE)
-        if find_branch(repo, name):
-            return name
-    for place in (REMOTE, HEADS):
-        found = next((name for name in USUAL if repo.find_commit(f"{place}{name}")), None)
-        if found:
-            return found
-    return None
+    """The name of the default branch: what origin says, else a usual name; None if none is here."""
+    usual = [f"{place}{name}" for place in (REMOTE, HEADS) for name in USUAL]
+    told = "--format=%(refname) %(symref)"
+    done = repo.git("for-each-ref", told, f"{REMOTE}HEAD", *usual)
+    lines = done.stdout.decode(errors="surrogateescape").splitlines()
+    there = dict(line.split(" ", 1) for line in lines)
+    said = there.get(f"{REMOTE}HEAD", "").removeprefix(REMOTE)
+    if said and find_branch(repo, said):
+        return said
+    found = next((ref for ref in usual if ref in there), None)
+    return found.rpartition("/")[2] if found else None

@@ -64,8 +64,8 @@ class Tree:
     def outs(self) -> Outs:
         """The outputs of all DVC files in the commit."""
         wanted = [e for e in self._listed if e.kind == "blob" and is_pointer_file(e.path)]
-        links = {e.path: not_followed(e, e.path) for e in wanted if e.mode == SYMLINK}
-        files = [e for e in wanted if e.mode != SYMLINK]
+        links = {e.path: not_followed(e, e.path) for e in wanted if not is_file(e)}
+        files = [e for e in wanted if is_file(e)]
         unread = [e for e in files if e.path not in self.texts]
         texts = dict(
             zip((e.path for e in unread), self.repo.blobs(e.oid for e in unread), strict=True)
@@ -75,8 +75,8 @@ class Tree:
     @cached_property
     def uses_lfs(self) -> bool:
         """True if attributes anywhere in the commit speak of Git LFS."""
-        wanted = [e for e in self._listed if e.path.endswith(".gitattributes") and e.kind == "blob"]
-        texts = self.repo.blobs(e.oid for e in wanted if e.mode != SYMLINK)
+        wanted = [e.oid for e in self._listed if e.path.endswith(".gitattributes") and is_file(e)]
+        texts = self.repo.blobs(wanted)
         return any([b"filter=lfs" in text for text in texts])  # noqa: C419 - git is read to its end
 
     @cached_property
@@ -86,6 +86,11 @@ class Tree:
     @cached_property
     def _at(self) -> dict[str, int]:
         return {entry.path: i for i, entry in enumerate(self._listed) if entry.kind == "tree"}
+
+
+def is_file(entry: TreeEntry) -> bool:
+    """True for a file, False for a link, a folder or a submodule."""
+    return entry.kind == "blob" and entry.mode != SYMLINK
 
 
 def not_followed(entry: TreeEntry, wanted: str) -> InputError:
