@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from operator import attrgetter
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 
@@ -19,6 +20,7 @@ from lora_ci.core.finding import Finding, Severity
 
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 MAX_ENTRIES = 2_000_000
+LARGE_BYTES = 1 << 20
 HEX = b"0123456789abcdef"
 DECODER = msgspec.json.Decoder(list[FileEntry])
 
@@ -34,10 +36,22 @@ def read_manifest(path: Path, md5: str, file: str, *, past: bool = False) -> tup
     """
     check_size(path.stat().st_size, file)
     data = path.read_bytes()
-    if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
-        message = f"{path} is damaged: its bytes are not those of manifest {md5}"
-        raise IntegrityError(message, findings=(_finding(message, file, again(path, file)),))
-    return parse_manifest(data, file, past=past)
+    digest = hashlib.md5(usedforsecurity=False)
+    # Hashing needs no interpreter: a large manifest is hashed while it is parsed.
+    hashing = Thread(target=digest.update, args=(data,)) if len(data) > LARGE_BYTES else None
+    if hashing:
+        hashing.start()
+    else:
+        digest.update(data)
+    try:
+        return parse_manifest(data, file, past=past)
+    finally:
+        if hashing:
+            hashing.join()
+        if digest.hexdigest() != md5.removesuffix(".dir"):
+            message = f"{path} is damaged: its bytes are not those of manifest {md5}"
+            hint = f"next: rm {path} && dvc pull {file}"
+            raise IntegrityError(message, findings=(_finding(message, file, hint),))
 
 
 def parse_manifest(data: bytes, file: str, *, past: bool = False) -> tuple[FileEntry, ...]:
@@ -77,11 +91,6 @@ def check_size(size_bytes: int, file: str) -> None:
     """Refuses a manifest by its size, before it is read. Raises InputError."""
     if size_bytes > MAX_MANIFEST_BYTES:
         raise refused(f"manifest of {size_bytes} bytes; at most {MAX_MANIFEST_BYTES}", file)
-
-
-def again(path: Path, file: str) -> str:
-    """How to fetch an object anew."""
-    return f"next: rm {path} && dvc pull {file}"
 
 
 def refused(message: str, file: str) -> InputError:
