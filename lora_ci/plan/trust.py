@@ -9,6 +9,7 @@ from enum import StrEnum
 from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.core.settings import Policy
 from lora_ci.core.step import Stage
+from lora_ci.plan.globs import matches
 
 SKIP = re.compile(r"\[(skip lora-ci|lora-ci skip)\]", re.IGNORECASE)
 PUSHES = (EventKind.PUSH, EventKind.PULL_REQUEST)
@@ -81,15 +82,3 @@ def skip_reason(event: Event, paths: tuple[str, ...], files: tuple[str, ...]) ->
     if paths and event.base and not any(matches(name, paths) for name in files):
         return f"none of the {len(files)} changed files matches `paths`"
     return None
-
-
-def matches(path: str, globs: tuple[str, ...]) -> bool:
-    """True if a glob fits the whole path: `*` and `?` stay within a folder, `**` does not."""
-    return any(re.fullmatch(_pattern(glob), path) for glob in globs)
-
-
-def _pattern(glob: str) -> str:
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(
-        parts.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*\*|\*|\?)", glob)
-    )

@@ -9,10 +9,10 @@ import subprocess
 from dataclasses import dataclass, field
 
 import pytest
-from lora_ci.changes.range import find_range
 
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.plan_event import plan_gathered
+from lora_ci.changes.range import find_range
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.step import Stage
