@@ -43,7 +43,7 @@ schema: venv
 # The official trainer is measured too with: make bench SCRIPT=train_text_to_image_lora.py SCRIPT_PYTHON=...
 SCRIPT_PYTHON ?= $(BIN)/python
 bench: venv
-	$(BIN)/python -m benchmarks.plan
+	$(BIN)/python -m benchmarks.decide
 	$(BIN)/python -m benchmarks.train_step $(if $(SCRIPT),--script $(SCRIPT) --python $(SCRIPT_PYTHON))
 
 clean:

@@ -13,16 +13,14 @@ from lora_ci.core.finding import Finding, Severity
 MAX_PART_BYTES = 255
 SHOWN = 10
 # In casefolded paths, each between two newlines. One set of characters stands first, so that the
-# search runs through all names at once: controls, backslashes and lone surrogates (names that are
-# not UTF-8) are hostile wherever they stand; after a newline or slash, so are empty parts, dots,
-# the names of devices, and drives.
+# search runs through all names at once: after a newline or slash, empty parts, dots and the names
+# of devices are hostile; controls, backslashes and lone surrogates (names that are not UTF-8) are
+# wherever they stand.
 HOSTILE = re.compile(
     r"[\x00-\x1f\x7f/\\\ud800-\udfff]"
-    r"(?:(?<![\n/])"
-    r"|\.{0,2}(?=[\n/])"
-    r"|(?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *(?=[./\n])"
-    r"|(?<=\n)[a-z]:)"
+    r"(?:\.{0,2}[/\n]|(?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *[./\n]|(?<![\n/]))"
 )
+DRIVE = re.compile(r"\n[a-z]:")
 
 
 def check_paths(paths: Sequence[str], file: str) -> None:
@@ -36,7 +34,7 @@ def check_paths(paths: Sequence[str], file: str) -> None:
     text = "\n".join(paths)
     folded = fold(text)
     # A newline inside a name shows in the count.
-    if HOSTILE.search(f"\n{folded}\n") or text.count("\n") >= len(paths):
+    if text.count("\n") >= len(paths) or _is_hostile(folded):
         raise _refuse(file, [p for p in paths if is_hostile(p)], "is not a plain path inside it")
     longest = max(map(len, paths)) * (1 if text.isascii() else 4)
     if longest > MAX_PART_BYTES:
@@ -59,7 +57,13 @@ def check_paths(paths: Sequence[str], file: str) -> None:
 
 def is_hostile(path: str) -> bool:
     """True for a path that is absolute, leaves its folder, or is none on some system."""
-    return "\n" in path or HOSTILE.search(f"\n{fold(path)}\n") is not None
+    return "\n" in path or _is_hostile(fold(path))
+
+
+def _is_hostile(folded: str) -> bool:
+    framed = f"\n{folded}\n"
+    drive = DRIVE.search(framed) if ":" in framed else None
+    return bool(drive or HOSTILE.search(framed))
 
 
 def fold(text: str) -> str:

@@ -23,9 +23,11 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-def test_plan_names_the_files_that_dvc_names():
-    printed = run("benchmarks.plan", "--sizes", "8", "--pairs", "1")
-    assert printed.rstrip().endswith("| yes              |")
+def test_deciding_names_the_files_that_dvc_names():
+    small = ("--files", "400", "--pointers", "12", "--many", "800", "--loras", "2", "--pairs", "1")
+    printed = run("benchmarks.decide", *small)
+    assert printed.count("| yes ") == 3
+    assert "`lora-ci plan`, 2 LoRAs" in printed
 
 
 def test_without_the_official_script_its_row_is_missing_and_that_is_said():
