@@ -1,5 +1,6 @@
 """Where DVC's bytes are looked for: by the default branch's settings, never a commit's own."""
 
+import hashlib
 import sys
 import threading
 from functools import partial
@@ -7,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from lora_ci.changes.copying import copy_verified
 from lora_ci.changes.dvc_config import parse_dvc_config, read_dvc_config
 from lora_ci.changes.git import open_repository
 from lora_ci.changes.inputs import resolve_input
@@ -97,6 +99,14 @@ def test_both_layouts_are_looked_through_and_a_late_push_counts(repo):
     late.parent.mkdir(exist_ok=True)
     late.touch()
     assert objects.not_pushed([md5, other]) == frozenset()
+
+
+def test_a_copy_is_checked_and_captions_of_dvc_2_may_have_windows_line_ends(tmp_path):
+    source, target = tmp_path / "a.txt", tmp_path / "b.txt"
+    source.write_bytes(b"mei\r\nsmiles\r\n")
+    for data, whole in ((b"mei\r\nsmiles\r\n", True), (b"mei\nsmiles\n", True), (b"mei", False)):
+        assert copy_verified(source, target, hashlib.md5(data).hexdigest()) is whole
+    assert target.read_bytes() == source.read_bytes()
 
 
 def test_a_remote_folder_that_is_not_there_is_no_missing_push(repo):
