@@ -14,7 +14,7 @@ from lora_ci.changes.copying import copy_verified
 from lora_ci.changes.diff import diff_entries
 from lora_ci.changes.git import Repository, open_repository
 from lora_ci.changes.inputs import InputFacts, resolve_input
-from lora_ci.changes.manifest import parse_manifest
+from lora_ci.changes.manifest import read_manifest
 from lora_ci.changes.objects import Objects, open_objects
 from lora_ci.changes.range import default_branch, find_branch
 from lora_ci.changes.tree import Tree
@@ -22,8 +22,14 @@ from lora_ci.config.compare import changed_keys
 from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME, Config
 from lora_ci.config.reading import ReadFile
-from lora_ci.core.changeset import ChangeSet, DatasetChange
-from lora_ci.core.errors import InfrastructureError, InputError, IntegrityError, UsageError
+from lora_ci.core.changeset import ChangeSet, DatasetChange, FileEntry
+from lora_ci.core.errors import (
+    InfrastructureError,
+    InputError,
+    IntegrityError,
+    LoraCIError,
+    UsageError,
+)
 from lora_ci.core.event import Event, Trust
 from lora_ci.core.settings import Policy
 from lora_ci.plan.trust import Right, decide_right
@@ -103,12 +109,21 @@ class GitSource:
 
     def compare(self, now: InputFacts, content_id: str) -> DatasetChange | None:
         """What is different from another content of the same input, where that is still here."""
-        then = self.repo.folder(content_id) if now.tracked_by == "git" else None
-        if now.tracked_by == "dvc" and (manifest := self.objects.find(content_id)):
-            then = parse_manifest(manifest.read_bytes(), f"{now.path}.dvc")
+        try:
+            then = self._entries(now, content_id)
+        except LoraCIError:
+            return None  # it only explains
         if then is None or now.entries is None:
             return None
         return diff_entries(now.path, then, now.entries)
+
+    def _entries(self, like: InputFacts, content_id: str) -> tuple[FileEntry, ...] | None:
+        """The files of another content of an input."""
+        if like.tracked_by == "git":
+            return self.repo.folder(content_id)
+        if like.tracked_by == "dvc" and (manifest := self.objects.find(content_id)):
+            return read_manifest(manifest, content_id, f"{like.path}.dvc", past=True)
+        return None
 
     def lay_out(self, facts: InputFacts, folder: Path) -> None:
         present = [e for e in facts.entries or () if e.path not in facts.missing]

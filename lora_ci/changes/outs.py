@@ -30,7 +30,11 @@ class Outs:
             inside = inside.rpartition("/")[0]
         for file, error in self.broken.items():
             target = file.removesuffix(".dvc")
-            if file.endswith(".dvc") and (path == target or path.startswith(f"{target}/")):
+            if file.endswith(".dvc"):
+                named = path == target or path.startswith(f"{target}/")
+            else:
+                named = path.startswith(file.rpartition("/")[0])
+            if named:
                 raise error
         return None
 

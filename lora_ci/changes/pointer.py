@@ -24,6 +24,8 @@ USUAL = re.compile(
 # 123e4567… is a number to YAML; DVC means text.
 BARE_MD5 = re.compile(rb"^([ -]*md5: +)([0-9a-f]{32}(?:\.dir)?)(?= *\r?$)", re.MULTILINE)
 WORDS = frozenset((b"true", b"false", b"null"))
+# Some 100,000 outputs in one `dvc.lock`.
+MAX_BYTES = 16_000_000
 OTHER_HASHES = ("etag", "checksum", "version_id", "files", "cloud")
 LOCK, STAGES = "dvc.lock", "dvc.yaml"
 
@@ -99,7 +101,7 @@ def _working_folders(text: bytes, lock: str) -> dict[str, str]:
 
 def _document(text: bytes, file: str) -> dict[str, Node]:
     try:
-        value = parse_yaml(BARE_MD5.sub(rb"\1'\2'", text), file).value
+        value = parse_yaml(BARE_MD5.sub(rb"\1'\2'", text), file, MAX_BYTES).value
     except UsageError as error:
         place = error.findings[0].location() or file
         raise InputError(f"{place}: {error}", findings=error.findings) from error

@@ -83,9 +83,9 @@ class Node:
         return self.key or self.where
 
 
-def parse_yaml(text: bytes, file: str) -> Node:
+def parse_yaml(text: bytes, file: str, max_bytes: int = MAX_BYTES) -> Node:
     """The document as nodes. Raises UsageError with a finding at each place that is wrong."""
-    source = decode(text, file)
+    source = decode(text, file, max_bytes)
     reader = _Reader(file, yaml.parse(source, Loader=LOADER))
     try:
         node = reader.document()
@@ -103,15 +103,15 @@ def parse_yaml(text: bytes, file: str) -> Node:
     return node
 
 
-def decode(data: bytes, file: str) -> str:
+def decode(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> str:
     """A config file's text.
 
     Raises:
         UsageError: if it is too long, not UTF-8, not text, or a merge was left unfinished.
     """
     start = Where(file, 1, 1)
-    if len(data) > MAX_BYTES:
-        raise refused("too-large", f"larger than the {MAX_BYTES} bytes that are read", start)
+    if len(data) > max_bytes:
+        raise refused("too-large", f"larger than the {max_bytes} bytes that are read", start)
     foreign = next((name for mark, name in FOREIGN if data.startswith(mark)), None)
     if foreign is None and FOREIGN_START.match(data):
         foreign = "UTF-16"
