@@ -17,6 +17,7 @@ from lora_ci.changes.inputs import InputFacts, resolve_input
 from lora_ci.changes.manifest import read_manifest
 from lora_ci.changes.objects import Objects, open_objects
 from lora_ci.changes.range import default_branch, find_branch
+from lora_ci.changes.shallow import fetch_commit
 from lora_ci.changes.tree import Tree
 from lora_ci.config.compare import changed_keys
 from lora_ci.config.load import load_config
@@ -31,6 +32,7 @@ from lora_ci.core.errors import (
     UsageError,
 )
 from lora_ci.core.event import Event, Trust
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import Policy
 from lora_ci.plan.trust import Right, decide_right
 
@@ -39,6 +41,13 @@ READ_AHEAD = (FILE_NAME, ".dvc", "dvc.lock", "dvc.yaml")
 
 # Of what a config can be made.
 CONFIG_SUFFIXES = (".yml", ".yaml", ".toml")
+
+NO_POLICY = Finding(
+    rule="policy.unreadable",
+    severity=Severity.WARNING,
+    message="the default branch's config cannot be read: no budget and no approver is known",
+    hint=f"next: mend {FILE_NAME} there, or merge this if it does",
+)
 
 
 @dataclass(frozen=True)
@@ -85,27 +94,34 @@ class GitSource:
         The policy is always the default branch's; for a push that may not run, all of it is.
         Raises UsageError.
         """
-        ruling = self.default_config(tree)
-        own = decide_right(event, ruling.policy if ruling else Policy()).right
-        if ruling and event.trust is Trust.UNTRUSTED and own is not Right.EVERYTHING:
+        if event.trust is Trust.TRUSTED:
+            return self.own_config(event, tree)
+        ruling = self.ruling_config()
+        if decide_right(event, ruling.policy).right is not Right.EVERYTHING:
             return ruling
+        return replace(read_config(tree.read, event.head), policy=ruling.policy)
+
+    def own_config(self, event: Event, tree: Tree) -> Config:
+        """The config of a trusted push under the default branch's policy, where there is one."""
         config = read_config(tree.read, event.head)
-        return config if ruling is None else replace(config, policy=ruling.policy)
-
-    def default_config(self, tree: Tree) -> Config | None:
-        """The default branch's config; None if it has none, or `tree` has the same file.
-
-        One that cannot be read rules as if its policy were empty, so that it can be mended.
-        """
-        if self.default is None:
-            return None
-        text = self.repo.file(self.default, FILE_NAME)
-        if text is None or text == tree.read(FILE_NAME):
-            return None
         try:
-            return load_config(text, FILE_NAME, partial(self.repo.file, self.default))
-        except UsageError:
-            return None
+            text = self.repo.file(self.default, FILE_NAME) if self.default else None
+            if text is None or text == tree.read(FILE_NAME):
+                return config  # the first config there is, or the same
+            return replace(config, policy=self.ruling_config().policy)
+        except (UsageError, InputError):
+            return replace(config, policy=Policy(), notes=(*config.notes, NO_POLICY))
+
+    def ruling_config(self) -> Config:
+        """The default branch's config. Raises UsageError: without it nobody may rule."""
+        if self.default is None:
+            message = "the default branch is not known: its policy says what a foreign push may"
+            raise UsageError(message, hint="next: --default-branch <name>, once it is fetched")
+        try:
+            return read_config(partial(self.repo.file, self.default), self.default)
+        except (UsageError, InputError) as error:
+            message = f"the default branch has no policy for a foreign push: {error}"
+            raise UsageError(message, findings=error.findings) from error
 
     def compare(self, now: InputFacts, content_id: str) -> DatasetChange | None:
         """What is different from another content of the same input, where that is still here."""
@@ -151,11 +167,15 @@ class GitSource:
 def open_git_source(folder: Path, branch: str | None = None) -> GitSource:
     """The repository that holds `folder`; `branch` is its default branch if that is known.
 
-    Raises UsageError if there is none.
+    Raises UsageError if there is none, or no such branch.
     """
     repo = open_repository(folder)
     name = branch or default_branch(repo)
-    return GitSource(repo, find_branch(repo, name) if name else None)
+    commit = (find_branch(repo, name) or fetch_commit(repo, name)) if name else None
+    if branch and commit is None:
+        message = f"the default branch `{branch}` is not here, and origin does not give it"
+        raise UsageError(message, hint=f"next: git fetch origin {branch}")
+    return GitSource(repo, commit)
 
 
 def read_config(read: ReadFile, commit: str) -> Config:
@@ -190,12 +210,12 @@ def find_changes(source: GitSource, event: Event, config: Config | None) -> Chan
 
 def _former(repo: Repository, base: str) -> Config | None:
     """The config of the base, if it can be read."""
-    text = repo.file(base, FILE_NAME)
-    if text is None:
-        return None
     try:
+        text = repo.file(base, FILE_NAME)
+        if text is None:
+            return None
         return load_config(text, FILE_NAME, partial(repo.file, base))
-    except UsageError:
+    except (UsageError, InputError):
         return None
 
 

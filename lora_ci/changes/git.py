@@ -73,6 +73,11 @@ class Repository:
         """True if `new` came from `old`, or is the same."""
         return self.git("merge-base", "--is-ancestor", old, new).returncode == 0
 
+    def message(self, commit: str) -> str:
+        """What a commit says of itself."""
+        done = _git(self.root, "log", "-1", "--format=%B", commit)
+        return done.stdout.decode(errors="replace").strip()
+
     def parent(self, commit: str) -> str | None:
         """The first parent; None for a root commit."""
         return self.find_commit(f"{commit}^1")

@@ -22,7 +22,7 @@ def add_event_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base", help="commit to compare with (default: where the head left the default branch)"
     )
-    parser.add_argument("--pull-request", type=int, metavar="N", help="on behalf of this one")
+    parser.add_argument("--pull-request", type=positive, metavar="N", help="on behalf of this one")
     parser.add_argument("--tag", help="on behalf of a tag, such as mei@v1.0.0 or mei#prod")
     parser.add_argument(
         "--event", type=Path, metavar="FILE", help="payload of a GitHub event, instead of these"
@@ -46,6 +46,14 @@ def add_event_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """A number from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def open_event(args: argparse.Namespace) -> tuple[Event, GitSource]:
     """The event of the options and where its commits are. Raises UsageError."""
     said = read_payload(args)
@@ -57,7 +65,7 @@ def open_event(args: argparse.Namespace) -> tuple[Event, GitSource]:
     event = replace(
         event,
         trust=Trust.UNTRUSTED if args.untrusted else event.trust,
-        approved_by=args.approved_by,
+        approved_by=(args.approved_by or "").strip() or None,
         passed_checks=tuple(args.passed_check),
     )
     return event, source
@@ -122,5 +130,5 @@ def announced_event(said: Announced, args: argparse.Namespace, repo: Repository)
         trust=said.trust,
         number=said.number,
         tag=said.tag,
-        message=said.message,
+        message=f"{said.message}\n{repo.message(head)}",
     )

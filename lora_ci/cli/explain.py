@@ -41,5 +41,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     ]
     value = {"lora": args.lora, "head": plan.head, "stages": told}
     output.result(render_explanations(told), value, schema="explain")
-    output.findings(gathered.facts[args.lora].findings)
-    return ExitCode.PASSED
+    findings = gathered.facts[args.lora].findings
+    output.findings(findings)
+    return ExitCode.FAILED if findings else ExitCode.PASSED

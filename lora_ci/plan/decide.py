@@ -28,6 +28,7 @@ from lora_ci.plan.trust import Allowed, decide_right, is_approved, skip_reason
 from lora_ci.plan.why import Sight
 
 ADAPTER = "adapter.safetensors"
+SHOWN = 3
 
 
 def decide(
@@ -56,7 +57,7 @@ def decide(
         wanted: list[str] = []
     else:
         wanted = [tag.lora] if tag else list(config.loras)
-    findings += [f for name in wanted for f in facts[name].findings]
+    findings += [f for name in wanted for f in (*facts[name].findings, *not_pushed(facts[name]))]
     allowed = decide_right(event, config.policy)
     planner = _Planner(config, facts, records, changes, allowed, tag, compare)
     decisions = [d for name in wanted for d in planner.chain(name)]
@@ -205,6 +206,9 @@ class _Chain:
         """Why a tag cannot be followed."""
         if self.lora.deploy.on == "never":
             return "`deploy.on` is never: this LoRA is not released"
+        licenses, own = self.planner.config.policy.licenses, self.lora.deploy.license
+        if licenses and own not in licenses:
+            return f"license {own or 'none'} is not among `policy.licenses`"
         if self.release(adapter)[0] is None:
             name = self.lora.name
             return f"the adapter of this commit was not released; next: git tag {name}@v<version>"
@@ -246,6 +250,22 @@ class _Chain:
             record=record,
             estimate=cost,
         )
+
+
+def not_pushed(facts: LoraFacts) -> list[Finding]:
+    """A warning for each source whose files the DVC remote lacks; validation will fail on them."""
+    return [
+        Finding(
+            rule="inputs.not-pushed",
+            severity=Severity.WARNING,
+            message=f"{len(source.missing)} of {len(source.entries or ())} files of "
+            f"`{source.path}` are not in the DVC remote: {', '.join(source.missing[:SHOWN])}"
+            + (", …" if len(source.missing) > SHOWN else ""),
+            hint="next: dvc push, on the machine that has them",
+        )
+        for source in facts.sources
+        if source.missing
+    ]
 
 
 def released_adapter(releases: Sequence[Record], other_than: str | None) -> str | None:

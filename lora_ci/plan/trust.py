@@ -38,9 +38,11 @@ class Allowed:
 
 
 def is_approved(event: Event, policy: Policy) -> bool:
-    """True if somebody who may has said that it may run."""
+    """True if somebody who may has said that it may run; nobody may for their own push."""
     who = event.approved_by
-    return who is not None and (not policy.approvers or who in policy.approvers)
+    if not who or who == event.actor:
+        return False
+    return not policy.approvers or who in policy.approvers
 
 
 def decide_right(event: Event, policy: Policy) -> Allowed:
@@ -78,7 +80,7 @@ def skip_reason(event: Event, paths: tuple[str, ...], files: tuple[str, ...]) ->
     if event.kind not in PUSHES:
         return None
     if match := SKIP.search(event.message):
-        return f"the commit says {match[0]}"
+        return f"its message says {match[0]}"
     if paths and event.base and not any(matches(name, paths) for name in files):
         return f"none of the {len(files)} changed files matches `paths`"
     return None

@@ -45,6 +45,8 @@ def changes_text(plan: Plan) -> list[str]:
         shown = ", ".join(keys[:SHOWN_KEYS])
         more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
         lines.append(f"{file}: {shown}{more}")
+    if changes.base is None and changes.range_why:
+        return [clean(f"compared with nothing: {changes.range_why}"), ""]
     if not lines or changes.base is None:
         return []
     since = f"since {changes.base[:7]}"

@@ -62,6 +62,61 @@ def test_a_config_that_breaks_the_default_branch_can_be_mended(repo):
     assert plan(repo)["validate"]["action"] == "run"
 
 
+def test_a_foreign_push_cannot_bring_its_own_rules(repo):
+    """Wherever the default branch's are not to be had, nothing is planned for it."""
+    repo.git("branch", "-m", "main", "trunk")
+    repo.git("branch", "other")  # neither of three is a usual name
+    told = lora_ci(repo.root, "plan", "--untrusted", "--approved-by", "eve")
+    assert told.code == 2
+    assert "the default branch is not known" in told.err
+    told = lora_ci(repo.root, "plan", "--default-branch", "nope")
+    assert told.code == 2
+    assert "`nope` is not here" in told.err
+
+
+@pytest.mark.parametrize("config", ["version: 1\nloras: [", None])
+def test_a_default_branch_without_a_policy_approves_nobody(repo, config):
+    repo.git("switch", "-q", "main")
+    if config:
+        repo.write(".lora-ci.yml", config)
+    else:
+        repo.git("rm", "-q", ".lora-ci.yml")
+    repo.commit("No rules")
+    repo.git("switch", "-q", "work")
+    told = lora_ci(repo.root, "plan", "--untrusted", "--approved-by", "eve")
+    assert told.code == 2, told.out
+
+
+def test_a_tag_that_is_called_like_the_default_branch_is_not_it(repo):
+    repo.git("tag", "main")  # on the commit of `work`
+    assert plan(repo)["train"]["why"].startswith("over budget")
+
+
+def test_a_foreign_push_does_not_bring_the_files_that_a_config_names(repo):
+    repo.git("switch", "-q", "main")
+    text = CONFIG.format(policy="{}", rank=4).replace("{rank: 4}", "{rank: 4}, validate: v.toml")
+    repo.write(".lora-ci.yml", text)
+    repo.write("v.toml", "min_images = 50\n")
+    repo.commit("Settings in a file")
+    repo.git("switch", "-q", "-c", "fork")
+    repo.write("v.toml", "min_images = 1\n")
+    repo.commit("Make it easy")
+    parts = plan(repo, "--untrusted")["validate"]["fingerprint"]["parts"]
+    assert parts["validate.min_images"] == "[50]"
+
+
+@pytest.mark.parametrize("who", ["", " "])
+def test_nobody_is_no_approver(repo, who):
+    assert plan(repo, "--untrusted", "--approved-by", who)["train"]["action"] == "blocked"
+
+
+def test_what_is_not_pushed_is_told_before_anything_runs(repo):
+    md5 = "0cc175b9c0f1b6a831c399e269772661"  # of b"a"
+    repo.forget(md5)
+    told = lora_ci(repo.root, "plan")
+    assert "1 of 1 files of `datasets/mei` are not in the DVC remote: a.png" in told.err
+
+
 def test_a_payload_says_it_all(repo, tmp_path: Path):
     base, head = repo.git("rev-parse", "main"), repo.git("rev-parse", "work")
     payload = {

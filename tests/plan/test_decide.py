@@ -12,6 +12,7 @@ from lora_ci.config.model import Config, Lora
 from lora_ci.core.changeset import ChangeSet, DatasetChange, FileEntry
 from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.core.plan import Action, Plan
+from lora_ci.core.settings import Policy
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.core.versions import RECIPES
 from lora_ci.plan.budget import Budget
@@ -361,6 +362,7 @@ def test_a_lora_without_a_past_learns_from_the_others():
     [
         ("{}", {"trust": Trust.UNTRUSTED}, "run blocked"),
         ("{}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run wait"),
+        ("{}", {"trust": Trust.UNTRUSTED, "approved_by": "eve", "actor": "eve"}, "run blocked"),
         ("{forks: validate}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run blocked"),
         ("{forks: nothing}", {"trust": Trust.UNTRUSTED}, "blocked blocked"),
         ("{approvers: [bob]}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run blocked"),
@@ -415,3 +417,14 @@ def test_a_simulation_tells_every_step_that_would_run_and_keeps_nothing():
     assert actions(plan) == "validate:reuse train:run qa:run optimize:run"
     assert plan.of("mei")[2].why == "a new adapter"
     assert len(real.items) == kept
+
+
+def test_a_license_that_the_policy_does_not_know_is_not_released():
+    """The loader compares with the push's own policy; the default branch's may be another."""
+    records = DictRecords()
+    run_to_the_end(records)
+    config = replace(CONFIG, policy=Policy(licenses=("MIT",)))
+    event = Event(kind=EventKind.TAG, repo="r", head="h", tag="mei@v1.0.0")
+    changes = ChangeSet(base="b", head="h")
+    plan = decide(config, facts_of(config), records, changes=changes, event=event)
+    assert plan.of("mei")[-1].why == "license none is not among `policy.licenses`"
