@@ -12,6 +12,7 @@ import msgspec
 
 from lora_ci.core.errors import LoraCIError
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.text import clean
 
 COLORS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
 
@@ -45,10 +46,10 @@ class Output:
             print(text)
 
     def note(self, text: str) -> None:
-        """A line for people, on stderr."""
+        """Lines for people, on stderr."""
         if not self.quiet:
             self._end_bar()
-            print(text, file=sys.stderr)
+            print("\n".join(map(clean, text.split("\n"))), file=sys.stderr)
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """Findings on stderr, one each, with the hint below."""
@@ -66,6 +67,7 @@ class Output:
         """A bar on a terminal, else a line at each tenth."""
         if self.quiet or total <= 0:
             return
+        label, note = clean(label), clean(note)
         now = time.monotonic()
         if sys.stderr.isatty():
             if now - self._bar_drawn_at < 0.1 and done < total:
@@ -92,5 +94,6 @@ class Output:
         if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             severity = f"\033[{COLORS[finding.severity]}m{severity}\033[0m"
         where = finding.location()
-        text = f"{severity}: {where + ': ' if where else ''}{finding.message} [{finding.rule}]"
-        return f"{text}\n  → {finding.hint}" if finding.hint else text
+        message = f"{where + ': ' if where else ''}{finding.message} [{finding.rule}]"
+        text = f"{severity}: {clean(message)}"
+        return f"{text}\n  → {clean(finding.hint)}" if finding.hint else text

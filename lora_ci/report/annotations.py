@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.text import clean
 from lora_ci.report.findings import by_severity
-from lora_ci.report.text import clean
 
 Level = Literal["failure", "warning", "notice"]
 LEVELS: dict[Severity, Level] = {

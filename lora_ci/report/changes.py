@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lora_ci.core.changeset import ChangeSet, DatasetChange
+from lora_ci.core.text import clean
 from lora_ci.plan.why import describe_change
-from lora_ci.report.text import clean
 
 SHOWN_NAMES = 20
 

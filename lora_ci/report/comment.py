@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.run import RunView, StepView, overall_outcome
 from lora_ci.core.step import Outcome, Stage
+from lora_ci.core.text import clean
 from lora_ci.report.details import Details, Overall, Score
 from lora_ci.report.figures import between, counted, number, plain, shorten, signed
 from lora_ci.report.findings import Fault, faults, findings_of
@@ -24,7 +25,7 @@ from lora_ci.report.reason import (
     reason,
     recommended_weight,
 )
-from lora_ci.report.text import clean, outcome_text
+from lora_ci.report.text import outcome_text
 
 MARKER = "<!-- lora-ci -->"
 SHOWN_FAULTS = 10

@@ -6,8 +6,8 @@ import html
 import re
 from urllib.parse import quote
 
+from lora_ci.core.text import clean
 from lora_ci.report.figures import number
-from lora_ci.report.text import clean
 
 # GitHub's limit for a comment body is 65,536 characters, for a check's text one less.
 MAX_CHARACTERS = 65_000

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from lora_ci.report.text import clean
+from lora_ci.core.text import clean
 
 
 def text(value: object) -> str:

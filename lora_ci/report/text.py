@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lora_ci.core.plan import Action, Decision, Estimate, Plan
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.core.text import clean
 from lora_ci.plan.explain import Explanation
 from lora_ci.plan.why import describe_change
 from lora_ci.report.details import Details, metric, read_details
@@ -179,11 +180,6 @@ def _qa_figures(details: Details) -> list[str]:
 def why(decision: Decision) -> str:
     """The reason, without control characters."""
     return clean(decision.why)
-
-
-def clean(text: str) -> str:
-    """One printable line: file names and messages can hold control sequences."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -8,10 +8,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from lora_ci.core.fingerprint import Fingerprint
+from lora_ci.core.text import clean
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.page import render_page
 from lora_ci.report.release_notes import render_release_notes
-from lora_ci.report.text import clean, render_run_text
+from lora_ci.report.text import render_run_text
 from tests.views import (
     deploy_step,
     exhibits,

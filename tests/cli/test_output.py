@@ -1,0 +1,34 @@
+"""What is printed for people is one printable line each, whatever it is made of."""
+
+import json
+
+from lora_ci.cli.output import Output
+from lora_ci.core.errors import UsageError
+from lora_ci.core.finding import Finding, Severity
+
+HOSTILE = "a\n::error::pwn \x1b[2J \0"
+SHOWN = "a�::error::pwn �[2J �"
+FINDING = Finding(
+    rule="a.b", severity=Severity.ERROR, message=HOSTILE, file=HOSTILE, line=3, hint=HOSTILE
+)
+
+
+def test_a_finding_is_two_lines(capsys):
+    Output(json=False, quiet=False).findings([FINDING])
+    told = capsys.readouterr().err
+    assert told == f"error: {SHOWN}:3: {SHOWN} [a.b]\n  → {SHOWN}\n"
+
+
+def test_notes_keep_their_lines_and_nothing_else(capsys):
+    Output(json=False, quiet=False).note("one\ntwo \x1b[2J\0")
+    assert capsys.readouterr().err == "one\ntwo �[2J�\n"
+
+
+def test_progress_is_one_line(capsys):
+    Output(json=False, quiet=False).progress("a\n::error::", 1, 2, "\x1b[2J")
+    assert capsys.readouterr().err == "a�::error:: 1/2 �[2J\n"
+
+
+def test_json_holds_what_was_said(capsys):
+    Output(json=True, quiet=False).error(UsageError("x", findings=(FINDING,)))
+    assert json.loads(capsys.readouterr().out)["findings"][0]["message"] == HOSTILE
