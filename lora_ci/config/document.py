@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 MAX_FINDINGS = 100
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+FLATTER = "see that line: brackets may be left open; a section can stand in a file of its own"
+READ_AGAIN = "see that line, and the one above it"
 # Some builds of PyYAML have no libyaml.
 LOADER = getattr(yaml, "CLoader", yaml.Loader)
 
@@ -91,13 +94,14 @@ def parse_yaml(text: bytes, file: str, max_bytes: int = MAX_BYTES) -> Node:
         node = reader.document()
     except yaml.MarkedYAMLError as error:
         if "nesting depth" in str(error.problem):
-            raise refused("too-deep", TOO_DEEP, Where(file, 1, 1)) from error
+            raise refused("too-deep", TOO_DEEP, Where(file, 1, 1), FLATTER) from error
         mark = error.problem_mark or error.context_mark
         where = Where(file, mark.line + 1, mark.column + 1) if mark else Where(file, 1, 1)
-        raise refused("syntax", f"not YAML: {error.problem or error.context}", where) from error
+        message = f"not YAML: {error.problem or error.context}"
+        raise refused("syntax", message, where, READ_AGAIN) from error
     except yaml.YAMLError as error:
         message = f"not YAML: {str(error).splitlines()[0]}"
-        raise refused("syntax", message, Where(file, 1, 1)) from error
+        raise refused("syntax", message, Where(file, 1, 1), READ_AGAIN) from error
     if reader.findings:
         raise UsageError(reader.findings[0].message, findings=bounded(reader.findings))
     return node
@@ -109,20 +113,23 @@ def decode(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> str:
     Raises:
         UsageError: if it is too long, not UTF-8, not text, or a merge was left unfinished.
     """
-    start = Where(file, 1, 1)
+    start, name = Where(file, 1, 1), shlex.quote(file)
     if len(data) > max_bytes:
-        raise refused("too-large", f"larger than the {max_bytes} bytes that are read", start)
-    foreign = next((name for mark, name in FOREIGN if data.startswith(mark)), None)
+        message = f"larger than the {max_bytes} bytes that are read"
+        hint = f"next: ls -l {name}; what it was at the last commit: git show HEAD:{name}"
+        raise refused("too-large", message, start, hint)
+    foreign = next((kind for mark, kind in FOREIGN if data.startswith(mark)), None)
     if foreign is None and FOREIGN_START.match(data):
         foreign = "UTF-16"
     if foreign:
-        raise refused("encoding", f"the file is {foreign}, not UTF-8", start, "save it as UTF-8")
+        raise refused("encoding", f"the file is {foreign}, not UTF-8", start, _anew(name, foreign))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8-sig", "replace")
         message = f"not UTF-8: {error.reason} (byte 0x{data[error.start]:02x})"
-        raise refused("encoding", message, place_of(before, len(before), file)) from error
+        where = place_of(before, len(before), file)
+        raise refused("encoding", message, where, _anew(name, "ISO-8859-1")) from error
     if found := CONTROL.search(text):
         message = f"control character U+{ord(found[0]):04X}"
         raise refused("encoding", message, place_of(text, found.start(), file), "remove it")
@@ -131,6 +138,10 @@ def decode(data: bytes, file: str, max_bytes: int = MAX_BYTES) -> str:
         hint = f"next: edit {file}, then git add {file}"
         raise refused("merge-conflict", message, place_of(text, found.start(), file), hint)
     return text
+
+
+def _anew(name: str, encoding: str) -> str:
+    return f"write it anew as UTF-8; next: iconv -f {encoding} -t UTF-8 {name}"
 
 
 def place_of(text: str, offset: int, file: str) -> Where:
@@ -151,9 +162,7 @@ def problem(rule: str, message: str, where: Where, hint: str | None = None) -> F
     )
 
 
-def refused(
-    rule: str, message: str, where: Where, hint: str = "next: lora-ci config check"
-) -> UsageError:
+def refused(rule: str, message: str, where: Where, hint: str) -> UsageError:
     """One error that ends the reading of the document."""
     return UsageError(message, findings=(problem(rule, message, where, hint),))
 
@@ -192,7 +201,7 @@ class _Reader:
     def node(self, event: Event, depth: int, key: Where | None) -> Node:
         where = self.where(event)
         if depth > MAX_DEPTH:
-            raise refused("too-deep", TOO_DEEP, where)
+            raise refused("too-deep", TOO_DEEP, where, FLATTER)
         self.check(event, where)
         match event:
             case ScalarEvent(style=style, value=text):

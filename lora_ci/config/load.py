@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_ci.config.document import Node, Where, bounded, parse_yaml
+from lora_ci.config.globs import check_glob
 from lora_ci.config.language import (
     MAX_LORAS,
     SECTIONS,
@@ -15,6 +16,7 @@ from lora_ci.config.lora import read_lora, refuse_keys
 from lora_ci.config.model import FILE_NAME, VERSION, Config, Lora
 from lora_ci.config.needs import resolve_needs
 from lora_ci.config.reading import ReadFile, Reading, hints_of
+from lora_ci.config.texts import check_texts
 from lora_ci.core.errors import UsageError
 from lora_ci.core.finding import Finding
 from lora_ci.core.settings import Policy
@@ -27,7 +29,9 @@ def load_config(text: bytes, file: str = FILE_NAME, read: ReadFile = lambda _: N
         UsageError: with one finding for each thing that is wrong, at most 100.
     """
     reading = Reading(file, read)
-    config = read_config(reading, parse_yaml(text, file))
+    root = parse_yaml(text, file)
+    config = read_config(reading, root)
+    check_texts(reading, root)
     if reading.findings:
         findings = told_once(reading.findings, file)
         raise UsageError(findings[0].message, findings=bounded(findings))
@@ -42,7 +46,7 @@ def read_config(reading: Reading, root: Node) -> Config:
     policy = reading.settings(Policy, top.get("policy"), "policy") or Policy()
     paths = reading.value(hints["paths"], top["paths"], "paths") if "paths" in top else ()
     for i, glob in enumerate(paths or ()):
-        reading.inside_repository(glob.lstrip("!"), _item(top["paths"], i))
+        check_glob(reading, glob, _item(top["paths"], i))
     check_unused(reading, top)
     return Config(
         loras=read_loras(reading, top, root, policy),

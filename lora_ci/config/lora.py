@@ -13,6 +13,7 @@ from lora_ci.config.language import GATE, NAME, SECTIONS, Prepare, WrittenConfig
 from lora_ci.config.matrix import Variant, expand
 from lora_ci.config.model import Lora, Source
 from lora_ci.config.reading import Reading, hints_of, merge
+from lora_ci.config.texts import check_texts
 from lora_ci.core.settings import DeploySettings, Policy, QaSettings
 
 
@@ -80,6 +81,7 @@ def section(reading: Reading, node: Node | None, path: str, below: Mapping[str, 
         node = found or Node({}, where)
         if path.endswith(".train") and is_train_file(node):
             return Node(train_settings(reading, node, extra), where, name)
+        check_texts(reading, node)
     given = reading.mapping(node, path)
     return Node({**extra, **given}, where, name)
 

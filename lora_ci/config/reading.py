@@ -19,6 +19,7 @@ from lora_ci.config.document import Node, Where, parse_yaml, problem
 from lora_ci.config.toml_document import parse_toml
 from lora_ci.core.errors import UsageError
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.text import clean
 
 ReadFile = Callable[[str], bytes | None]
 T = TypeVar("T")
@@ -40,6 +41,8 @@ TYPES = {
     "str": "a text",
 }
 TYPE_NAME = re.compile(r"\b(array|bool|float|int|object|str)\b")
+# Controls, ends of lines, halves of pairs, and what turns the direction of writing.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 LONGEST_SHOWN = 60
 MOST_HINTS = 1000
@@ -167,12 +170,12 @@ class Reading:
             message = f"`{name}`: expected keys and values, or a .toml, .yml or .yaml file"
             self.say("file-kind", message, where)
             return None
-        text = self.read(name)
-        if text is None:
-            hint = f"next: git add {name}, or write the settings inline"
-            self.say("file-missing", f"{name} is not in this commit", where, hint)
-            return None
         try:
+            text = self.read(name)
+            if text is None:
+                hint = f"next: git add {name}, or write the settings inline"
+                self.say("file-missing", f"{name} is not in this commit", where, hint)
+                return None
             return parse_toml(text, name) if name.endswith(".toml") else parse_yaml(text, name)
         except UsageError as error:
             self.findings.extend(error.findings)
@@ -185,7 +188,15 @@ class Reading:
             message = f"`{path[:LONGEST_SHOWN]}` leads out of the repository"
             self.say("path", message, where, "use a relative path with `/`")
             return False
-        return True
+        return self.on_one_line(path, where)
+
+    def on_one_line(self, text: str, where: Where) -> bool:
+        """False, and an error, for a text with signs that a terminal or a log would obey."""
+        found = CONTROL.search(text)
+        if found:
+            message = f"`{clean(text[:LONGEST_SHOWN])}` has a control character"
+            self.say("control", f"{message}, U+{ord(found[0]):04X}", where, "remove it")
+        return not found
 
 
 def merge(below: Mapping[str, Node], above: Mapping[str, Node]) -> dict[str, Node]:

@@ -8,7 +8,9 @@ from bisect import bisect_right
 from typing import Any
 
 from lora_ci.config.document import (
+    FLATTER,
     MAX_DEPTH,
+    READ_AGAIN,
     TOO_DEEP,
     Node,
     Where,
@@ -48,7 +50,7 @@ def parse_toml(data: bytes, file: str) -> Node:
         scan.document()
     except _UnreadableError as problem:
         if problem.too_deep:
-            raise refused("too-deep", TOO_DEEP, where(scan.at)) from problem
+            raise refused("too-deep", TOO_DEEP, where(scan.at), FLATTER) from problem
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -59,7 +61,8 @@ def parse_toml(data: bytes, file: str) -> Node:
             place = Where(file, int(found[1]), int(found[2]))
         elif not found:
             place = Where(file, 1, 1)
-        raise refused("syntax", f"not TOML: {AT.sub('', message)}", place) from error
+        message = f"not TOML: {AT.sub('', message)}"
+        raise refused("syntax", message, place, READ_AGAIN) from error
     return _node(values, (), scan.places, where)
 
 
