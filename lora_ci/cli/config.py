@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.place import top_of
 from lora_ci.config.compare import rules, values
 from lora_ci.config.model import FILE_NAME, Config
 from lora_ci.config.reference import render_reference
 from lora_ci.config.schema import render_schema
 from lora_ci.config.work_tree import read_config
 from lora_ci.core.errors import ExitCode
+from lora_ci.core.text import clean
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.what == "keys":
         print(render_reference(), end="")  # noqa: T201 - the tables are the output
         return ExitCode.PASSED
-    config = read_config(args.repo / FILE_NAME)
+    config = read_config(top_of(args.repo) / FILE_NAME)
     if args.what == "check":
         output.findings(config.notes)
         names = list(config.loras)
@@ -86,4 +88,4 @@ def lines_of(found: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     for row in found:
         shown = json.dumps(row["value"], ensure_ascii=False)
         origin = f"{row['file']}:{row['line']}:{row['column']}" if row["file"] else "default"
-        yield f"  {row['path']:<32} {shown:<40} {origin}"
+        yield clean(f"  {row['path']:<32} {shown:<40} {origin}")

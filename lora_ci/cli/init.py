@@ -7,14 +7,16 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from lora_ci.cli import workflow
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.place import top_of
 from lora_ci.cli.survey import MIN_IMAGES, Found, Survey, survey
 from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME
-from lora_ci.config.reading import ReadFile
+from lora_ci.config.work_tree import read_file, refuse_other_kinds
 from lora_ci.core.errors import ExitCode, UsageError
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
@@ -45,31 +47,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Writes what is missing; never overwrites anything."""
+    root = top_of(args.repo)
     wanted = [FILE_NAME, *([workflow.FILE] if args.github else [])]
-    missing = [name for name in wanted if not os.path.lexists(args.repo / name)]
+    for name in wanted:
+        refuse_other_kinds(root, name)
+    missing = [name for name in wanted if not os.path.lexists(root / name)]
     if not missing:
-        text = f"{' and '.join(str(args.repo / name) for name in wanted)}: there already"
+        text = f"{' and '.join(str(root / name) for name in wanted)}: there already"
         raise UsageError(text, hint="next: lora-ci config check")
     told: dict[str, object] = {"file": None, "datasets": [], "base_model": None}
     lines = []
     if FILE_NAME in missing:
-        found = survey(args.repo)
-        text = config_text(args.repo, found)
-        write_new(args.repo / FILE_NAME, text)
+        found = survey(root)
+        text = config_text(root, found)
+        write_new(root / FILE_NAME, text)
         told = {
-            "file": str(args.repo / FILE_NAME),
+            "file": str(root / FILE_NAME),
             "datasets": [path for each in found.datasets for path, _ in each.sources],
             "base_model": next(iter(found.base_models), None),
         }
-        names = load_config(text.encode(), read=reader(args.repo)).loras
-        lines.append(f"wrote {told['file']} for {', '.join(names)}")
+        names = load_config(text.encode(), read=partial(read_file, root)).loras
+        place = "" if root == args.repo else ", at the top of the repository"
+        lines.append(f"wrote {told['file']} for {', '.join(names)}{place}")
         if not found.base_models:
             lines.append(f"no base model was found: `base_model` is {NO_BASE}, which is not there")
             lines.append("next: put one there, or write {hub: owner/name, revision: <commit id>}")
         lines.append("next: read it, then lora-ci config check")
     if workflow.FILE in missing:
-        write_new(args.repo / workflow.FILE, workflow.TEXT)
-        lines.append(f"wrote {args.repo / workflow.FILE}")
+        write_new(root / workflow.FILE, workflow.TEXT)
+        lines.append(f"wrote {root / workflow.FILE}")
         lines.append(f"next: put the place of lora-ci instead of {workflow.ACTION} there")
     output.result("\n".join(lines), told | {"files": missing}, schema="init")
     return ExitCode.PASSED
@@ -100,7 +106,7 @@ def config_text(root: Path, found: Survey) -> str:
         else:
             lines.append(f"  # {file} is not taken: {problem}\n")
     text = "".join(lines)
-    load_config(text.encode(), read=reader(root))
+    load_config(text.encode(), read=partial(read_file, root))
     return text
 
 
@@ -146,16 +152,11 @@ def refusal(root: Path, key: str, file: str) -> str | None:
     values = {"dataset": "d", "base_model": "m", key: file}
     text = json.dumps({"version": 1, "loras": {"a": values}})
     try:
-        load_config(text.encode(), read=reader(root))
+        load_config(text.encode(), read=partial(read_file, root))
     except UsageError as error:
         first = error.findings[0]
         return f"line {first.line}: {first.message}"
     return None
-
-
-def reader(root: Path) -> ReadFile:
-    """Reads the other files that a config names."""
-    return lambda name: (root / name).read_bytes() if (root / name).is_file() else None
 
 
 def unique(text: str, taken: set[str]) -> str:
