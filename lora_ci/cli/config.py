@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from lora_ci.core.text import clean
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do with the config of the work tree."""
     parser.add_argument("what", choices=("check", "show", "schema", "keys"))
-    parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
+    parser.add_argument("--repo", type=Path, help="repository (default: the one that holds this)")
     parser.add_argument(
         "--resolved", action="store_true", help="show: every value and its origin (as always)"
     )
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.what == "keys":
         print(render_reference(), end="")  # noqa: T201 - the tables are the output
         return ExitCode.PASSED
-    config = read_config(top_of(args.repo) / FILE_NAME)
+    config = read_config(folder_of(args.repo) / FILE_NAME)
     if args.what == "check":
         output.findings(config.notes)
         names = list(config.loras)
@@ -47,6 +48,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
     else:
         output.result(render(config), resolved(config), schema="config")
     return ExitCode.PASSED
+
+
+def folder_of(named: Path | None) -> Path:
+    """The top of the repository, as for `plan`; a folder that was named and has its own config."""
+    if named and os.path.lexists(named / FILE_NAME):
+        return named
+    return top_of(named or Path())
 
 
 def resolved(config: Config) -> dict[str, Any]:

@@ -27,6 +27,16 @@ def test_the_config_at_the_top_is_read_from_a_folder_below(repo, capsys, monkeyp
     assert "is fine: 1 LoRA (mei)" in capsys.readouterr().out
 
 
+def test_a_folder_that_is_named_may_have_a_config_of_its_own(repo, capsys, monkeypatch):
+    repo.write(".lora-ci.yml", SMALL.decode())
+    repo.write("src/.lora-ci.yml", SMALL.decode().replace("mei:", "leo:"))
+    assert main(["config", "check", "--repo", str(repo.root / "src")]) == 0
+    assert "1 LoRA (leo)" in capsys.readouterr().out
+    monkeypatch.chdir(repo.root / "src")
+    assert main(["config", "check"]) == 0
+    assert "1 LoRA (mei)" in capsys.readouterr().out
+
+
 def test_init_writes_at_the_top_and_says_so(repo, capsys, monkeypatch):
     monkeypatch.chdir(repo.root / "src" / "deep")
     assert main(["init"]) == 0
