@@ -11,10 +11,11 @@ from lora_ci.changes.git import Delta, Repository
 from lora_ci.changes.manifest import read_manifest
 from lora_ci.changes.objects import Objects
 from lora_ci.changes.outs import Outs, is_pointer_file, read_outs
-from lora_ci.changes.pointer import LOCK, STAGES, Pointer
+from lora_ci.changes.pointer import LOCK, Pointer
+from lora_ci.changes.stages import STAGES
 from lora_ci.changes.tree import TreeEntry, is_file, not_followed, printable
 from lora_ci.core.changeset import DatasetChange, FileEntry
-from lora_ci.core.errors import LoraCIError
+from lora_ci.core.errors import InputError, LoraCIError
 
 
 def changes_between(
@@ -34,7 +35,8 @@ def changes_between(
     before, after = [d.old for d in pointers if d.old], [d.new for d in pointers if d.new]
     readable = [entry.oid for entry in (*before, *after) if is_file(entry)]
     texts = dict(zip(readable, repo.blobs(readable), strict=True))
-    old, new = _outs(repo, base, before, texts), _outs(repo, head, after, texts)
+    beside, links = _beside(repo, head, pointers, texts)
+    old, new = (read_outs(*_files(side, texts, beside, links)) for side in (before, after))
     found = {change.dataset: change for change in _dvc_changes(old, new, objects)}
     wanted = frozenset(also) - found.keys()
     by_folder = _by_folder(deltas, wanted)
@@ -50,16 +52,43 @@ def changed_files(repo: Repository, base: str | None, head: str) -> tuple[str, .
     return tuple(printable(delta.path) for delta in repo.differing(base, head))
 
 
-def _outs(
-    repo: Repository, commit: str | None, files: list[TreeEntry], read: Mapping[str, bytes]
-) -> Outs:
-    links = {e.path: not_followed(e, e.path) for e in files if not is_file(e)}
-    texts = {e.path: read[e.oid] for e in files if is_file(e)}
-    for lock in [path for path in texts if path.rpartition("/")[2] == LOCK]:
-        stages = lock.removesuffix(LOCK) + STAGES
-        if commit and stages not in texts and (text := repo.file(commit, stages)):
-            texts[stages] = text
-    return read_outs(texts, links)
+def _beside(
+    repo: Repository, head: str, deltas: list[Delta], read: Mapping[str, bytes]
+) -> tuple[dict[str, bytes], dict[str, InputError]]:
+    """What is the same on both sides, beside a `dvc.lock` or `dvc.yaml` that differs.
+
+    Where an output of the one lies is said by the other. The second part is what is a link.
+    """
+    differ = {delta.path for delta in deltas}
+    texts, links = {}, {}
+    for delta in deltas:
+        folder, _, name = delta.path.rpartition("/")
+        if name not in (LOCK, STAGES):
+            continue
+        sides = [read.get(side.oid, b"") for side in (delta.old, delta.new) if side]
+        if name == STAGES and not any(b"wdir" in text for text in sides):
+            continue
+        other = f"{folder}/".lstrip("/") + (STAGES if name == LOCK else LOCK)
+        if other in differ:
+            continue
+        try:
+            if text := repo.file(head, other):
+                texts[other] = text
+        except InputError as error:
+            links[other] = error
+    return texts, links
+
+
+def _files(
+    side: list[TreeEntry],
+    read: Mapping[str, bytes],
+    beside: Mapping[str, bytes],
+    links: Mapping[str, InputError],
+) -> tuple[dict[str, bytes], dict[str, InputError]]:
+    """All DVC files of one side with their texts, and those that are links."""
+    texts = {entry.path: read[entry.oid] for entry in side if is_file(entry)}
+    odd = {entry.path: not_followed(entry, entry.path) for entry in side if not is_file(entry)}
+    return {**beside, **texts}, {**links, **odd}
 
 
 def _dvc_changes(old: Outs, new: Outs, objects: Objects) -> Iterator[DatasetChange]:
@@ -85,6 +114,10 @@ def _dvc_changes(old: Outs, new: Outs, objects: Objects) -> Iterator[DatasetChan
 def _dvc_change(
     path: str, then: Pointer | None, now: Pointer | None, objects: Objects
 ) -> DatasetChange:
+    unplaced = next((p for p in (now, then) if p and p.unplaced), None)
+    if unplaced:
+        why = f"{unplaced.where.file}: {unplaced.unplaced}"
+        return DatasetChange(dataset=path, total=0, unknown=why)
     past, present = _read(then, objects, past=True), _read(now, objects, past=False)
     unknown = present.unknown or past.unknown
     if unknown:

@@ -19,6 +19,7 @@ from lora_ci.core.errors import InfrastructureError, UsageError
 TIMEOUT_S = 60
 # So many questions fit into a pipe at once: git is never asked while it waits to be heard.
 QUESTIONS = 500
+PROMISOR = r"^(remote\..*\.promisor|extensions\.partialclone)$"
 OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
@@ -77,6 +78,10 @@ class Repository:
         """What a commit says of itself."""
         done = _git(self.root, "log", "-1", "--format=%B", commit)
         return done.stdout.decode(errors="replace").strip()
+
+    def is_partial(self) -> bool:
+        """True if git fetches files only when they are looked into."""
+        return self.git("config", "--get-regexp", PROMISOR).returncode == 0
 
     def parent(self, commit: str) -> str | None:
         """The first parent; None for a root commit."""

@@ -83,9 +83,16 @@ def in_folder(root: Path, md5: str) -> Path | None:
 def _files(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_file()]
+            return [entry.name for entry in entries if _is_file(entry)]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False  # such as a link to itself
 
 
 def open_objects(place: Repository | Path, config_commit: str | None = None) -> Objects:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lora_ci.changes.pointer import LOCK, STAGES, Pointer, parse_lock, parse_pointer
+from lora_ci.changes.pointer import LOCK, Pointer, parse_lock, parse_pointer, refused
+from lora_ci.changes.stages import STAGES
 from lora_ci.core.errors import InputError
 
 
@@ -20,12 +21,13 @@ class Outs:
         """The output at `path`, or the folder among the outputs that `path` lies in.
 
         Raises:
-            InputError: there is none, but a broken file stands where it would be named.
+            InputError: there is none, but a broken file stands where it would be named, or an
+                output could lie there whose place is not known.
         """
         inside = path
         while inside:
             pointer = self.by_path.get(inside)
-            if pointer and (pointer.is_folder or inside == path):
+            if pointer and not pointer.unplaced and (pointer.is_folder or inside == path):
                 return pointer
             inside = inside.rpartition("/")[0]
         for file, error in self.broken.items():
@@ -33,10 +35,19 @@ class Outs:
             if file.endswith(".dvc"):
                 named = path == target or path.startswith(f"{target}/")
             else:
-                named = path.startswith(file.rpartition("/")[0])
+                named = path.startswith(_folder(file))
             if named:
                 raise error
+        for pointer in self.by_path.values():
+            if pointer.unplaced and path.startswith(_folder(pointer.where.file)):
+                hint = "next: write the folder out, without ${…}, in dvc.yaml"
+                raise refused(pointer.unplaced, pointer.where, hint)
         return None
+
+
+def _folder(file: str) -> str:
+    """The folder of a file with a slash at its end; nothing for the top."""
+    return file.removesuffix(file.rpartition("/")[2])
 
 
 def is_pointer_file(path: str) -> bool:

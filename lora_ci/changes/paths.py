@@ -46,6 +46,9 @@ def check_paths(paths: Sequence[str], file: str) -> None:
     if len(once) != len(names):
         counts = Counter(names)
         twice = [p for p, name in zip(paths, names, strict=True) if counts[name] > 1]
+        same = [p for p, count in Counter(paths).items() if count > 1]
+        if same:
+            raise _refuse(file, same, "is there twice")
         raise _refuse(file, twice, "differs from another one only in case or spelling")
     folders = {name.rpartition("/")[0] for name in names}
     while folders := folders - {""}:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lora_ci.changes.stages import STAGES, unread, working_folders
 from lora_ci.config.document import Node, Where, parse_yaml
 from lora_ci.core.errors import InputError, UsageError
 from lora_ci.core.finding import Finding, Severity
@@ -27,19 +28,21 @@ WORDS = frozenset((b"true", b"false", b"null"))
 # Some 100,000 outputs in one `dvc.lock`.
 MAX_BYTES = 16_000_000
 OTHER_HASHES = ("etag", "checksum", "version_id", "files", "cloud")
-LOCK, STAGES = "dvc.lock", "dvc.yaml"
+LOCK = "dvc.lock"
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
     """One output of DVC; `md5` ends in `.dir` for a folder.
 
-    `path` is relative to the folder of the file that says so; `where` is that place.
+    `path` is relative to the folder of the file that says so; `where` is that place. `unplaced`
+    says why it is not known where the output lies; it has the name of its stage for a path then.
     """
 
     md5: str
     path: str
     where: Where
+    unplaced: str | None = None
 
     @property
     def is_folder(self) -> bool:
@@ -54,7 +57,8 @@ class Pointer:
 
 def parse_pointer(text: bytes, file: str) -> Pointer:
     """The one output of a `.dvc` file. Raises InputError that says what is wrong."""
-    if (usual := USUAL.fullmatch(text)) and usual[2].lower() not in WORDS:
+    usual = USUAL.fullmatch(text)
+    if usual and usual[2].lower() not in WORDS and b".." not in usual[2]:
         return Pointer(usual[1].decode(), usual[2].decode(), Where(file, 2, 3))
     top = _document(text, file)
     outs = _value(top, "outs")
@@ -62,11 +66,15 @@ def parse_pointer(text: bytes, file: str) -> Pointer:
         raise refused(f"{len(outs)} outputs; a dataset is one", top["outs"].where)
     if not isinstance(outs, list) or not outs:
         raise refused("no DVC pointer with one output and its md5", Where(file, 1))
-    return _output(outs[0], _text(top, "wdir") or "")
+    wdir = _text(top, "wdir") or ""
+    if _leads_out(outs[0], wdir):
+        path = _text(outs[0].value, "path") or ""
+        raise refused(f"the output {path[:80]!r} is outside the repository", outs[0].where)
+    return _output(outs[0], wdir)
 
 
 def parse_lock(text: bytes, file: str, stages: bytes | None = None) -> tuple[Pointer, ...]:
-    """The outputs in a `dvc.lock`; those without md5 are left out, as DVC has not made them.
+    """The outputs in a `dvc.lock`, but those without md5 (not made yet) or outside the repository.
 
     `stages` is the `dvc.yaml` beside it: paths are relative to the `wdir` of their stage.
     Raises InputError.
@@ -74,37 +82,35 @@ def parse_lock(text: bytes, file: str, stages: bytes | None = None) -> tuple[Poi
     top = _document(text, file)
     schema = _value(top, "schema")
     if schema not in ("2.0", 2.0):
-        raise refused(f"schema {schema!r}; known is 2.0", Where(file, 1), "next: dvc commit")
-    folders = _working_folders(stages, file) if stages and b"wdir" in stages else {}
+        where = top["schema"].where if "schema" in top else Where(file, 1)
+        raise refused(f"schema {schema!r}; known is 2.0", where)
+    folders = working_folders(stages, file.removesuffix(LOCK) + STAGES) if stages else {}
     found = _value(top, "stages")
     pointers = []
     for name, stage in found.items() if isinstance(found, dict) else ():
         outs = _value(stage.value, "outs")
         wdir = folders.get(name.partition("@")[0], "")
         for out in outs if isinstance(outs, list) else ():
-            if "${" not in wdir and isinstance(out.value, dict) and "md5" in out.value:
+            if not isinstance(out.value, dict) or "md5" not in out.value:
+                continue
+            if "${" in wdir:
+                pointers.append(_unplaced(_output(out, ""), name))
+            elif not _leads_out(out, wdir):
                 pointers.append(_output(out, wdir))
     return tuple(pointers)
 
 
-def _working_folders(text: bytes, lock: str) -> dict[str, str]:
-    """The `wdir` of each stage that has one."""
-    top = _document(text, lock.removesuffix(LOCK) + STAGES)
-    stages = _value(top, "stages")
-    folders = {}
-    for name, stage in stages.items() if isinstance(stages, dict) else ():
-        body = _value(stage.value, "do") or stage.value
-        if wdir := _text(body, "wdir"):
-            folders[name] = wdir
-    return folders
+def _unplaced(pointer: Pointer, stage: str) -> Pointer:
+    """An output of a stage whose working folder only DVC could fill in."""
+    why = f"stage {stage} has a wdir with ${{…}}, which lora-ci does not fill in"
+    return replace(pointer, path=f"{LOCK}:{stage}/{pointer.path}", unplaced=why)
 
 
 def _document(text: bytes, file: str) -> dict[str, Node]:
     try:
         value = parse_yaml(BARE_MD5.sub(rb"\1'\2'", text), file, MAX_BYTES).value
     except UsageError as error:
-        place = error.findings[0].location() or file
-        raise InputError(f"{place}: {error}", findings=error.findings) from error
+        raise unread(error, file, _mend(file)) from error
     if not isinstance(value, dict):
         raise refused("no mapping of keys and values, as DVC writes it", Where(file, 1))
     return value
@@ -123,9 +129,15 @@ def _output(out: Node, wdir: str) -> Pointer:
         raise refused(f"hash type `{kind[:40]}`; only md5 is read", out.where)
     if md5 is None or not MD5.fullmatch(md5) or not path:
         raise refused("no DVC pointer with one output and its md5", out.where)
-    if path.startswith("/") or "\0" in path or "://" in path:
-        raise refused(f"the output {path[:80]!r} is outside the repository", out.where)
     return Pointer(md5, posixpath.join(wdir, path), out.where)
+
+
+def _leads_out(out: Node, wdir: str) -> bool:
+    """True for an output that lies outside the repository, or has no path on a disk."""
+    path = _text(out.value, "path") or ""
+    folder = posixpath.dirname(out.where.file)
+    joined = posixpath.normpath(posixpath.join(folder, wdir, path))
+    return joined.startswith("/") or joined.split("/")[0] == ".." or "\0" in path or "://" in path
 
 
 def _value(value: object, key: str) -> object:
@@ -140,9 +152,6 @@ def _text(value: object, key: str) -> str | None:
 
 def refused(message: str, where: Where, hint: str | None = None) -> InputError:
     """A pointer that cannot be used, and where."""
-    if hint is None:
-        target = where.file.removesuffix(".dvc")
-        hint = "next: dvc commit" if target.endswith(LOCK) else f"next: dvc add {target}"
     text = f"{where.file}: {message}"
     finding = Finding(
         rule="changes.pointer",
@@ -151,6 +160,13 @@ def refused(message: str, where: Where, hint: str | None = None) -> InputError:
         file=where.file,
         line=where.line,
         column=where.column,
-        hint=hint,
+        hint=hint or _mend(where.file),
     )
     return InputError(text, findings=(finding,))
+
+
+def _mend(file: str) -> str:
+    """The command that writes a file of DVC anew."""
+    if file.endswith(LOCK):
+        return "next: dvc repro, or dvc commit"
+    return f"next: dvc add {file.removesuffix('.dvc')}"

@@ -13,14 +13,16 @@ COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 def fetch_commit(repo: Repository, sha: str) -> str | None:
-    """The full id of a commit, fetched from origin without its files if it is not here.
+    """The full id of a commit, fetched from origin if it is not here.
 
     None if origin does not have it either, or there is no origin.
     """
     found = repo.find_commit(sha)
     if found or not COMMIT.fullmatch(sha):
         return found
-    _fetch(repo, "--depth=1", "--filter=blob:none", "origin", sha)
+    # A whole clone stays one: a depth would cut its history off.
+    depth = ("--depth=1",) if is_shallow(repo) else ()
+    _fetch(repo, *depth, "origin", sha)
     return repo.find_commit(sha)
 
 
@@ -34,8 +36,8 @@ def merge_bases(repo: Repository, one: str, other: str) -> list[str]:
         found = repo.merge_bases(one, other)
         if found or not is_shallow(repo):
             return found
-        problem = _fetch(repo, depth, "--filter=blob:none", "origin", one, other)
-        problem = problem and _fetch(repo, depth, "--filter=blob:none", "origin")
+        problem = _fetch(repo, depth, "origin", one, other)
+        problem = problem and _fetch(repo, depth, "origin")
         if problem:
             message = f"{repo.root}: the history is cut off, and git cannot fetch more: {problem}"
             raise InfrastructureError(message, hint="next: git fetch --unshallow")
@@ -51,7 +53,7 @@ def fetch_parent(repo: Repository, commit: str) -> str | None:
     """The first parent, fetched if the history is cut off there; None for a root commit."""
     found = repo.parent(commit)
     if found is None and is_shallow(repo):
-        _fetch(repo, "--deepen=1", "--filter=blob:none", "origin")
+        _fetch(repo, "--deepen=1", "origin")
         found = repo.parent(commit)
     return found
 
@@ -62,13 +64,18 @@ def is_shallow(repo: Repository) -> bool:
 
 
 def _fetch(repo: Repository, *args: str) -> str | None:
-    """What git said if the fetch failed."""
+    """What git said if the fetch failed.
+
+    Files are left out only where some are missing already: git would leave them out ever after.
+    """
+    thin = ("--filter=blob:none",) if is_shallow(repo) or repo.is_partial() else ()
     done = repo.git(
         "fetch",
         "-q",
         "--no-tags",
         "--no-recurse-submodules",
         "--no-write-fetch-head",
+        *thin,
         *args,
         timeout_s=FETCH_TIMEOUT_S,
     )

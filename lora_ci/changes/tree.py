@@ -70,7 +70,8 @@ class Tree:
         texts = dict(
             zip((e.path for e in unread), self.repo.blobs(e.oid for e in unread), strict=True)
         )
-        return read_outs({e.path: texts.get(e.path) or self.texts[e.path] for e in files}, links)
+        known = {**self.texts, **texts}
+        return read_outs({e.path: known[e.path] for e in files}, links)
 
     @cached_property
     def uses_lfs(self) -> bool:

@@ -128,6 +128,26 @@ def test_stages_below_a_working_folder_are_found(repo):
     assert resolve_input(git.tree(head), "work/mei", open_objects(git)).content_id == md5
 
 
+def test_an_output_moves_with_the_working_folder_of_its_stage(repo):
+    md5 = repo.dvc_add("x", FILES)
+    (repo.root / "x.dvc").unlink()
+    stages = "stages:\n  crop:\n    wdir: {}\n    cmd: x\n    outs: [mei]\n"
+    lock = "schema: '2.0'\nstages:\n  crop:\n    outs:\n    - path: mei\n      md5: {}\n"
+    repo.write("prep/dvc.yaml", stages.format("one"))
+    repo.write("prep/dvc.lock", lock.format(md5))
+    base = repo.commit()
+    repo.write("prep/dvc.yaml", stages.format("two"))
+    head = repo.commit()
+    (change,) = between(repo, base, head).values()
+    assert (change.dataset, bool(change)) == ("prep/two/mei", False)
+    repo.write("prep/dvc.yaml", stages.format("${x}"))
+    templated = repo.commit()
+    repo.write("prep/dvc.lock", lock.format("0" * 32))
+    found = between(repo, templated, repo.commit())
+    said = "prep/dvc.lock: stage crop has a wdir with ${…}"
+    assert found["prep/dvc.lock:crop/mei"].unknown.startswith(said)
+
+
 def test_a_path_inside_a_dvc_folder_is_that_part_of_it(repo):
     repo.dvc_add("data", {"mei/a.png": b"a", "mei/sub/b.png": b"b", "meilin/c.png": b"c"})
     head = repo.commit()

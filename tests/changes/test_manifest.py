@@ -52,7 +52,6 @@ def test_every_hostile_path_is_told_up_to_ten():
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("a.png", "a.png"),
         ("a.png", "A.PNG"),
         ("straße", "STRASSE"),
         ("é", unicodedata.normalize("NFD", "é")),
@@ -62,6 +61,11 @@ def test_names_that_are_one_on_some_system_are_refused(one, other):
     error = refused(manifest(one, "b", other))
     assert "only in case or spelling" in str(error)
     assert len(error.findings) == 2
+
+
+def test_a_file_that_is_there_twice_is_told_as_that():
+    error = refused(manifest("a.png", "b", "a.png", "B"))
+    assert [finding.message for finding in error.findings] == ["x.dvc: path 'a.png' is there twice"]
 
 
 def test_a_name_that_is_a_file_and_a_folder_is_refused():

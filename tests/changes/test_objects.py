@@ -101,6 +101,18 @@ def test_both_layouts_are_looked_through_and_a_late_push_counts(repo):
     assert objects.not_pushed([md5, other]) == frozenset()
 
 
+def test_a_link_to_itself_in_the_remote_is_no_object(repo):
+    md5 = repo.dvc_add("data/mei", FILES)
+    repo.commit()
+    place = repo.remote / "files" / "md5" / md5[:2] / md5[2:]
+    place.unlink()
+    place.symlink_to(place)
+    objects = open_objects(repo.root)
+    assert objects.not_pushed([md5]) == {md5}
+    repo.clear_cache()
+    assert objects.find(md5) is None
+
+
 def test_a_copy_is_checked_and_captions_of_dvc_2_may_have_windows_line_ends(tmp_path):
     source, target = tmp_path / "a.txt", tmp_path / "b.txt"
     source.write_bytes(b"mei\r\nsmiles\r\n")

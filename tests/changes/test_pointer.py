@@ -70,6 +70,10 @@ def test_a_working_folder_moves_the_output():
         (f"outs:\n- md5: {MD5}\n  hash: sha256\n  path: mei\n", "`sha256`", 2),
         (f"outs:\n- md5: {MD5}\n  path: /etc/passwd\n", "outside", 2),
         (f"outs:\n- md5: {MD5}\n  path: s3://bucket/x\n", "outside", 2),
+        (f"outs:\n- md5: {MD5}\n  path: a/../../../x\n", "outside", 2),
+        (f"outs:\n- md5: {MD5}\n  path: ../../x\n", "outside", 2),
+        (f"wdir: ../..\nouts:\n- md5: {MD5}\n  path: x\n", "outside", 3),
+        (f"wdir: /tmp\nouts:\n- md5: {MD5}\n  path: x\n", "outside", 3),
         (f"outs:\n- md5: &a {MD5}\n  path: mei\n", "anchors", 2),
         (f"outs:\n<<<<<<< HEAD\n- md5: {MD5}\n=======\n", "merge conflict", 2),
         (f"outs:\n- md5: {MD5}\n  md5: {MD5}\n  path: mei\n", "twice", 3),
@@ -80,6 +84,8 @@ def test_what_is_no_pointer_is_told_with_its_line(text, said, line):
     assert said in found.message
     assert found.line == line
     assert found.hint
+    assert "lora-ci" not in found.hint
+    assert "defaults" not in found.hint
 
 
 def test_text_that_is_not_utf_8_is_told():
@@ -122,7 +128,54 @@ def test_paths_in_a_lock_start_in_the_working_folder_of_the_stage():
     found = {p.target for p in parse_lock(LOCK.encode(), "prep/dvc.lock", stages)}
     assert found == {"prep/sub/crops/mei", "prep/sub/crops/leo"}
     templated = b"stages:\n  crop:\n    wdir: ${item}\n"
-    assert parse_lock(LOCK.encode(), "prep/dvc.lock", templated) == ()
+    found = parse_lock(LOCK.encode(), "prep/dvc.lock", templated)
+    assert [p.target for p in found] == [
+        "prep/dvc.lock:crop@mei/crops/mei",
+        "prep/dvc.lock:crop@leo/crops/leo",
+    ]
+    assert all("has a wdir with ${…}" in p.unplaced for p in found)
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        "base: &b\n  wdir: sub\nstages:\n  crop:\n    <<: *b\n    cmd: x\n",
+        "base: &b {wdir: sub}\nother: &c {wdir: no}\nstages: {crop: {<<: [*b, *c]}}\n",
+        "base: &b sub\nstages:\n  crop:\n    foreach: [mei]\n    do: {wdir: *b}\n",
+        "base: &b {crop: {wdir: sub}}\nstages: {<<: *b, crop@: {wdir: no}}\n",
+        "stages: {crop: {<<: {wdir: no}, wdir: sub}}\n",
+    ],
+)
+def test_anchors_and_merge_keys_of_stages_are_read(stages):
+    found = {p.target for p in parse_lock(LOCK.encode(), "dvc.lock", stages.encode())}
+    assert found == {"sub/crops/mei", "sub/crops/leo"}
+
+
+def test_stages_that_cannot_be_read_are_told_and_none_blows_up():
+    levels = "".join(f"  a{i + 1}: &a{i + 1} {{<<: [{f'*a{i}, ' * 9}]}}\n" for i in range(40))
+    bomb = f"vars:\n  a0: &a0 {{x: 1}}\n{levels}stages: {{crop: {{<<: *a40, wdir: sub}}}}\n"
+    assert len(parse_lock(LOCK.encode(), "dvc.lock", bomb.encode())) == 2
+    loop = b"stages: &s {crop: {<<: *s}, x: {wdir: y}}\n"
+    assert len(parse_lock(LOCK.encode(), "dvc.lock", loop)) == 2
+    for text, line in ((b"wdir: x\n<<<<<<< HEAD\n", 2), (b"wdir: [\n", 2), (b"wdir: *x", 1)):
+        with pytest.raises(InputError) as caught:
+            parse_lock(LOCK.encode(), "prep/dvc.lock", text)
+        (only,) = caught.value.findings
+        assert (only.file, only.line) == ("prep/dvc.yaml", line)
+        assert "config" not in f"{only.rule} {only.hint}"
+    deep = b"wdir: " + b"[" * 100_000
+    with pytest.raises(InputError):
+        parse_lock(LOCK.encode(), "dvc.lock", deep)
+
+
+def test_outputs_outside_the_repository_are_left_out_of_a_lock():
+    outs = "".join(
+        f"    - path: {path}\n      md5: {MD5}\n"
+        for path in ("/abs", "s3://b/x", "../../up", "../beside", "a/../..", "in")
+    )
+    text = f"schema: '2.0'\nstages:\n  a:\n    outs:\n{outs}"
+    found = {p.target for p in parse_lock(text.encode(), "prep/dvc.lock")}
+    assert found == {"beside", ".", "prep/in"}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +191,7 @@ def test_a_lock_that_cannot_be_read_says_why(text, said):
     with pytest.raises(InputError, match=said) as caught:
         parse_lock(text.encode(), "dvc.lock")
     assert caught.value.findings[0].file == "dvc.lock"
+    assert caught.value.findings[0].hint == "next: dvc repro, or dvc commit"
 
 
 def test_an_output_is_found_by_what_lies_in_it_and_a_broken_file_only_hurts_its_own():
@@ -149,3 +203,14 @@ def test_an_output_is_found_by_what_lies_in_it_and_a_broken_file_only_hurts_its_
     assert outs.above("crops/leo/a.png") is None
     with pytest.raises(InputError, match=r"leo\.dvc"):
         outs.above("data/leo/sub")
+
+
+def test_a_broken_lock_hurts_its_own_folder_alone_and_so_does_one_with_templates():
+    broken = read_outs({"prep/dvc.lock": b"- x"}, {})
+    stages = b"stages: {crop: {wdir: '${item}'}}\n"
+    templated = read_outs({"prep/dvc.lock": LOCK.encode(), "prep/dvc.yaml": stages}, {})
+    for outs, said in ((broken, r"prep/dvc\.lock: no mapping"), (templated, "stage crop@mei has")):
+        with pytest.raises(InputError, match=said) as caught:
+            outs.above("prep/mei/crops/mei")
+        assert caught.value.findings[0].line
+        assert outs.above("prepared/mei") is None

@@ -168,6 +168,25 @@ def test_the_parent_is_fetched_into_a_shallow_clone_or_everything_is_new(repo, t
     assert found.base == repo.git("rev-parse", "main~1")
 
 
+def test_a_whole_clone_stays_whole_when_a_base_is_fetched(repo, tmp_path):
+    repo.git("config", "uploadpack.allowFilter", "true")
+    repo.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    folder = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", f"file://{repo.root}", str(folder)], check=True)
+    git = open_repository(folder)
+    repo.write("new.txt", "not in the clone")
+    before = repo.commit("three")
+    settings = (folder / ".git" / "config").read_bytes()
+    known = {"before": before, "default_branch": "main"}
+    find_range(git, head=git.commit("HEAD"), kind=EventKind.PUSH, **known)
+    assert git.find_commit(before) == before
+    assert (folder / ".git" / "config").read_bytes() == settings
+    assert not (folder / ".git" / "shallow").exists()
+    listed = git.git("rev-list", "--objects", "--missing=print", "--all", before).stdout
+    assert b"new.txt" in listed
+    assert b"?" not in listed
+
+
 def test_a_shallow_clone_is_deepened_until_there_is_a_merge_base(repo, tmp_path):
     fork = repo.git("rev-parse", "main")
     head = branch(repo, "topic", *(str(i) for i in range(60)))
