@@ -96,7 +96,7 @@ def test_a_push_is_validated_trained_reported_and_done_once(repo, capsys):
     assert actions(plan)["leo train"] == "reuse"
     assert actions(plan)["mei validate"] == "run"
     why = {d["lora"]: d["why"] for d in plan["decisions"] if d["stage"] == "validate"}
-    assert why["mei"] == "dataset: 1 modified of 12 files"
+    assert why["mei"] == "dataset: 1 caption edited, of 12 files"
     code, third = lora_ci(repo, capsys, "run")
     assert code == 3
     assert adapters(third)["leo"] == adapters(view)["leo"]

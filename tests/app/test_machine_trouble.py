@@ -77,7 +77,7 @@ def test_a_limit_on_files_is_named_and_lifted_the_same_command_goes_on(
 ):
     repo.write(".lora-ci.yml", CONFIG.replace("every: 3", f"every: {checkpoint_every}"))
     repo.commit()
-    assert lora_ci(repo.root, "run", "--untrusted").code == 0  # inputs are laid out by now
+    assert lora_ci(repo.root, "run", "--untrusted").code == 3  # inputs are laid out by now
     told = train(repo, "--executor", executor, max_file_bytes=max_file_bytes)
     step = str(repo.root / ".lora-ci" / "steps")
     assert_one_message(told, 4, "train of mei", step, "File too large", "ulimit -f")

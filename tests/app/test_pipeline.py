@@ -155,7 +155,7 @@ def test_trained_once_and_again_only_for_new_content(place):
 
     (place.dataset / "00.txt").write_text("mei, another caption\n")
     third = place.run()
-    assert of(third, Stage.VALIDATE).decision.why == "dataset: 1 modified of 12 files"
+    assert of(third, Stage.VALIDATE).decision.why == "dataset: 1 caption edited, of 12 files"
     assert third.event.head != first.event.head
     assert adapter(third) != adapter(first)
 
