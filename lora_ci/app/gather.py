@@ -130,12 +130,13 @@ def _at(finding: Finding, name: str, where: Where) -> Finding:
 
 def _problem(name: str, path: str, facts: InputFacts) -> tuple[str, str] | None:
     """Why an input cannot be used, and what to do; missing dataset files are validation's."""
+    pointer = facts.pointer or f"{path}.dvc"
     if facts.entries is None:
         message = f"unknown: the manifest of `{path}` ({facts.content_id}) was not pushed"
-        return message, f"next: dvc push {path}.dvc, on the machine that has it"
+        return message, f"next: dvc push {pointer}, on the machine that has it"
     if facts.missing and name != "dataset":
         message = f"{len(facts.missing)} of {len(facts.entries)} files of `{path}` were not pushed"
-        return message, f"next: dvc push {path}.dvc, on the machine that has them"
+        return message, f"next: dvc push {pointer}, on the machine that has them"
     if name == "base_model":
         inside = {entry.path.partition("/")[0] for entry in facts.entries if "/" in entry.path}
         absent = [f"{part}/" for part in PARTS if part not in inside]

@@ -138,7 +138,13 @@ class GitSource:
         if like.tracked_by == "git":
             return self.repo.folder(content_id)
         if like.tracked_by == "dvc" and (manifest := self.objects.find(content_id)):
-            return read_manifest(manifest, content_id, f"{like.path}.dvc", past=True)
+            return read_manifest(
+                manifest,
+                content_id,
+                like.pointer or like.path,
+                mend=self.objects.mend(manifest),
+                past=True,
+            )
         return None
 
     def lay_out(self, facts: InputFacts, folder: Path) -> None:
@@ -161,7 +167,7 @@ class GitSource:
             raise InfrastructureError(message, hint="next: dvc pull")
         if not copy_verified(source, target, md5):
             message = f"{shown_as}: {source} is damaged: its md5 is not {md5}"
-            raise IntegrityError(message, hint=f"next: rm {source} && dvc pull")
+            raise IntegrityError(message, hint=self.objects.mend(source))
 
 
 def open_git_source(folder: Path, branch: str | None = None) -> GitSource:

@@ -38,10 +38,12 @@ def changes_between(
     beside, links = _beside(repo, head, pointers, texts)
     old, new = (read_outs(*_files(side, texts, beside, links)) for side in (before, after))
     found = {change.dataset: change for change in _dvc_changes(old, new, objects)}
-    wanted = frozenset(also) - found.keys()
+    wanted = frozenset(also) - found.keys() - old.by_path.keys() - new.by_path.keys()
     by_folder = _by_folder(deltas, wanted)
     counts = _counts(repo, head, by_folder) if base else {}
     for path, inside in by_folder.items():
+        if counts.get(f"{path}.dvc"):
+            continue  # DVC's, and that is the same
         change = _git_change(path, inside)
         found[path] = replace(change, total=counts.get(path, change.total))
     return tuple(change for _, change in sorted(found.items()))
@@ -141,7 +143,8 @@ def _read(pointer: Pointer | None, objects: Objects, *, past: bool) -> _Content:
         manifest = objects.find(pointer.md5)
         if manifest is None:
             return _Content(unknown=lost_manifest(pointer.md5))
-        return _Content(read_manifest(manifest, pointer.md5, pointer.where.file, past=past))
+        file, mend = pointer.where.file, objects.mend(manifest)
+        return _Content(read_manifest(manifest, pointer.md5, file, mend=mend, past=past))
     except LoraCIError as error:
         return _Content(unknown=str(error))
 
@@ -153,13 +156,19 @@ def _by_folder(deltas: list[Delta], wanted: frozenset[str]) -> dict[str, list[De
         for path in _upwards(delta.path):
             if path in wanted:
                 found.setdefault(path, []).append(delta)
+    # What lies behind a link or in a submodule.
+    odd = {d.path: d for d in deltas if any(s and not is_file(s) for s in (d.old, d.new))}
+    for path in wanted if odd else ():
+        above = [odd[folder] for folder in _upwards(path.rpartition("/")[0]) if folder in odd]
+        if above:
+            found.setdefault(path, []).extend(above)
     return found
 
 
 def _counts(repo: Repository, commit: str, folders: Collection[str]) -> dict[str, int]:
-    """How many files there are in each of the folders."""
-    counts = dict.fromkeys(folders, 0)
-    for entry in repo.listed(commit, "--", *folders) if folders else ():
+    """How many files there are in each of the folders, and pointers of DVC beside them."""
+    counts = dict.fromkeys((*folders, *(f"{folder}.dvc" for folder in folders)), 0)
+    for entry in repo.listed(commit, "--", *counts) if folders else ():
         for path in _upwards(entry.path):
             if path in counts:
                 counts[path] += 1
@@ -175,13 +184,24 @@ def _upwards(path: str) -> Iterator[str]:
 
 def _git_change(path: str, deltas: list[Delta]) -> DatasetChange:
     """The difference of a folder (or file) in git, by the paths in it that differ."""
-    inside = f"{path}/" if deltas[0].path != path else path.removesuffix(path.rpartition("/")[2])
-    old, new = [], []
-    for delta in deltas:
-        name = printable(delta.path.removeprefix(inside))
-        if delta.old:
-            old.append(FileEntry(path=name, content_id=delta.old.oid))
-        if delta.new:
-            new.append(FileEntry(path=name, content_id=delta.new.oid))
-    by_path = attrgetter("path")
-    return diff_entries(path, tuple(sorted(old, key=by_path)), tuple(sorted(new, key=by_path)))
+    before, after = [d.old for d in deltas if d.old], [d.new for d in deltas if d.new]
+    # What was no file in the past may be mended.
+    odd = next((side for side in after or before if not is_file(side)), None)
+    if odd:
+        return DatasetChange(dataset=path, total=0, unknown=str(not_followed(odd, path)))
+    old, new = _entries(path, before), _entries(path, after)
+    return diff_entries(path, old, new)
+
+
+def _entries(path: str, side: list[TreeEntry]) -> tuple[FileEntry, ...]:
+    """The files of a folder, or the one at the path itself, by their names in it."""
+    above = path.removesuffix(path.rpartition("/")[2])
+    found = (
+        FileEntry(
+            path=printable(entry.path.removeprefix(f"{path}/" if entry.path != path else above)),
+            content_id=entry.oid,
+        )
+        for entry in side
+        if is_file(entry)
+    )
+    return tuple(sorted(found, key=attrgetter("path")))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_ci.changes.manifest import read_manifest
 from lora_ci.changes.objects import Objects
 from lora_ci.changes.paths import check_paths
 from lora_ci.changes.pointer import Pointer, parse_pointer
 from lora_ci.changes.tree import SUBMODULE, SYMLINK, Tree, TreeEntry, not_followed, printable
-from lora_ci.core.changeset import FileEntry
+from lora_ci.core.changeset import FileEntry, kind_of
 from lora_ci.core.errors import InputError
 
 LFS = b"version https://git-lfs.github.com/spec/v1\n"
 LFS_MAX_BYTES = 1024
+# No image is as small as a pointer is.
+LFS_USUAL_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class InputFacts:
 
     `content_id` is the md5 of DVC's manifest or git's tree id: equal ids, equal bytes.
     `entries` is None where the manifest cannot be read. `missing` are paths that are in the
-    manifest but not in the DVC remote.
+    manifest but not in the DVC remote. `pointer` is what DVC's commands call it by, if it is DVC's.
     """
 
     path: str
@@ -33,6 +35,7 @@ class InputFacts:
     content_id: str
     entries: tuple[FileEntry, ...] | None
     missing: tuple[str, ...] = ()
+    pointer: str | None = None
 
 
 def resolve_input(tree: Tree, path: str, objects: Objects) -> InputFacts | None:
@@ -84,12 +87,16 @@ def _git_input(tree: Tree, entry: TreeEntry) -> InputFacts:
 def _refuse_lfs(tree: Tree, files: tuple[TreeEntry, ...]) -> None:
     """Git has only pointers of what Git LFS keeps; looking into each small file tells.
 
-    Only where attributes speak of LFS: in a partial clone each look is a fetch.
+    Where no attributes speak of LFS only the images, and in a partial clone none: each look is a
+    fetch there.
     """
+    most = LFS_MAX_BYTES if tree.uses_lfs else LFS_USUAL_BYTES
     if not tree.uses_lfs:
-        return
+        files = tuple(f for f in files if kind_of(f.path) == "image")
+        if not files or tree.repo.is_partial():
+            return
     sizes = zip(files, tree.repo.sizes(f.oid for f in files), strict=True)
-    small = [f for f, size_bytes in sizes if size_bytes <= LFS_MAX_BYTES]
+    small = [f for f, size_bytes in sizes if size_bytes <= most]
     texts = tree.repo.blobs(f.oid for f in small)
     found = [f for f, text in zip(small, texts, strict=True) if text.startswith(LFS)]
     if found:
@@ -101,27 +108,32 @@ def _refuse_lfs(tree: Tree, files: tuple[TreeEntry, ...]) -> None:
 
 
 def _dvc_input(pointer: Pointer, path: str, objects: Objects) -> InputFacts:
-    md5 = pointer.md5
+    md5, file = pointer.md5, pointer.where.file
+    facts = InputFacts(
+        path=path,
+        tracked_by="dvc",
+        content_id=md5,
+        entries=None,
+        pointer=file if file.endswith(".dvc") else pointer.target,
+    )
     if not pointer.is_folder:
         entry = FileEntry(path=path.rpartition("/")[2], content_id=md5)
         missing = tuple(entry.path for _ in objects.not_pushed([md5]))
-        return InputFacts(
-            path=path, tracked_by="dvc", content_id=md5, entries=(entry,), missing=missing
-        )
+        return replace(facts, entries=(entry,), missing=missing)
     manifest = objects.find(md5)
     if manifest is None:
         objects.not_pushed([md5])  # a remote that is not there is not the same as a missing push
-        return InputFacts(path=path, tracked_by="dvc", content_id=md5, entries=None)
-    entries = read_manifest(manifest, md5, pointer.where.file)
+        return facts
+    entries = read_manifest(manifest, md5, file, mend=objects.mend(manifest))
     if path != pointer.target:
         entries = below(entries, path.removeprefix(f"{pointer.target}/"))
         md5 = folder_id(entries)
         if not entries:
-            message = f"`{path}` is not in the manifest of {pointer.where.file}"
+            message = f"`{path}` is not in the manifest of {file}"
             raise InputError(message, hint=f"next: dvc add {pointer.target} with it inside")
     absent = objects.not_pushed(e.content_id for e in entries)
     missing = tuple(e.path for e in entries if e.content_id in absent)
-    return InputFacts(path=path, tracked_by="dvc", content_id=md5, entries=entries, missing=missing)
+    return replace(facts, content_id=md5, entries=entries, missing=missing)
 
 
 def below(entries: Iterable[FileEntry], path: str) -> tuple[FileEntry, ...]:

@@ -25,10 +25,13 @@ HEX = b"0123456789abcdef"
 DECODER = msgspec.json.Decoder(list[FileEntry])
 
 
-def read_manifest(path: Path, md5: str, file: str, *, past: bool = False) -> tuple[FileEntry, ...]:
+def read_manifest(
+    path: Path, md5: str, file: str, *, mend: str, past: bool = False
+) -> tuple[FileEntry, ...]:
     """The entries of the object at `path`, which must be the one called `md5`.
 
-    What is `past` is compared, never laid out: it may hold bad names, so that they can be mended.
+    `mend` is the hint if it is not. What is `past` is compared, never laid out: it may hold bad
+    names, so that they can be mended.
 
     Raises:
         InputError: it is too large, or what it says cannot be used; told of `file`.
@@ -50,8 +53,7 @@ def read_manifest(path: Path, md5: str, file: str, *, past: bool = False) -> tup
             hashing.join()
         if digest.hexdigest() != md5.removesuffix(".dir"):
             message = f"{path} is damaged: its bytes are not those of manifest {md5}"
-            hint = f"next: rm {path} && dvc pull {file}"
-            raise IntegrityError(message, findings=(_finding(message, file, hint),))
+            raise IntegrityError(message, findings=(_finding(message, file, mend),))
 
 
 def parse_manifest(data: bytes, file: str, *, past: bool = False) -> tuple[FileEntry, ...]:
@@ -95,7 +97,8 @@ def check_size(size_bytes: int, file: str) -> None:
 
 def refused(message: str, file: str) -> InputError:
     """A manifest that cannot be used; `file` points to it."""
-    hint = f"next: dvc add {file.removesuffix('.dvc')} && dvc push"
+    make = f"dvc add {file.removesuffix('.dvc')}" if file.endswith(".dvc") else "dvc repro"
+    hint = f"next: {make} && dvc push"
     message = f"{file}: {message}"
     return InputError(message, findings=(_finding(message, file, hint),))
 

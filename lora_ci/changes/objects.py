@@ -23,6 +23,10 @@ class Objects(Protocol):
         """A local file that holds the object, cache first; None if it is nowhere."""
         ...
 
+    def mend(self, path: Path) -> str:
+        """What to do if the file that was found is damaged."""
+        ...
+
     def not_pushed(self, md5s: Iterable[str]) -> frozenset[str]:
         """Those that another machine could not fetch.
 
@@ -43,6 +47,12 @@ class FolderObjects:
 
     def find(self, md5: str) -> Path | None:
         return in_folder(self.cache, md5) or (self.remote and in_folder(self.remote, md5)) or None
+
+    def mend(self, path: Path) -> str:
+        if self.remote and path.is_relative_to(self.remote) and self.remote != self.cache:
+            whole = f"dvc push -r {self.name}, from a machine whose copy is whole"
+            return f"next: rm {path}, then {whole}"
+        return f"next: rm {path} && dvc pull"
 
     def not_pushed(self, md5s: Iterable[str]) -> frozenset[str]:
         # Without a remote there is no other machine: the cache is all there is.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,10 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".json", ".jsonl")
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif"),
+    *(".bmp", ".avif", ".tif", ".tiff"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +55,15 @@ class DatasetChange:
 
 def is_caption(path: str) -> bool:
     """True for the text files that say what is in an image."""
-    return path.lower().endswith(CAPTION_SUFFIXES)
+    return kind_of(path) == "caption"
+
+
+def kind_of(path: str) -> Literal["image", "caption", "other file"]:
+    """What a file of a dataset is, by its name."""
+    name = path.lower()
+    if name.endswith(IMAGE_SUFFIXES):
+        return "image"
+    return "caption" if name.endswith(CAPTION_SUFFIXES) else "other file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lora_ci.core.changeset import ChangeSet, DatasetChange, is_caption
+from lora_ci.core.changeset import ChangeSet, DatasetChange, kind_of
 from lora_ci.core.fingerprint import Fingerprint
 from lora_ci.core.plan import Record
 from lora_ci.core.settings import (
@@ -93,11 +94,11 @@ def describe_change(change: DatasetChange) -> str:
         (change.modified, "edited"),
         ([new for _, new in change.renamed], "renamed"),
     ):
-        captions = sum(map(is_caption, files))
+        kinds = Counter(map(kind_of, files))
         counts += [
-            f"{count} {kind}{'s' * (count != 1)} {what}"
-            for count, kind in ((len(files) - captions, "image"), (captions, "caption"))
-            if count
+            f"{kinds[kind]} {kind}{'s' * (kinds[kind] != 1)} {what}"
+            for kind in ("image", "caption", "other file")
+            if kinds[kind]
         ]
     return f"{', '.join(counts) or 'nothing moved'}, of {change.total} files"
 

@@ -172,6 +172,55 @@ def test_a_pointer_whose_name_is_not_that_of_its_output(repo):
     assert resolve_input(git.tree(base), "data/pointer", open_objects(git)) is None
 
 
+def test_a_git_folder_beside_a_pointer_of_its_name_does_not_count(repo):
+    repo.dvc_add("mei", FILES)
+    repo.write("mei/kept.txt", "x")
+    base = repo.commit()
+    repo.write("mei/kept.txt", "y")
+    kept = repo.commit()
+    assert between(repo, base, kept, "mei") == {}
+    repo.dvc_add("mei", {**FILES, "c.png": b"c"})
+    repo.write("mei/kept.txt", "z")
+    assert between(repo, kept, repo.commit(), "mei")["mei"].added == ("c.png",)
+    repo.git("rm", "-q", "mei.dvc")
+    assert len(between(repo, kept, repo.commit(), "mei")["mei"].removed) == 3
+
+
+def test_a_submodule_where_a_folder_is_wanted_is_unknown(repo):
+    repo.write("plain/mei/a.png", b"a")
+    base = repo.commit()
+    repo.git("rm", "-rq", "plain")
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{base},plain")
+    repo.git("commit", "-q", "-m", "submodule")
+    head = repo.git("rev-parse", "HEAD")
+    for one, other in ((base, head), (None, head)):
+        for change in between(repo, one, other, "plain", "plain/mei").values():
+            assert change.unknown == "plain is a submodule; lora-ci does not follow it"
+    assert between(repo, head, base, "plain")["plain"].added == ("mei/a.png",)
+    assert between(repo, head, base, "plain/mei")["plain/mei"].added == ("a.png",)
+
+
+def test_a_damaged_manifest_says_how_to_mend_it_where_it_lies(repo):
+    md5 = repo.dvc_add("mei", FILES)
+    base = repo.commit()
+    inside = f"files/md5/{md5[:2]}/{md5[2:]}"
+    (repo.root / ".dvc/cache" / inside).write_bytes(b"[]")
+    git = open_repository(repo.root)
+
+    def hint() -> str:
+        with pytest.raises(InputError) as caught:
+            resolve_input(git.tree(base), "mei", open_objects(git))
+        return caught.value.findings[0].hint
+
+    assert hint() == f"next: rm {repo.root}/.dvc/cache/{inside} && dvc pull"
+    repo.clear_cache()
+    (repo.remote / inside).write_bytes(b"[]")
+    assert hint() == (
+        f"next: rm {repo.remote}/{inside}, then dvc push -r storage, "
+        "from a machine whose copy is whole"
+    )
+
+
 def test_folders_in_git_are_compared_where_they_are_asked_for(repo):
     for name, data in FILES.items():
         repo.write(f"plain/{name}", data)

@@ -24,6 +24,18 @@ def changes(repo, capsys):
 
 
 @pytest.fixture
+def planned(repo, capsys):
+    """What `lora-ci plan` says of the repository."""
+
+    def call() -> str:
+        assert main(["plan", "--repo", str(repo.root)]) in (1, 2)
+        told = capsys.readouterr()
+        return told.out + told.err
+
+    return call
+
+
+@pytest.fixture
 def repo(tmp_path) -> RepoBuilder:
     built = RepoBuilder(tmp_path)
     built.write("readme.md", "x")
@@ -67,6 +79,47 @@ def test_people_read_counts_then_the_first_names(repo, changes):
     done = changes()
     assert "25 images added" in done.out
     assert "  + 19.png\n  + … and 5 more\n" in done.out
+
+
+def test_other_files_are_no_images(repo, changes):
+    more = {".gitkeep": b"", "README.md": b"x", "metadata.jsonl": b"{}", "c.JPEG": b"c"}
+    repo.dvc_add("data/mei", {**FILES, **more})
+    repo.commit()
+    assert "1 image added, 1 caption added, 2 other files added, of 7 files" in changes().out
+
+
+def test_a_submodule_where_a_dataset_was_fails(repo, changes):
+    head = repo.git("rev-parse", "HEAD")
+    repo.git("rm", "-q", "data/mei.dvc")
+    repo.commit()
+    repo.git("update-index", "--add", "--cacheinfo", f"160000,{head},data/mei")
+    repo.git("commit", "-q", "-m", "submodule")
+    done = changes()
+    assert done.code == 1
+    assert "data/mei is a submodule; lora-ci does not follow it" in done.out
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("schema: '2.0'\n<<<<<<< HEAD\n", "data/dvc.lock:2"),
+        ("stages: {}\nschema: '9.0'\n", "data/dvc.lock:2"),
+        ("schema: '2.0'\nstages: &x {}\n", "data/dvc.lock:2"),
+    ],
+)
+def test_a_lock_that_cannot_be_read_is_named_by_the_plan(repo, planned, text, place):
+    repo.git("rm", "-q", "data/mei.dvc")
+    repo.write("data/dvc.lock", text)
+    repo.commit()
+    assert place in planned()
+
+
+def test_the_plan_names_the_pointer_that_was_not_pushed(repo, planned):
+    repo.git("rm", "-q", "data/mei.dvc")
+    repo.dvc_add("data", {f"mei/{name}": data for name, data in FILES.items()}, push=False)
+    repo.commit()
+    repo.clear_cache()
+    assert "next: dvc push data.dvc, on the machine that has it" in planned()
 
 
 def test_a_moved_dataset_and_nothing_at_all(repo, changes):

@@ -109,6 +109,21 @@ def test_pointers_of_git_lfs_are_told(repo):
         resolve(repo, "data")
 
 
+def test_pointers_of_git_lfs_are_told_without_attributes(repo, tmp_path):
+    repo.write("data/a.png", LFS)
+    repo.write("data/a.txt", LFS)
+    head = repo.commit()
+    with pytest.raises(InputError, match=r"data/a\.png is a Git LFS pointer"):
+        resolve(repo, "data")
+    # In a partial clone each look would be a fetch.
+    repo.git("config", "uploadpack.allowFilter", "true")
+    git = clone(repo, tmp_path / "clone", "--filter=blob:none", "--no-checkout")
+    assert git.is_partial()
+    assert len(resolve_input(git.tree(head), "data", open_objects(git)).entries) == 2
+    missing = git.git("rev-list", "--objects", "--missing=print", head).stdout
+    assert f"?{git.tree(head).entries['data/a.png'].oid}".encode() in missing
+
+
 def test_a_folder_that_holds_pointers_is_no_dataset(repo):
     repo.dvc_add("data/mei", FILES)
     repo.commit()
