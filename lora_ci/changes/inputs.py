@@ -93,7 +93,7 @@ def _refuse_lfs(tree: Tree, files: tuple[TreeEntry, ...]) -> None:
     most = LFS_MAX_BYTES if tree.uses_lfs else LFS_USUAL_BYTES
     if not tree.uses_lfs:
         files = tuple(f for f in files if kind_of(f.path) == "image")
-        if not files or tree.repo.is_partial():
+        if not files or tree.is_partial:
             return
     sizes = zip(files, tree.repo.sizes(f.oid for f in files), strict=True)
     small = [f for f, size_bytes in sizes if size_bytes <= most]

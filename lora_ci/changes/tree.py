@@ -74,6 +74,11 @@ class Tree:
         return read_outs({e.path: known[e.path] for e in files}, links)
 
     @cached_property
+    def is_partial(self) -> bool:
+        """True if each look into a file may be a fetch."""
+        return self.repo.is_partial()
+
+    @cached_property
     def uses_lfs(self) -> bool:
         """True if attributes anywhere in the commit speak of Git LFS."""
         wanted = [e.oid for e in self._listed if e.path.endswith(".gitattributes") and is_file(e)]
