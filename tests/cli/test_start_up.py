@@ -56,7 +56,15 @@ def loaded(repo: RepoBuilder, *command: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["plan", "--help"], ["plan"], ["changes"], ["config", "schema"], ["config", "check"]]
+    "command",
+    [
+        ["--help"],
+        ["plan", "--help"],
+        ["plan"],
+        ["changes"],
+        ["config", "schema"],
+        ["config", "check"],
+    ],
 )
 def test_deciding_loads_nothing_heavy_and_no_database(repo, command):
     assert not loaded(repo, *command) & (HEAVY | LEDGER)
