@@ -54,10 +54,12 @@ NO_POLICY = Finding(
 class GitSource:
     """Reads commits of a repository; the work tree does not matter.
 
-    `default` is the commit of the default branch, whose policy and DVC settings hold.
+    `branch` is the name of the default branch as far as it is known, `default` its commit, whose
+    policy and DVC settings hold.
     """
 
     repo: Repository
+    branch: str | None
     default: str | None
 
     @property
@@ -181,7 +183,7 @@ def open_git_source(folder: Path, branch: str | None = None) -> GitSource:
     if branch and commit is None:
         message = f"the default branch `{branch}` is not here, and origin does not give it"
         raise UsageError(message, hint=f"next: git fetch origin {branch}")
-    return GitSource(repo, commit)
+    return GitSource(repo, name, commit)
 
 
 def read_config(read: ReadFile, commit: str) -> Config:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -61,10 +62,6 @@ class Repository:
         done = self.git("rev-parse", "--verify", "-q", "--end-of-options", named)
         return done.stdout.decode().strip() if done.returncode == 0 else None
 
-    def merge_base(self, one: str, other: str) -> str | None:
-        """The best common ancestor; None where the histories share nothing."""
-        return next(iter(self.merge_bases(one, other)), None)
-
     def merge_bases(self, one: str, other: str) -> list[str]:
         """All best common ancestors: several where branches were merged crosswise."""
         done = self.git("merge-base", "--all", one, other)
@@ -76,7 +73,7 @@ class Repository:
 
     def message(self, commit: str) -> str:
         """What a commit says of itself."""
-        done = _git(self.root, "log", "-1", "--format=%B", commit)
+        done = self.git("log", "-1", "--format=%B", commit)
         return done.stdout.decode(errors="replace").strip()
 
     def is_partial(self) -> bool:
@@ -125,7 +122,11 @@ class Repository:
         if self.git("cat-file", "-e", f"{tree}^{{tree}}").returncode != 0:
             return None
         files = self.listed(tree)
-        return tuple(sorted((FileEntry(path=f.path, content_id=f.oid) for f in files), key=_path))
+        return tuple(
+            sorted(
+                (FileEntry(path=f.path, content_id=f.oid) for f in files), key=attrgetter("path")
+            )
+        )
 
     def differing(self, base: str | None, head: str) -> list[Delta]:
         """All paths that differ; without a base, all there are."""
@@ -220,10 +221,6 @@ def _side(path: str, mode: str, oid: str) -> TreeEntry | None:
     if not oid.strip("0"):
         return None
     return TreeEntry(path, mode, "commit" if mode == "160000" else "blob", oid)
-
-
-def _path(entry: FileEntry) -> str:
-    return entry.path
 
 
 def words(done: subprocess.CompletedProcess[bytes]) -> str:

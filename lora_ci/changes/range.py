@@ -117,7 +117,7 @@ def fetched(repo: Repository, revision: str) -> str:
 
 def find_branch(repo: Repository, name: str) -> str | None:
     """The commit of a branch as the remote has it, else as it is here."""
-    return repo.find_commit(f"{REMOTE}{name}") or repo.find_commit(f"refs/heads/{name}")
+    return repo.find_commit(f"{REMOTE}{name}") or repo.find_commit(f"{HEADS}{name}")
 
 
 def default_branch(repo: Repository) -> str | None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
-from lora_ci.changes.git import Repository, words
+from lora_ci.changes.git import OBJECT_ID, Repository, words
 from lora_ci.core.errors import InfrastructureError
 
 FETCH_TIMEOUT_S = 300.0
 DEEPEN = ("--deepen=50", "--deepen=500", "--unshallow")
-COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
 def fetch_commit(repo: Repository, sha: str) -> str | None:
@@ -18,7 +15,7 @@ def fetch_commit(repo: Repository, sha: str) -> str | None:
     None if origin does not have it either, or there is no origin.
     """
     found = repo.find_commit(sha)
-    if found or not COMMIT.fullmatch(sha):
+    if found or not OBJECT_ID.fullmatch(sha):
         return found
     # A whole clone stays one: a depth would cut its history off.
     depth = ("--depth=1",) if is_shallow(repo) else ()

@@ -45,10 +45,6 @@ class Tree:
             raise not_followed(entry, path)
         return self.texts[path] if path in self.texts else next(self.repo.blobs([entry.oid]))
 
-    def stands_at(self, path: str) -> TreeEntry | None:
-        """What is there for an input: a DVC pointer beside the path, or the path itself."""
-        return self.entries.get(f"{path}.dvc") or self.entries.get(path)
-
     def files(self, folder: str) -> tuple[TreeEntry, ...]:
         """All files below a folder, sorted by path."""
         inside, found = f"{folder}/", []

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lora_ci.app.git_source import GitSource, find_changes, open_git_source, read_config
-from lora_ci.changes.range import default_branch, find_range
+from lora_ci.cli.events import compared
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.config.model import FILE_NAME, Config
 from lora_ci.core.errors import ExitCode, UsageError
@@ -30,20 +30,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Prints the differences; 1 if some of them cannot be told."""
     source = open_git_source(args.repo)
     head = source.repo.commit(args.head)
-    found = find_range(
-        source.repo,
-        head=head,
-        kind=EventKind.MANUAL,
-        base=args.base,
-        default_branch=default_branch(source.repo),
-    )
-    event = Event(
-        kind=EventKind.MANUAL,
-        repo=source.root.name,
-        head=head,
-        base=found.base,
-        range_why=found.why,
-    )
+    event = Event(kind=EventKind.MANUAL, repo=source.root.name, head=head)
+    event = compared(event, source, base=args.base)
     config, findings = read_own_config(source, head)
     changes = find_changes(source, event, config)
     output.result(render_changes_text(changes), changes_json(changes), schema=None)

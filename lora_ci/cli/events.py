@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_ci.app.git_source import GitSource, open_git_source
-from lora_ci.changes.git import Repository
-from lora_ci.changes.range import default_branch, find_range
+from lora_ci.changes.range import find_range
 from lora_ci.core.errors import UsageError
 from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.forge.payload import Announced, parse_payload
@@ -59,9 +58,7 @@ def open_event(args: argparse.Namespace) -> tuple[Event, GitSource]:
     said = read_payload(args)
     branch = args.default_branch or (said.default_branch if said else None)
     source = open_git_source(args.repo, branch)
-    event = (
-        make_event(args, source.repo) if said is None else announced_event(said, args, source.repo)
-    )
+    event = make_event(args, source) if said is None else announced_event(said, args, source)
     event = replace(
         event,
         trust=Trust.UNTRUSTED if args.untrusted else event.trust,
@@ -82,53 +79,56 @@ def read_payload(args: argparse.Namespace) -> Announced | None:
     return parse_payload(data, args.event_name, str(args.event))
 
 
-def make_event(args: argparse.Namespace, repo: Repository) -> Event:
+def make_event(args: argparse.Namespace, source: GitSource) -> Event:
     """The event of the single options."""
-    head = repo.commit(args.tag if args.tag and args.head == "HEAD" else args.head)
+    head = source.repo.commit(args.tag if args.tag and args.head == "HEAD" else args.head)
     kind = EventKind.MANUAL
     if args.pull_request:
         kind = EventKind.PULL_REQUEST
     if args.tag:
         kind = EventKind.TAG
-    found = find_range(
-        repo,
-        head=head,
+    event = Event(
         kind=kind,
-        base=args.base,
-        default_branch=args.default_branch or default_branch(repo),
-    )
-    return Event(
-        kind=kind,
-        repo=repo.root.name,
+        repo=source.root.name,
         head=head,
-        base=found.base,
-        range_why=found.why,
         number=args.pull_request,
         tag=args.tag,
     )
+    return compared(event, source, base=args.base)
 
 
-def announced_event(said: Announced, args: argparse.Namespace, repo: Repository) -> Event:
+def announced_event(said: Announced, args: argparse.Namespace, source: GitSource) -> Event:
     """The event of a payload; what it does not say comes from the options."""
-    head = repo.commit(said.head or args.head)
-    found = find_range(
-        repo,
-        head=head,
-        kind=said.kind,
-        before=said.before,
-        base=said.base,
-        default_branch=said.default_branch or default_branch(repo),
-    )
-    return Event(
+    head = source.repo.commit(said.head or args.head)
+    event = Event(
         kind=said.kind,
         repo=said.repo,
         head=head,
-        base=found.base,
-        range_why=found.why,
         ref=said.ref,
         actor=said.actor,
         trust=said.trust,
         number=said.number,
         tag=said.tag,
-        message=f"{said.message}\n{repo.message(head)}",
+        message=f"{said.message}\n{source.repo.message(head)}",
     )
+    return compared(event, source, base=said.base, before=said.before, branch=said.default_branch)
+
+
+def compared(
+    event: Event,
+    source: GitSource,
+    *,
+    base: str | None = None,
+    before: str | None = None,
+    branch: str | None = None,
+) -> Event:
+    """The event with the commit that its head is compared with, and why it is that."""
+    found = find_range(
+        source.repo,
+        head=event.head,
+        kind=event.kind,
+        before=before,
+        base=base,
+        default_branch=branch or source.branch,
+    )
+    return replace(event, base=found.base, range_why=found.why)
