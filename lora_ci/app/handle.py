@@ -20,7 +20,8 @@ from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.execution.drive import Reconciler
 from lora_ci.steps.outcome import result_of
 
-EXIT_CODES = {
+EXIT_CODES: dict[Outcome | None, ExitCode] = {
+    None: ExitCode.INFRASTRUCTURE,
     Outcome.PASSED: ExitCode.PASSED,
     Outcome.FAILED: ExitCode.FAILED,
     Outcome.INCONCLUSIVE: ExitCode.INCONCLUSIVE,

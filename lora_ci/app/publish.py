@@ -15,7 +15,7 @@ from lora_ci.core.errors import InputError, LoraCIError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.run import RunView, overall_outcome
 from lora_ci.core.step import Outcome, Stage
-from lora_ci.forge.forge import Check
+from lora_ci.forge.forge import Check, ReleaseDraft
 from lora_ci.report.annotations import to_annotations
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.figures import counted, size
@@ -64,7 +64,7 @@ def publish(view: RunView, deps: Deps) -> Published:
         check = partial(_publish_check, view, lora, deps, address, grids.get(lora))
         trying(f"the check of {lora}", check)
         trying(f"the release of {lora}", partial(_publish_release, view, lora, deps, address))
-    return Published(address=address, notes=tuple(notes))
+    return Published(address=address, notes=(*notes, *deps.forge.notes()))
 
 
 def page_pictures(view: RunView, store: ArtifactStore, notes: list[Finding]) -> dict[str, bytes]:
@@ -154,7 +154,15 @@ def _publish_release(view: RunView, lora: str, deps: Deps, address: str | None) 
     files = {name: deps.store.get(sha) for name, sha in digests.items() if deps.store.has(sha)}
     tag = view.event.tag or f"{lora}@v{release.version}"
     notes = render_release_notes(view, lora, address)
-    deps.forge.publish_release(tag, f"{lora} {release.version}", notes, files)
+    deps.forge.publish_release(
+        ReleaseDraft(
+            tag=tag,
+            commit=view.event.head,
+            title=f"{lora} {release.version}",
+            notes=notes,
+            files=files,
+        )
+    )
 
 
 def _try(notes: list[Finding], run_id: str, what: str, act: Callable[[], T]) -> T | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lora_ci.core.event import Event
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Action, Decision, Plan
-from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.core.step import Outcome, Progress, Stage, StepResult
 
 # Worst first: a run is as bad as its worst step.
 WORST_FIRST = (
@@ -21,15 +21,22 @@ WORST_FIRST = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """A decision and its result; the result is None while the step has not ended."""
+    """A decision and its result; the result is None while the step has not ended.
+
+    `progress` is how far a step is that runs now.
+    """
 
     decision: Decision
     result: StepResult | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """All that a run decided and found. `notes` say what could not be published."""
+    """All that a run decided and found. `notes` say what could not be published.
+
+    `outcome` is None while the run goes on.
+    """
 
     run_id: str
     event: Event
@@ -37,7 +44,7 @@ class RunView:
     steps: tuple[StepView, ...]
     started_at: str
     duration_s: float
-    outcome: Outcome
+    outcome: Outcome | None
     notes: tuple[Finding, ...] = ()
 
     def of(self, lora: str) -> tuple[StepView, ...]:

@@ -83,6 +83,15 @@ class StepResult:
         return next((a for a in self.artifacts if a.name == name), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running step is."""
+
+    done: int
+    total: int
+    note: str
+
+
 class StepContext(Protocol):
     """What a running step is given by its runner. A step touches nothing else of the world."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -12,8 +11,11 @@ from urllib.parse import quote
 import msgspec
 
 from lora_ci.core.digest import sha256_bytes
-from lora_ci.forge.forge import Check
+from lora_ci.core.errors import InputError
+from lora_ci.core.finding import Finding
+from lora_ci.forge.forge import Check, ReleaseDraft
 from lora_ci.report.markdown import escape
+from lora_ci.report.release_notes import with_yank_banner
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,24 @@ class LocalForge:
         folder = self.folder / "checks" / file_name(check.head)
         _write(folder / f"{file_name(check.name)}.json", body + b"\n")
 
-    def publish_release(self, tag: str, title: str, notes: str, files: Mapping[str, Path]) -> str:
-        place = self.folder / "releases" / file_name(tag)
-        for name, source in files.items():
+    def publish_release(self, release: ReleaseDraft) -> str:
+        place = self.folder / "releases" / file_name(release.tag)
+        for name, source in release.files.items():
             target = place / "files" / file_name(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, _beside(target))
             _beside(target).replace(target)
-        _write(place / "notes.md", f"# {escape(title)}\n\n{notes}")
+        _write(place / "notes.md", f"# {escape(release.title)}\n\n{release.notes}")
         return _address(place / "notes.md")
+
+    def mark_yanked(self, tag: str, reason: str) -> None:
+        path = self.folder / "releases" / file_name(tag) / "notes.md"
+        if not path.is_file():
+            raise InputError(f"{tag} was not released here", hint="next: lora-ci status")
+        _write(path, with_yank_banner(path.read_text(), reason))
+
+    def notes(self) -> tuple[Finding, ...]:
+        return ()
 
 
 def file_name(text: str) -> str:

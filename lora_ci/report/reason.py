@@ -11,7 +11,8 @@ from lora_ci.report.figures import NOT_MEASURED, between, counted, number, short
 from lora_ci.report.findings import findings_of
 
 MOST = 240
-VERDICTS = {
+VERDICTS: dict[Outcome | None, str] = {
+    None: "⏳ running",
     Outcome.PASSED: "✅ passed",
     Outcome.FAILED: "❌ failed",
     Outcome.INCONCLUSIVE: "❔ inconclusive",

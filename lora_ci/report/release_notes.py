@@ -6,10 +6,11 @@ from lora_ci.core.run import RunView
 from lora_ci.core.step import Stage
 from lora_ci.report.comment import render_scores
 from lora_ci.report.figures import plain, size
-from lora_ci.report.markdown import address, code, cut, escape
+from lora_ci.report.markdown import address, code, cut, escape, prose
 from lora_ci.report.reason import details_of, recommended_weight
 
 MOST_FILES = 100
+YANKED = "<!-- lora-ci: yanked -->"
 
 
 def render_release_notes(view: RunView, lora: str, report_url: str | None = None) -> str:
@@ -39,3 +40,12 @@ def render_release_notes(view: RunView, lora: str, report_url: str | None = None
     if report_url:
         lines += [f"[Full report]({address(report_url)})", ""]
     return cut("\n".join(lines), report_url)
+
+
+def with_yank_banner(notes: str, reason: str) -> str:
+    """The notes with what everybody must read first; a banner that is there is replaced."""
+    if notes.startswith(YANKED):
+        notes = notes.partition(f"\n{YANKED}\n\n")[2]
+    told = prose(reason) if reason.strip() else "no reason was given"
+    banner = f"> [!CAUTION]\n> **Yanked: do not use this version.** {told}"
+    return cut(f"{YANKED}\n{banner}\n{YANKED}\n\n{notes}")

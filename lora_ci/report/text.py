@@ -15,7 +15,8 @@ from lora_ci.report.figures import NOT_MEASURED, counted, duration, number, plai
 
 SHOWN_KEYS = 6
 LONGEST_PART = 48
-SIGNS = {
+SIGNS: dict[Outcome | None, str] = {
+    None: "…",
     Outcome.PASSED: "✓",
     Outcome.FAILED: "✗",
     Outcome.INCONCLUSIVE: "?",

@@ -10,7 +10,7 @@ import msgspec
 
 from lora_ci.core.digest import canonical_json, sha256_bytes
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.step import StepResult, StepSpec
+from lora_ci.core.step import Progress, StepResult, StepSpec
 
 # Of spec.json and result.json: raise it when a field changes its meaning or goes away.
 FORMAT = 1
@@ -33,15 +33,6 @@ class _Head:
     """What is read first: files from before there were formats have none."""
 
     format: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a running step is."""
-
-    done: int
-    total: int
-    note: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from lora_ci.core.errors import (
 )
 from lora_ci.core.finding import Finding
 from lora_ci.core.signals import StopFlag, stop_on_signal
-from lora_ci.core.step import Outcome, StepResult, StepSpec
-from lora_ci.steps.folder import Progress, StepFolder
+from lora_ci.core.step import Outcome, Progress, StepResult, StepSpec
+from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.outcome import result_of
 from lora_ci.steps.table import TABLE, Table, load
 from lora_ci.store.local import LocalStore

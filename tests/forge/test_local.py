@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import Outcome
-from lora_ci.forge.forge import Check
+from lora_ci.forge.forge import Check, ReleaseDraft
 from lora_ci.forge.local import LocalForge, file_name
 from lora_ci.report.annotations import to_annotations
 
@@ -28,6 +29,10 @@ def make_check(name="lora-ci / mei", findings=()):
         summary="| a |",
         annotations=to_annotations(findings),
     )
+
+
+def draft(tag, notes, files):
+    return ReleaseDraft(tag=tag, commit="3f2a1c9", title="mei 1.0.0", notes=notes, files=files)
 
 
 def test_a_picture_opens_from_where_the_comment_lies(forge):
@@ -63,8 +68,8 @@ def test_a_release_has_notes_and_files(forge, tmp_path):
     source = tmp_path / "object"
     source.write_bytes(b"weights")
     files = {"adapter.safetensors": source}
-    forge.publish_release("mei@v1.0.0", "mei 1.0.0", "old", files)
-    address = forge.publish_release("mei@v1.0.0", "mei 1.0.0", "new", files)
+    forge.publish_release(draft("mei@v1.0.0", "old", files))
+    address = forge.publish_release(draft("mei@v1.0.0", "new", files))
     place = forge.folder / "releases" / "mei@v1.0.0"
     assert address == (place / "notes.md").as_uri()
     assert "new" in (place / "notes.md").read_text()
@@ -78,7 +83,7 @@ def test_no_name_leaves_the_folder(forge, tmp_path, name):
     source.write_bytes(b"x")
     forge.publish_report(name, "page")
     forge.publish_check(make_check(name))
-    forge.publish_release(name, "t", "n", {name: source})
+    forge.publish_release(draft(name, "n", {name: source}))
     made = {p for p in tmp_path.rglob("*") if p.is_file()} - {source}
     assert len(made) == 4
     assert all(p.is_relative_to(forge.folder) for p in made)
@@ -88,3 +93,15 @@ def test_no_name_leaves_the_folder(forge, tmp_path, name):
 def test_different_names_stay_different():
     assert len({file_name(name) for name in NAMES}) == len(NAMES)
     assert all(len(Path(file_name(name)).parts) == 1 for name in NAMES)
+
+
+def test_a_yanked_release_says_so_on_top_and_only_once(forge):
+    forge.publish_release(draft("mei@v1.0.0", "the notes", {}))
+    for reason in ("`mei` draws @everyone", "wrong dataset"):
+        forge.mark_yanked("mei@v1.0.0", reason)
+    notes = (forge.folder / "releases" / "mei@v1.0.0" / "notes.md").read_text()
+    assert notes.count("Yanked: do not use") == 1
+    assert "wrong dataset" in notes
+    assert "the notes" in notes
+    with pytest.raises(InputError):
+        forge.mark_yanked("kit@v1.0.0", "never released")
