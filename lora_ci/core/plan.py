@@ -70,7 +70,9 @@ class Plan:
     """All decisions for one commit.
 
     `estimate` is what they cost together, None where no GPU is needed. `skipped` says why nothing
-    is looked at, as the push itself wished.
+    is looked at, as the push itself wished. `awaits_approval` is true where an approval of this
+    commit would let blocked stages run; `releasable` names the LoRAs that a tag may release once
+    they have passed.
     """
 
     head: str
@@ -79,6 +81,8 @@ class Plan:
     findings: tuple[Finding, ...] = field(default=())
     estimate: Estimate | None = None
     skipped: str | None = None
+    awaits_approval: bool = False
+    releasable: tuple[str, ...] = ()
 
     def of(self, lora: str) -> tuple[Decision, ...]:
         """The decisions of one LoRA, in stage order."""

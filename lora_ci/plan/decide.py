@@ -65,12 +65,16 @@ def decide(
     too_much = None if is_approved(event, config.policy) else over_budget(cost, budget)
     if too_much:
         decisions = [_without_gpu(d, too_much) for d in decisions]
+    may_be_approved = too_much or (allowed.widens and allowed.why)
+    blocked = {d.why for d in decisions if d.action is Action.BLOCKED}
     return Plan(
         head=event.head,
         decisions=tuple(decisions),
         changes=changes,
         findings=tuple(dict.fromkeys(findings)),
         estimate=cost,
+        awaits_approval=may_be_approved in blocked,
+        releasable=tuple(n for n in wanted if _withheld(config, config.loras[n]) is None),
     )
 
 
@@ -204,11 +208,8 @@ class _Chain:
 
     def unreleasable(self, adapter: str | None) -> str | None:
         """Why a tag cannot be followed."""
-        if self.lora.deploy.on == "never":
-            return "`deploy.on` is never: this LoRA is not released"
-        licenses, own = self.planner.config.policy.licenses, self.lora.deploy.license
-        if licenses and own not in licenses:
-            return f"license {own or 'none'} is not among `policy.licenses`"
+        if withheld := _withheld(self.planner.config, self.lora):
+            return withheld
         if self.release(adapter)[0] is None:
             name = self.lora.name
             return f"the adapter of this commit was not released; next: git tag {name}@v<version>"
@@ -250,6 +251,16 @@ class _Chain:
             record=record,
             estimate=cost,
         )
+
+
+def _withheld(config: Config, lora: Lora) -> str | None:
+    """Why a LoRA is never released, whatever it scores."""
+    if lora.deploy.on == "never":
+        return "`deploy.on` is never: this LoRA is not released"
+    licenses, own = config.policy.licenses, lora.deploy.license
+    if licenses and own not in licenses:
+        return f"license {own or 'none'} is not among `policy.licenses`"
+    return None
 
 
 def not_pushed(facts: LoraFacts) -> list[Finding]:

@@ -25,10 +25,14 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The right of an event; `why` is told of the stages it does not cover."""
+    """The right of an event; `why` is told of the stages it does not cover.
+
+    `widens` is true where an approval would let everything run.
+    """
 
     right: Right
     why: str = ""
+    widens: bool = False
 
     def covers(self, stage: Stage) -> bool:
         """True if the stage may run."""
@@ -56,7 +60,7 @@ def decide_right(event: Event, policy: Policy) -> Allowed:
             return Allowed(
                 Right.VALIDATE, "a foreign push gets validation only (`policy.forks: validate`)"
             )
-        return Allowed(Right.VALIDATE, _waits(event, policy))
+        return Allowed(Right.VALIDATE, _waits(event, policy), widens=True)
     absent = [c for c in policy.required_checks if c not in event.passed_checks]
     if event.kind in PUSHES and absent:
         checks = ", ".join(f"`{name}`" for name in absent)

@@ -328,6 +328,22 @@ def test_over_budget_waits_for_an_approval_and_validation_goes_on():
     assert plan_for(DictRecords(), approved_by="ann", **given).of("mei")[1].action is Action.WAIT
 
 
+def test_a_plan_says_whether_an_approval_would_help():
+    foreign = {"trust": Trust.UNTRUSTED}
+    assert plan_for(DictRecords(), **foreign).awaits_approval
+    assert not plan_for(DictRecords(), approved_by="ann", **foreign).awaits_approval
+    never = TEXT + "policy: {forks: validate}\n"
+    assert not plan_for(DictRecords(), never, **foreign).awaits_approval
+    assert plan_for(DictRecords(), budget=Budget(per_run=0.01)).awaits_approval
+    assert not plan_for(DictRecords()).awaits_approval
+
+
+def test_a_plan_says_what_a_tag_could_release():
+    withheld = TEXT + "    deploy: {on: never}\n"
+    assert plan_for(DictRecords(), withheld).releasable == ("mei",)
+    assert plan_for(DictRecords(), TEXT + "policy: {licenses: [MIT]}\n").releasable == ()
+
+
 def test_what_is_reused_costs_nothing_and_no_budget_stops_it():
     records = DictRecords()
     run_to_the_end(records)
