@@ -20,7 +20,8 @@ FREE = (Verb.HELP, Verb.STATUS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run that was asked for: of `loras` (empty: all); `retrain` forgets what they had.
+    """A run that was asked for: of `loras` (empty: all); `retrain` forgets what they had until
+    `asked_at` (ISO 8601; None: now).
 
     `approved_by` is who let the commit of `event` run, and only that one.
     """
@@ -29,6 +30,7 @@ class Run:
     loras: tuple[str, ...] = ()
     retrain: bool = False
     approved_by: str | None = None
+    asked_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,13 @@ def _decide(
             retrain = command.verb is Verb.RETRAIN
             names = ", ".join(f"`{code(name)}`" for name in command.loras) or "Everything"
             told = f"{names} of `{short}` {'is trained anew' if retrain else 'runs'}."
-            return Run(event=_event(ask, pull), loras=command.loras, retrain=retrain), told
+            run = Run(
+                event=_event(ask, pull),
+                loras=command.loras,
+                retrain=retrain,
+                asked_at=ask.asked_at,
+            )
+            return run, told
 
 
 def _check_approval(command: Command, ask: Ask, pull: PullRequest) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -36,7 +37,7 @@ class Ask:
     """A person asks for something: by a comment (its id) or by a button of a check (None).
 
     `number` is None where the payload does not tell the pull request of `head`; `key` is the same
-    for the same question.
+    for the same question; `asked_at` is when, as far as that is told.
     """
 
     command: Command
@@ -47,6 +48,7 @@ class Ask:
     comment: int | None = None
     head: str | None = None
     default_branch: str | None = None
+    asked_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,7 @@ def _comment(said: _CommentEvent) -> Intent:
         number=said.issue.number,
         comment=said.comment.id,
         default_branch=said.repository.default_branch,
+        asked_at=said.comment.created_at.isoformat() if said.comment.created_at else None,
     )
 
 
@@ -250,6 +253,7 @@ class _Comment(msgspec.Struct):
     id: int
     user: _User | None = None
     body: str | None = None
+    created_at: datetime | None = None
     performed_via_github_app: dict[str, object] | None = None
 
 
