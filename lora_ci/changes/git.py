@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,6 +19,7 @@ from lora_ci.core.changeset import FileEntry
 from lora_ci.core.errors import InfrastructureError, UsageError
 
 TIMEOUT_S = 60
+NOTHING: Mapping[str, str] = MappingProxyType({})
 # So many questions fit into a pipe at once: git is never asked while it waits to be heard.
 QUESTIONS = 500
 PROMISOR = r"^(remote\..*\.promisor|extensions\.partialclone)$"
@@ -179,9 +181,18 @@ class Repository:
                     yield int(header[2]), process
                 asked = list(islice(left, QUESTIONS))
 
-    def git(self, *args: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[bytes]:
-        """What a git command says. Raises InfrastructureError if it does not end."""
-        return _git(self.root, *args, timeout_s=timeout_s)
+    def git(
+        self,
+        *args: str,
+        timeout_s: float = TIMEOUT_S,
+        given: bytes = b"",
+        env: Mapping[str, str] = NOTHING,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """What a git command says that is `given` some input, and `env` on top of ours.
+
+        Raises InfrastructureError if it does not end.
+        """
+        return _git(self.root, *args, timeout_s=timeout_s, given=given, env=env)
 
 
 def open_repository(folder: Path) -> Repository:
@@ -197,14 +208,18 @@ def open_repository(folder: Path) -> Repository:
 
 
 def _git(
-    folder: Path, *args: str, timeout_s: float = TIMEOUT_S
+    folder: Path,
+    *args: str,
+    timeout_s: float = TIMEOUT_S,
+    given: bytes = b"",
+    env: Mapping[str, str] = NOTHING,
 ) -> subprocess.CompletedProcess[bytes]:
     command = ["git", "-C", str(folder), *args]
-    quiet = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    quiet = {**os.environ, "GIT_TERMINAL_PROMPT": "0", **env}
     try:
         return subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             timeout=timeout_s,
             check=False,

@@ -22,11 +22,11 @@ from lora_ci.core.signals import signals_wait
 from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
 from lora_ci.ledger import tables
 from lora_ci.ledger.engine import open_engine
+from lora_ci.ledger.record_file import KEPT
 
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
-KEPT = (Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE)
 
 
 class StepState(StrEnum):

@@ -1,5 +1,6 @@
 """Every kind of records answers the planner's questions alike."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,11 +13,14 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.fingerprint import make_fingerprint
 from lora_ci.core.plan import Action, Decision, Record
 from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
+from lora_ci.ledger.git_records import GitRecords
 from lora_ci.ledger.ledger import Ledger, open_ledger
+from lora_ci.ledger.remote_records import fetch_records, publish_records
 from lora_ci.ledger.snapshot import Snapshot
-from lora_ci.plan.records import Records
+from lora_ci.plan.records import LayeredRecords, Records
 from lora_ci.plan.simulate import Imagined
 from lora_ci.store.local import LocalStore
+from tests.bare import make_clone, make_hub
 from tests.records import DictRecords
 
 PASSED = StepResult(outcome=Outcome.PASSED)
@@ -54,12 +58,31 @@ def in_memory(past: Past) -> DictRecords:
     return DictRecords(list(past.ledger.finished_since("")))
 
 
+def in_git(past: Past) -> GitRecords:
+    """The same records on the ref of a remote, read in another clone."""
+    hub, turn = make_hub(past.place / "hub.git"), {"clock": SystemClock(), "rng": random.Random(1)}
+    there, here = make_clone(hub, past.place / "there"), make_clone(hub, past.place / "here")
+    records = past.ledger.finished_since("")
+    assert publish_records(there, "origin", records, kept_in=None, **turn) == ()
+    return GitRecords(here, fetch_records(here, "origin", **turn))
+
+
+def in_layers(past: Past) -> LayeredRecords:
+    """Half of the records here and half there; the first layer knows an older one as well."""
+    records = past.ledger.finished_since("")
+    older = [replace(r, finished_at="2001-01-01T00:00:00.000000+00:00") for r in records[1::2]]
+    return LayeredRecords((DictRecords([*older, *records[::2]]), DictRecords(list(records[1::2]))))
+
+
 KINDS: dict[str, Callable[[Past], Records]] = {
     "ledger": lambda past: past.ledger,
     "snapshot": lambda past: Snapshot(past.ledger),
     "kept": lambda past: KeptRecords(Snapshot(past.ledger), LocalStore(past.place / "objects")),
     "in memory": in_memory,
     "imagined": lambda past: Imagined(past.ledger),
+    "git": in_git,
+    "one layer": lambda past: LayeredRecords((past.ledger,)),
+    "layers": in_layers,
 }
 
 

@@ -1,0 +1,78 @@
+"""Blobs of a repository, one after the other as they are asked for, from one git process."""
+
+from __future__ import annotations
+
+import subprocess
+import weakref
+from functools import cached_property
+
+from lora_ci.changes.git import Repository
+from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.signals import signals_wait
+
+END_TIMEOUT_S = 5
+
+
+class Blobs:
+    """A reader that starts with the first question and ends with the object, or by `close`."""
+
+    def __init__(self, repo: Repository) -> None:
+        self._repo = repo
+
+    def read(self, oid: str) -> bytes | None:
+        """The bytes of a blob; None if it is not here. Raises InfrastructureError."""
+        process = self._process
+        assert process.stdin
+        assert process.stdout
+        # A signal in the middle of an answer would make it the answer to the next question.
+        with signals_wait():
+            try:
+                process.stdin.write(f"{oid}\n".encode())
+                process.stdin.flush()
+            except OSError as error:
+                raise self._ended() from error
+            header = process.stdout.readline().split()
+            if len(header) == 3 and header[0] == oid.encode():
+                size_bytes = int(header[2])
+                data = process.stdout.read(size_bytes + 1)
+                if len(data) == size_bytes + 1:
+                    return data[:-1] if header[1] == b"blob" else None
+        if header[1:] == [b"missing"]:
+            return None
+        raise self._ended()
+
+    def close(self) -> None:
+        """Ends the reader; there is none if nothing was asked."""
+        process = self.__dict__.pop("_process", None)
+        if process:
+            _end(process)
+
+    @cached_property
+    def _process(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["git", "-C", str(self._repo.root), "cat-file", "--batch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # A signal from the keyboard is for us; the reader ends when its input does.
+            start_new_session=True,
+        )
+        weakref.finalize(self, _end, process)
+        return process
+
+    def _ended(self) -> InfrastructureError:
+        self.close()
+        return InfrastructureError(
+            f"{self._repo.root}: git cat-file ended too early", hint="next: git fsck"
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
+    try:
+        process.wait(END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
