@@ -1,0 +1,1 @@
+"""GitHub as a forge: `open.py` is the door."""
