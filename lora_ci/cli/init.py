@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if workflow.FILE in missing:
         write_new(root / workflow.FILE, workflow.TEXT)
         lines.append(f"wrote {root / workflow.FILE}")
-        lines.append(f"next: put the place of lora-ci instead of {workflow.ACTION} there")
+        lines.append(f"next: put owner and commit of your lora-ci into {workflow.PLACE} there")
     output.result("\n".join(lines), told | {"files": missing}, schema="init")
     return ExitCode.PASSED
 

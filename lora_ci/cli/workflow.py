@@ -1,25 +1,38 @@
 """The workflow that `lora-ci init --github` writes."""
 
 FILE = ".github/workflows/lora-ci.yml"
-ACTION = "OWNER/lora-ci@COMMIT"
+# Where lora-ci is, at which commit: an installed package knows neither.
+PLACE = "OWNER/lora-ci/.github/workflows/loras.yml@COMMIT"
 TEXT = """\
 name: loras
 on:
   push:
     branches: [main]
-    tags: ["*@v*"]           # mei@v1.2.0 releases
+    tags: ["*@v*"]             # mei@v1.2.0 releases
   pull_request:
-permissions:
-  contents: read
+    types: [opened, synchronize, reopened, closed]
+  issue_comment: # zizmor: ignore[dangerous-triggers] /lora-ci help; nothing of a head is run
+    types: [created]
+  workflow_dispatch:
+permissions: {}
+concurrency:
+  # A newer push to a pull request, closing it, or `/lora-ci cancel` ends its run.
+  group: loras-${{
+    github.event.pull_request.number ||
+    startsWith(github.event.comment.body, '/lora-ci cancel') &&
+    contains(fromJSON('["OWNER", "MEMBER", "COLLABORATOR"]'),
+    github.event.comment.author_association) && github.event.issue.number ||
+    github.run_id }}
+  cancel-in-progress: true
 jobs:
   loras:
-    runs-on: [self-hosted, lora]      # where the DVC remote's folder is mounted
-    steps:
-      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1
-        with:
-          ref: ${{ github.event.pull_request.base.sha || github.sha }}
-          fetch-depth: 0
-          persist-credentials: false  # only a private repository with forks needs them
-          clean: false                # keeps .lora-ci/: records, checkpoints, caches
-      - uses: OWNER/lora-ci@COMMIT
+    uses: OWNER/lora-ci/.github/workflows/loras.yml@COMMIT
+    with:
+      runner: '["self-hosted", "lora"]'  # labels of the machine with the GPU
+      planner: '"ubuntu-latest"'         # plans, validates what forks send, reports
+    permissions:
+      actions: read            # what earlier runs made
+      checks: write            # the verdict on the commit
+      contents: write          # records on refs/lora-ci/records, pictures, releases
+      pull-requests: write     # the comment, answers to commands
 """

@@ -1,4 +1,4 @@
-"""action.yml: which command an event becomes, and that no foreign text gets to the shell."""
+"""action.yml: what lora-ci is called with, and that no foreign text gets to the shell or runner."""
 
 import os
 import subprocess
@@ -9,16 +9,16 @@ import pytest
 import yaml
 
 from lora_ci.cli.main import build_parser
-from tests.builders import RepoBuilder
 
 ACTION = Path(__file__).parents[2] / "action.yml"
-NOTHING = "0" * 40
 STUB = """\
 #!/usr/bin/env bash
 printf '%s\\n' "$@" > "$RUNNER_TEMP/argv"
 printf '%b' "$SAYS"
+printf '%b' "$ANNOTATES" > "$RUNNER_TEMP/lora-ci-annotations.txt"
 exit "$CODE"
 """
+NAMES = "$(touch pwned)`touch pwned`;touch,pwned;'\"*\\"
 
 
 def step(name: str) -> str:
@@ -29,40 +29,47 @@ def step(name: str) -> str:
 
 @dataclass
 class Job:
-    """A checkout of a repository, and the folder that a runner gives to a job."""
+    """The folder that a runner gives to a job, with a stub in place of Python."""
 
-    builder: RepoBuilder
-    checkout: Path
     temp: Path
 
-    def run(self, event: str, *, says: str = "", code: int = 0, **variables: str):
+    def run(
+        self,
+        command: str = "run",
+        *,
+        says: str = "",
+        annotates: str = "",
+        code: int = 0,
+        **given: str,
+    ):
         """The step `Run lora-ci`, as GitHub's runner calls it; returns it and lora-ci's argv."""
-        done = self.shell(
-            "Run lora-ci",
-            GITHUB_EVENT_NAME=event,
-            SAYS=says,
-            CODE=str(code),
-            **{"GITHUB_REF_TYPE": "branch", **variables},
-        )
-        called = self.temp / "argv"
-        argv = called.read_text().splitlines() if called.exists() else None
-        if argv:
-            build_parser(argv).parse_args(argv)  # exits if lora-ci has no such option
-        return done, argv
+        variables = {
+            "COMMAND": command,
+            "REPOSITORY": ".",
+            "GITHUB_EVENT_NAME": "push",
+            "GITHUB_EVENT_PATH": "/events/event.json",
+            "PYTHON": str(self.temp / "python"),
+            "SAYS": says,
+            "ANNOTATES": annotates,
+            "CODE": str(code),
+        }
+        done = self.shell("Run lora-ci", **(variables | given))
+        argv = (self.temp / "argv").read_text().splitlines()
+        assert argv[:2] == ["-m", "lora_ci"]
+        build_parser(argv[2:]).parse_args(argv[2:])  # exits if lora-ci has no such option
+        return done, argv[2:]
 
     def shell(self, name: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        names = ["REPOSITORY", "LORA", "ASKED", "BUNDLE", "BUNDLE_NAME", "CANCELLED", "RECORDS"]
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step(name)],
             cwd=self.temp,
             env={
                 "PATH": os.environ["PATH"],
-                "HOME": str(self.temp),
                 "RUNNER_TEMP": str(self.temp),
                 "GITHUB_OUTPUT": str(self.temp / "output"),
                 "GITHUB_STEP_SUMMARY": str(self.temp / "summary"),
-                "GITHUB_REPOSITORY": "me/loras",
-                "REPOSITORY": str(self.checkout),
-                "DEFAULT_BRANCH": "main",
+                **dict.fromkeys(names, ""),
                 **variables,
             },
             capture_output=True,
@@ -71,117 +78,96 @@ class Job:
             check=False,
         )
 
+    @property
+    def always(self) -> list[str]:
+        """What every call has."""
+        return [
+            "--repo=.",
+            "--forge=github",
+            f"--github-output={self.temp}/output",
+            f"--summary={self.temp}/summary",
+            f"--annotations={self.temp}/lora-ci-annotations.txt",
+        ]
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """Main has one commit; the branch `topic` has two more; both are checked out with history."""
-    builder = RepoBuilder(tmp_path)
-    builder.commit("first")
-    builder.git("checkout", "-q", "-b", "topic")
-    builder.commit("second")
-    builder.commit("third")
-    checkout, temp = tmp_path / "checkout", tmp_path / "temp"
-    subprocess.run(["git", "clone", "-q", builder.root, checkout], check=True)
-    stub = temp / "lora-ci" / "bin" / "lora-ci"
-    stub.parent.mkdir(parents=True)
+    stub = tmp_path / "python"
     stub.write_text(STUB)
     stub.chmod(0o755)
-    return Job(builder, checkout, temp)
+    return Job(tmp_path)
 
 
-def pull_request(job: Job, repository: str) -> dict[str, str]:
-    return {
-        "PR_NUMBER": "7",
-        "PR_BASE": job.builder.git("rev-parse", "main"),
-        "PR_HEAD": job.builder.git("rev-parse", "topic"),
-        "PR_HEAD_REPOSITORY": repository,
-    }
+EVENT = ["--event=/events/event.json", "--event-name=push"]
 
 
-def test_a_pull_request_is_compared_with_its_base(job):
-    given = pull_request(job, "me/loras")
-    done, argv = job.run("pull_request", **given)
+def test_an_event_is_handed_on_as_it_is(job):
+    done, argv = job.run()
     assert done.returncode == 0, done.stderr
-    assert argv == [
-        "run",
-        f"--repo={job.checkout}",
-        f"--head={given['PR_HEAD']}",
-        f"--base={given['PR_BASE']}",
-        "--pull-request=7",
+    assert argv == ["run", *job.always, *EVENT]
+
+
+def test_a_plan_leaves_a_bundle(job):
+    _, argv = job.run("plan", BUNDLE="/b", BUNDLE_NAME="lora-ci-plan-7", RECORDS="origin")
+    bundle = ["--bundle=/b", "--bundle-name=lora-ci-plan-7"]
+    assert argv == ["plan", *job.always, "--records=origin", *EVENT, *bundle]
+
+
+def test_a_job_of_the_matrix_does_what_was_planned(job):
+    asked = '{"event": {"message": "it\'s $HOME"}}'
+    _, argv = job.run(ASKED=asked, LORA="mei leo", BUNDLE="/b", BUNDLE_NAME="lora-ci-7-1-mei")
+    file = job.temp / "lora-ci-asked.json"
+    assert file.read_text() == asked
+    assert argv[6:] == [
+        f"--asked={file}",
+        "--bundle=/b",
+        "--bundle-name=lora-ci-7-1-mei",
+        "--only=mei",
+        "--only=leo",
     ]
 
 
-@pytest.mark.parametrize("repository", ["stranger/loras", "", "me/loras2", "*"])
-def test_a_fork_is_untrusted_and_so_is_a_deleted_one(job, repository):
-    _, argv = job.run("pull_request", **pull_request(job, repository))
-    assert argv[-1] == "--untrusted"
+def test_the_report_is_made_of_bundles(job):
+    _, argv = job.run("report", BUNDLE="/b", CANCELLED="false")
+    assert argv == ["report", *job.always, "--bundles=/b"]
+    _, argv = job.run("report", BUNDLE="/b", CANCELLED="true")
+    assert argv[-1] == "--cancelled"
 
 
-def test_a_head_that_is_not_checked_out_is_fetched(job):
-    job.builder.git("checkout", "-q", "--detach")
-    head = job.builder.commit("in no branch, as the head of a fork")
-    job.builder.git("config", "uploadpack.allowAnySHA1InWant", "true")
-    job.run("pull_request", **pull_request(job, "stranger/loras") | {"PR_HEAD": head})
-    subprocess.run(["git", "-C", job.checkout, "cat-file", "-e", head], check=True)
-
-
-def test_a_push_is_compared_with_what_was_there_before(job):
-    before, head = job.builder.git("rev-parse", "topic^", "topic").splitlines()
-    _, argv = job.run("push", BEFORE=before, FORCED="false", GITHUB_SHA=head)
-    assert argv[2:] == [f"--head={head}", f"--base={before}"]
-
-
-@pytest.mark.parametrize(
-    ("before", "forced"),
-    [(NOTHING, "false"), ("", "false"), ("1" * 40, "false"), ("topic", "true")],
-    ids=["new branch", "no before", "before is gone", "forced"],
-)
-def test_without_a_before_a_push_is_compared_with_the_default_branch(job, before, forced):
-    head, main = job.builder.git("rev-parse", "topic", "main").splitlines()
-    _, argv = job.run("push", BEFORE=before, FORCED=forced, GITHUB_SHA=head)
-    assert argv[2:] == [f"--head={head}", f"--base={main}"]
-
-
-def test_histories_that_share_nothing_are_left_to_lora_ci(job):
-    job.builder.git("checkout", "-q", "--orphan", "other")
-    head = job.builder.commit("unrelated")
-    subprocess.run(["git", "-C", job.checkout, "fetch", "-q", "origin", head], check=True)
-    _, argv = job.run("push", BEFORE=NOTHING, FORCED="false", GITHUB_SHA=head)
-    assert argv[2:] == [f"--head={head}"]
-
-
-def test_a_tag_and_the_clock(job):
-    _, argv = job.run("push", GITHUB_REF_TYPE="tag", GITHUB_REF_NAME="mei@v1.2.0", BEFORE=NOTHING)
-    assert argv[2:] == ["--tag=mei@v1.2.0"]
-    _, argv = job.run("schedule", GITHUB_SHA="abc")
-    assert argv[2:] == ["--head=abc"]
-
-
-@pytest.mark.parametrize("event", ["pull_request_target", "workflow_run", "issue_comment"])
-def test_other_events_are_refused(job, event):
-    done, argv = job.run(event, **pull_request(job, "stranger/loras"))
-    assert done.returncode == 2
-    assert argv is None
-    assert f"::error::lora-ci does not run on {event}" in done.stdout
-
-
-def test_foreign_text_is_an_argument_and_nothing_else(job):
-    name = "$(touch pwned)`touch pwned`;touch pwned;'\" *\\"
-    _, argv = job.run("push", GITHUB_REF_TYPE="tag", GITHUB_REF_NAME=name)
-    assert argv[2:] == [f"--tag={name}"]
+@pytest.mark.parametrize("name", ["LORA", "REPOSITORY", "ASKED", "GITHUB_EVENT_NAME", "RECORDS"])
+def test_foreign_text_is_an_argument_and_nothing_else(job, name):
+    done, argv = job.run(**{name: NAMES})
+    assert done.returncode == 0, done.stderr
+    if name != "ASKED":
+        assert NAMES in " ".join(argv).replace("--only=", "")
     assert not list(job.temp.glob("**/pwned"))
-    for found in yaml.safe_load(ACTION.read_bytes())["runs"]["steps"]:
-        assert "${{" not in found.get("run", "")
 
 
 def test_the_exit_code_is_lora_cis_and_its_words_do_not_reach_the_runner(job):
-    says = "::add-mask::e\\n```\\n::error::fake\\n"
-    done, _ = job.run("schedule", says=says, code=3, GITHUB_SHA="abc")
+    says = "::add-mask::e\\n::error::fake\\n"
+    done, _ = job.run(says=says, annotates="::error::escaped\\n", code=3)
     assert done.returncode == 3
-    token = (job.temp / "output").read_text().strip().removeprefix("token=")
-    assert len(token) == 32
-    assert done.stdout == f"::stop-commands::{token}\n"
-    shown = job.shell("Show the result", TOKEN=token).stdout
-    assert shown == f"::stop-commands::{token}\n::add-mask::e\n```\n::error::fake\n::{token}::\n"
-    summary = (job.temp / "summary").read_text()
-    assert all(line.startswith("    ") for line in summary.splitlines())
+    quiet = (job.temp / "output").read_text().strip().removeprefix("quiet=")
+    assert len(quiet) == 32
+    assert done.stdout == f"::stop-commands::{quiet}\n::add-mask::e\n::error::fake\n"
+    shown = job.shell("Annotate the job", QUIET=quiet).stdout
+    assert shown == f"::{quiet}::\n::error::escaped\n"
+
+
+def test_without_annotations_nothing_is_told(job):
+    done = job.shell("Annotate the job", QUIET="q")
+    assert (done.returncode, done.stdout) == (0, "::q::\n")
+
+
+def test_the_process_that_the_runner_signals_is_lora_ci(job):
+    (job.temp / "python").write_text(
+        '#!/bin/sh\nprintf "%s\\n" "$@" > "$RUNNER_TEMP/argv"\necho $PPID\n'
+    )
+    done, _ = job.run()
+    assert int(done.stdout.splitlines()[-1]) == os.getpid()
+
+
+def test_secrets_are_in_no_command_line():
+    for found in yaml.safe_load(ACTION.read_bytes())["runs"]["steps"]:
+        for secret in ("GITHUB_TOKEN", "LORA_CI_LEDGER_URL", "inputs.token"):
+            assert secret not in found.get("run", "")

@@ -1,0 +1,110 @@
+"""What GitHub reads of ours, and of what `init` and the docs give users, passes three linters."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lora_ci.cli import workflow
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = ROOT / ".github" / "workflows"
+PINNED = re.compile(r"uses: [^ @]+@[0-9a-f]{40} # v\d+(\.\d+)*$")
+A_COMMIT = "3d3c42e5aac5ba805825da76410c181273ba90b1"
+
+
+def pinned(text: str) -> str:
+    """A text of ours for users, as they have filled it in."""
+    return text.replace("OWNER/", "acme/").replace("@COMMIT", f"@{A_COMMIT}")
+
+
+def documented() -> list[str]:
+    """The workflows of the docs."""
+    blocks = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "docs" / "github.md").read_text(), re.M | re.S
+    )
+    return [pinned(block) for block in blocks if "jobs:" in block]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A repository with every workflow and action there is."""
+    root = tmp_path_factory.mktemp("lint")
+    subprocess.run(["git", "init", "-q", root], check=True)
+    (root / "action.yml").write_bytes((ROOT / "action.yml").read_bytes())
+    place = root / ".github" / "workflows"
+    place.mkdir(parents=True)
+    for file in WORKFLOWS.glob("*.yml"):
+        (place / file.name).write_bytes(file.read_bytes())
+    (root / ".github" / "dependabot.yml").write_bytes(
+        (ROOT / ".github" / "dependabot.yml").read_bytes()
+    )
+    (place / "written.yml").write_text(pinned(workflow.TEXT))
+    for at, text in enumerate(documented()):
+        (place / f"documented-{at}.yml").write_text(text)
+    return root
+
+
+def check(folder: Path, *command: str | Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def workflows(folder: Path) -> list[Path]:
+    return sorted((folder / ".github" / "workflows").iterdir())
+
+
+def test_actionlint(folder):
+    # A comment's run gets a cache that it can only read, unless it asks for more: ours never do.
+    ignored = ["-ignore", "no explicit cache access limit", "-ignore", 'label "lora" is unknown']
+    check(folder, "actionlint", *ignored, *workflows(folder))
+
+
+def test_zizmor(folder):
+    check(folder, "zizmor", "--offline", "--no-progress", "--min-severity=low", folder)
+
+
+@pytest.mark.parametrize(
+    ("schema", "pattern"),
+    [
+        ("github-workflows", ".github/workflows/*.yml"),
+        ("github-actions", "action.yml"),
+        ("dependabot", ".github/dependabot.yml"),
+    ],
+)
+def test_schema(folder, schema, pattern):
+    files = sorted(folder.glob(pattern))
+    assert files
+    check(folder, "check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+
+
+def test_the_docs_have_workflows_to_check():
+    assert pinned(workflow.TEXT) in documented()
+    assert len(documented()) >= 2
+
+
+def test_actions_of_others_are_pinned_by_commit(folder):
+    texts = [path.read_text() for path in [folder / "action.yml", *workflows(folder)]]
+    lines = [line.strip() for text in texts for line in text.splitlines() if "uses:" in line]
+    foreign = [line for line in lines if "./" not in line and "acme/lora-ci" not in line]
+    assert foreign
+    assert [line for line in foreign if not PINNED.search(line)] == []
+
+
+def test_one_action_has_one_pin(folder):
+    """Two pins of an action would drift apart unseen."""
+    seen: dict[str, set[str]] = {}
+    for path in [folder / "action.yml", *workflows(folder)]:
+        for name, pin in re.findall(r"uses: (actions/[^/@ ]+)[^@ ]*@(.*)$", path.read_text(), re.M):
+            seen.setdefault(name, set()).add(pin)
+    assert {name: pins for name, pins in seen.items() if len(pins) > 1} == {}
+
+
+def test_no_expression_gets_into_a_shell(folder):
+    for path in [folder / "action.yml", *workflows(folder)]:
+        content = yaml.safe_load(path.read_bytes())
+        jobs = content["jobs"].values() if "jobs" in content else [content["runs"]]
+        for step in (step for job in jobs for step in job.get("steps", ())):
+            assert "${{" not in step.get("run", ""), path.name
