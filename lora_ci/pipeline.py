@@ -40,14 +40,14 @@ def run(
     from lora_ci.app.folder_source import read_source
     from lora_ci.app.handle import handle
     from lora_ci.app.records import STATE
-    from lora_ci.app.wiring import open_deps
+    from lora_ci.app.wiring import Places, open_deps
     from lora_ci.core.errors import machine_error
 
     config = Path(config_path)
     place = Path(state) if state else config.resolve().parent / STATE
     try:
         source = read_source(config, Path(dataset_path), lora=lora, state=place)
-        deps = open_deps(source, state=place, watch=progress or (lambda *_: None))
+        deps = open_deps(source, places=Places(state=place), watch=progress or (lambda *_: None))
         source.remember(place)
         try:
             return handle(source.event(), deps)

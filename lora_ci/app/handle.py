@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from lora_ci.app.announce import publish_running
+from lora_ci.app.bundle import write_bundle
+from lora_ci.app.live import Announcer
 from lora_ci.app.plan_event import plan_event, plan_gathered
 from lora_ci.app.publish import publish
 from lora_ci.app.source import Gathered
@@ -13,11 +17,12 @@ from lora_ci.config.model import Config
 from lora_ci.core.clock import new_run_id
 from lora_ci.core.errors import ExitCode, LoraCIError, UsageError
 from lora_ci.core.event import Event
-from lora_ci.core.finding import Severity
-from lora_ci.core.plan import Action, Decision, Plan
-from lora_ci.core.run import RunView, StepView, overall_outcome
+from lora_ci.core.finding import Finding
+from lora_ci.core.plan import Action, Decision, Plan, Record
+from lora_ci.core.run import RunView, StepView, run_outcome
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.execution.drive import Reconciler
+from lora_ci.execution.executor import step_folder
 from lora_ci.steps.outcome import result_of
 
 EXIT_CODES: dict[Outcome | None, ExitCode] = {
@@ -67,11 +72,14 @@ def until(stage: Stage, last: Stage) -> bool:
 EVERYTHING = Scope()
 
 
-def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING) -> RunView:
+def handle(
+    event: Event, deps: Deps, *, scope: Scope = EVERYTHING, run_id: str | None = None
+) -> RunView:
     """Does what the event asks for, once, and publishes the result.
 
     What goes wrong in a stage is that stage's result, and a signal's is the outcome
     `interrupted`. Killed anywhere and called again, it goes on with what the ledger has.
+    Jobs of one run share its `run_id`; else it is a new one.
 
     Raises:
         UsageError: config, commit or scope are not there.
@@ -79,25 +87,57 @@ def handle(event: Event, deps: Deps, *, scope: Scope = EVERYTHING) -> RunView:
     """
     started = deps.clock.monotonic()
     started_at = deps.clock.now().isoformat(timespec="seconds")
-    run_id = new_run_id(deps.clock)
+    run_id = run_id or new_run_id(deps.clock)
     plan, gathered = plan_event(event, deps.source, deps.records, deps.clock)
+    plan = deps.anew.explain(plan) if deps.anew else plan
     check_scope(scope, gathered)
     scope = scope.with_needs(gathered.config)
     deps.ledger.start_run(run_id, event)
     work = Work(run_id, event, deps, scope, gathered, plan)
-    work.do()
-    steps = work.steps()
-    view = RunView(
-        run_id=run_id,
-        event=event,
-        plan=plan,
-        steps=steps,
-        started_at=started_at,
-        duration_s=deps.clock.monotonic() - started,
-        outcome=work.outcome(steps),
-    )
+    announcer = Announcer(partial(publish_running, forge=deps.forge), deps.clock)
+
+    def view_now(outcome: Outcome | None = None) -> RunView:
+        return RunView(
+            run_id=run_id,
+            event=event,
+            plan=plan,
+            steps=work.steps(),
+            started_at=started_at,
+            duration_s=deps.clock.monotonic() - started,
+            outcome=outcome,
+        )
+
+    deps.live.moved = partial(announcer.offer, view_now)
+    try:
+        if work.wanted():
+            announcer.offer(view_now)
+        work.do()
+    finally:
+        announcer.close()
+    view = view_now()
+    view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
     deps.ledger.save_view(view)
-    return replace(view, notes=publish(view, deps).notes)
+    notes = keep(view, deps)
+    return replace(view, notes=(*notes, *publish(view, deps).notes))
+
+
+def keep(view: RunView, deps: Deps) -> tuple[Finding, ...]:
+    """Gives what the run did to other jobs and machines; what hinders that is only a note."""
+    ran = [s.decision.fingerprint for s in view.steps if s.decision.action is Action.RUN]
+    found = [deps.ledger.find(fingerprint.value) for fingerprint in ran if fingerprint]
+    records = tuple(record for record in found if record)
+    if deps.bundle:
+        write_bundle(deps.bundle.folder, view, records, deps.store, name=deps.bundle.name)
+        return ()
+    return shared(records, deps, kept_in=None)
+
+
+def shared(records: tuple[Record, ...], deps: Deps, *, kept_in: str | None) -> tuple[Finding, ...]:
+    """Gives records to other machines; returns what hindered it."""
+    try:
+        return deps.share(records, kept_in=kept_in) if deps.share and records else ()
+    except LoraCIError as error:
+        return error.findings
 
 
 def check_scope(scope: Scope, gathered: Gathered) -> None:
@@ -137,7 +177,7 @@ class Work:
             executor=deps.executor,
             clock=deps.clock,
             state=deps.state,
-            watch=deps.watch,
+            watch=deps.live,
         )
         try:
             while wanted := self.wanted():
@@ -146,7 +186,8 @@ class Work:
                 if not reconciler.drive(self.run_id):
                     self.interrupted = True
                     return
-                self.plan = plan_gathered(self.event, self.gathered, deps.records, deps.clock)
+                plan = plan_gathered(self.event, self.gathered, deps.records, deps.clock)
+                self.plan = deps.anew.explain(plan) if deps.anew else plan
         except KeyboardInterrupt:
             self.interrupted = True
 
@@ -165,6 +206,8 @@ class Work:
             place = self.deps.state / "inputs"
             self.unborn[key] = result_of(error, f"{decision.stage} of {decision.lora}", place)
             return
+        if self.deps.anew and self.deps.anew.covers(decision):
+            self.deps.anew.clear(step_folder(self.deps.state, spec.fingerprint))
         self.deps.ledger.ensure_step(self.run_id, decision, spec, commit=self.event.head)
 
     def steps(self) -> tuple[StepView, ...]:
@@ -181,12 +224,5 @@ class Work:
             found = decision.record.result if decision.record else None
         if found is None and self.interrupted and decision.action is Action.RUN:
             found = StepResult(outcome=Outcome.INTERRUPTED)
-        return StepView(decision=decision, result=found)
-
-    def outcome(self, steps: tuple[StepView, ...]) -> Outcome:
-        """What the run came to; a signal counts before all else, and doing nothing is a failure."""
-        if self.interrupted:
-            return Outcome.INTERRUPTED
-        if not steps and any(f.severity is Severity.ERROR for f in self.plan.findings):
-            return Outcome.FAILED
-        return overall_outcome(steps)
+        progress = None if found else self.deps.live.progress.get(key)
+        return StepView(decision=decision, result=found, progress=progress)

@@ -5,31 +5,28 @@ Showing a result never changes it: what cannot be published becomes a note.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
+from lora_ci.app.announce import CHECK, attempt, note_of, publish_run_check
 from lora_ci.app.wiring import Deps
 from lora_ci.core.errors import InputError, LoraCIError
-from lora_ci.core.finding import Finding, Severity
-from lora_ci.core.run import RunView, overall_outcome
+from lora_ci.core.finding import Finding
+from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
-from lora_ci.forge.forge import Check, ReleaseDraft
+from lora_ci.forge.forge import Button, Check, ReleaseDraft
 from lora_ci.report.annotations import to_annotations
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.figures import counted, size
 from lora_ci.report.findings import findings_of
 from lora_ci.report.page import render_page
 from lora_ci.report.picture import png_size
-from lora_ci.report.reason import details_of, lora_reason, reason, result_of
+from lora_ci.report.reason import details_of, lora_outcome, lora_reason, result_of
 from lora_ci.report.release_notes import render_release_notes
 from lora_ci.store.store import ArtifactStore
 
-T = TypeVar("T")
-
 GRID = "grid.png"
-CHECK = "lora-ci"
+RETRAIN = Button(id="retrain", label="Train again", description="Though nothing has changed")
 # What a browser still opens at ease, and what a git host takes as one picture.
 PAGE_BYTES = 64 << 20
 PICTURE_BYTES = 10 << 20
@@ -46,7 +43,7 @@ class Published:
 def publish(view: RunView, deps: Deps) -> Published:
     """Shows the run wherever the forge shows things. Never raises."""
     notes: list[Finding] = []
-    trying = partial(_try, notes, view.run_id)
+    trying = partial(attempt, notes, view.run_id)
     pictures = trying("the pictures", lambda: page_pictures(view, deps.store, notes))
     address = trying(
         "the report", lambda: deps.forge.publish_report(view.run_id, render_page(view, pictures))
@@ -59,7 +56,8 @@ def publish(view: RunView, deps: Deps) -> Published:
     body = trying("the comment", lambda: render_comment(view, address, grids)) or ""
     if view.event.number:
         trying("the comment", partial(deps.forge.upsert_comment, view.event.number, body))
-    trying("the check", partial(_publish_run_check, view, deps, body))
+    run_check = partial(publish_run_check, view, deps.forge, body, buttons=deps.buttons)
+    trying("the check", run_check)
     for lora in view.loras():
         check = partial(_publish_check, view, lora, deps, address, grids.get(lora))
         trying(f"the check of {lora}", check)
@@ -90,7 +88,7 @@ def page_pictures(view: RunView, store: ArtifactStore, notes: list[Finding]) -> 
                 f"{counted(left_out, 'picture')} of {lora} left out of the report: not in the "
                 f"store, no PNG, or beyond the {size(PAGE_BYTES)} that a page may hold"
             )
-            notes.append(_note("publish.picture", message))
+            notes.append(note_of("publish.picture", message))
     return found
 
 
@@ -115,19 +113,6 @@ def _publish_grid(view: RunView, lora: str, deps: Deps) -> str | None:
     return deps.forge.publish_picture(f"{lora}-{GRID}", png)
 
 
-def _publish_run_check(view: RunView, deps: Deps, body: str) -> None:
-    """The check that speaks for the whole run: its name is the same for every config."""
-    check = Check(
-        head=view.event.head,
-        name=CHECK,
-        outcome=view.outcome,
-        title=reason(view),
-        summary=body,
-        annotations=to_annotations(view.plan.findings),
-    )
-    deps.forge.publish_check(check)
-
-
 def _publish_check(
     view: RunView, lora: str, deps: Deps, address: str | None, grid: str | None
 ) -> None:
@@ -135,12 +120,19 @@ def _publish_check(
     check = Check(
         head=view.event.head,
         name=f"{CHECK} / {lora}",
-        outcome=overall_outcome(steps),
-        title=lora_reason(steps),
+        outcome=lora_outcome(view, lora),
+        title=lora_reason(view, lora),
         summary=render_check(view, lora, address, grid),
         annotations=to_annotations(findings_of(steps)),
+        buttons=(RETRAIN,) if deps.buttons and trained(steps) else (),
     )
     deps.forge.publish_check(check)
+
+
+def trained(steps: tuple[StepView, ...]) -> bool:
+    """True if there is an adapter, old or new."""
+    result = result_of(steps, Stage.TRAIN)
+    return result is not None and result.outcome is Outcome.PASSED
 
 
 def _publish_release(view: RunView, lora: str, deps: Deps, address: str | None) -> None:
@@ -163,17 +155,3 @@ def _publish_release(view: RunView, lora: str, deps: Deps, address: str | None) 
             files=files,
         )
     )
-
-
-def _try(notes: list[Finding], run_id: str, what: str, act: Callable[[], T]) -> T | None:
-    try:
-        return act()
-    except Exception as error:  # noqa: BLE001 - a border: results are recorded, showing them is extra
-        told = str(error) if isinstance(error, LoraCIError) else f"{type(error).__name__}: {error}"
-        hint = f"the results are recorded; next: lora-ci report {run_id}"
-        notes.append(_note("publish.failed", f"{what} could not be published: {told}", hint))
-        return None
-
-
-def _note(rule: str, message: str, hint: str | None = None) -> Finding:
-    return Finding(rule=rule, severity=Severity.WARNING, message=message, hint=hint)

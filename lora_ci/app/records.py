@@ -8,7 +8,8 @@ from pathlib import Path
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.plan import Record
 from lora_ci.core.step import Stage
-from lora_ci.plan.records import Records
+from lora_ci.plan.records import LayeredRecords, Records
+from lora_ci.store.layered import LayeredStore, Remote
 from lora_ci.store.local import LocalStore
 from lora_ci.store.store import ArtifactStore
 
@@ -48,18 +49,33 @@ class NoRecords:
         return ()
 
 
-def read_records(root: Path) -> Records:
-    """The past of what lies at `root`; makes nothing where there is none."""
-    state = root / STATE
-    if not (state / "ledger.db").exists():
-        return NoRecords()
-    from lora_ci.ledger.ledger import open_ledger  # SQLAlchemy takes longer than the plan
-    from lora_ci.ledger.snapshot import Snapshot
+def read_records(
+    state: Path,
+    store: ArtifactStore,
+    *,
+    ledger: str | None = None,
+    shared: tuple[Records, ...] = (),
+) -> Records:
+    """The past that a state folder has, or the ledger at a URL, and what others share.
 
-    ledger = open_ledger(ledger_url(state), SystemClock())
-    return KeptRecords(Snapshot(ledger), LocalStore(state / "objects"))
+    Makes nothing where there is none.
+    """
+    known: tuple[Records, ...] = shared
+    if ledger or (state / "ledger.db").exists():
+        from lora_ci.ledger.ledger import open_ledger  # SQLAlchemy takes longer than the plan
+        from lora_ci.ledger.snapshot import Snapshot
+
+        opened = open_ledger(ledger or ledger_url(state), SystemClock())
+        known = (Snapshot(opened), *shared)
+    return KeptRecords(LayeredRecords(known), store) if known else NoRecords()
 
 
 def ledger_url(state: Path) -> str:
     """SQLAlchemy's name for the ledger of a state folder."""
     return f"sqlite:///{state / 'ledger.db'}"
+
+
+def open_store(objects: Path, remotes: tuple[Remote, ...]) -> ArtifactStore:
+    """Artifacts in a folder, and where they come from that are not there."""
+    local = LocalStore(objects)
+    return LayeredStore(local, remotes) if remotes else local

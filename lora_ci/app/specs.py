@@ -15,7 +15,7 @@ from lora_ci.app.wiring import Deps
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.model import Lora
 from lora_ci.core.digest import sha256_json
-from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.errors import InfrastructureError, IntegrityError
 from lora_ci.core.plan import Decision, Plan
 from lora_ci.core.settings import ResourceSettings, settings_json
 from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
@@ -23,6 +23,7 @@ from lora_ci.plan.decide import ADAPTER
 from lora_ci.plan.estimate import GPU_STAGES
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.records import Records
+from lora_ci.store.store import ArtifactStore
 
 # What lies in the repository at the commit; adapters come from the records.
 INPUTS = {
@@ -48,7 +49,7 @@ def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) ->
         stage=decision.stage,
         lora=decision.lora,
         fingerprint=decision.fingerprint.value,
-        inputs=inputs | _adapters(decision, plan),
+        inputs=inputs | _brought(_adapters(decision, plan), deps.store),
         params=_params(decision, lora, facts, plan, deps),
         resources=_resources(decision.stage, lora.resources),
     )
@@ -76,6 +77,16 @@ def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:
         for name, sha256 in names.items()
         if sha256 != "none"
     }
+
+
+def _brought(inputs: dict[str, StepInput], store: ArtifactStore) -> dict[str, StepInput]:
+    """The inputs, once their artifacts are on this machine."""
+    try:
+        for given in inputs.values():
+            store.get(given.content_id)
+    except IntegrityError as error:
+        raise InfrastructureError(str(error), findings=error.findings) from error
+    return inputs
 
 
 def _result(plan: Plan, lora: str, stage: Stage) -> StepResult:
@@ -109,7 +120,7 @@ def _params(
                 "settings": settings_json(lora.qa),
                 "trigger": lora.trigger,
                 "type": str(lora.type),
-                "released_version": released_version(decision, deps.ledger),
+                "released_version": released_version(decision, deps.records),
             }
         case Stage.OPTIMIZE:
             return {

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from lora_ci.app.records import STATE, KeptRecords, ledger_url
+from lora_ci.app.anew import Anew, AnewRecords
+from lora_ci.app.live import Live
+from lora_ci.app.records import STATE, KeptRecords, ledger_url, open_store
 from lora_ci.app.source import Source
 from lora_ci.core.clock import Clock, SystemClock
+from lora_ci.core.finding import Finding
+from lora_ci.core.plan import Record
 from lora_ci.execution.executor import Executor, Watch
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.process import ProcessExecutor
@@ -15,56 +21,101 @@ from lora_ci.forge.forge import Forge
 from lora_ci.forge.local import LocalForge
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from lora_ci.ledger.snapshot import Snapshot
-from lora_ci.plan.records import Records
-from lora_ci.store.local import LocalStore
+from lora_ci.plan.records import LayeredRecords, Records
+from lora_ci.store.layered import Remote
+from lora_ci.store.store import ArtifactStore
+
+
+class Share(Protocol):
+    """Gives records to those who share them; tells what kept it from that."""
+
+    def __call__(self, records: Iterable[Record], *, kept_in: str | None) -> tuple[Finding, ...]:
+        """`kept_in` names what carries the records' artifacts to other machines."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The folder that carries a run's part to the job that reports, and the artifact it becomes."""
+
+    folder: Path
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """What the flow works with."""
+    """What the flow works with.
+
+    `shared` are the records of other machines, `share` gives them ours; with a `bundle`, that is
+    left to the job that reports. With `buttons`, checks have some: a bot is there to hear them.
+    """
 
     source: Source
     ledger: Ledger
-    store: LocalStore
+    store: ArtifactStore
     executor: Executor
     forge: Forge
     clock: Clock
     state: Path
-    watch: Watch
+    live: Live
     signing_key: Path | None
+    shared: tuple[Records, ...] = ()
+    share: Share | None = None
+    anew: Anew | None = None
+    bundle: Bundle | None = None
+    buttons: bool = False
 
     @property
     def records(self) -> Records:
         """What may be reused, as it is now."""
-        return KeptRecords(Snapshot(self.ledger), self.store)
+        known = LayeredRecords((Snapshot(self.ledger), *self.shared))
+        kept = KeptRecords(known, self.store)
+        return AnewRecords(kept, self.anew) if self.anew else kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where things are kept; what is None is in the state folder of the source."""
+
+    state: Path | None = None
+    ledger: str | None = None
+    objects: Path | None = None
+    remotes: tuple[Remote, ...] = ()
 
 
 def open_deps(
     source: Source,
     *,
-    state: Path | None = None,
+    places: Places = Places(),
     watch: Watch = lambda *_: None,
     executor: str = "inline",
+    forge: Forge | None = None,
     signing_key: Path | None = None,
 ) -> Deps:
-    """Everything for a source; state lives in `.lora-ci/` at its root, unless said otherwise."""
-    state = state or source.root / STATE
+    """Everything for a source; results are shown in a folder, if no forge is given."""
+    state = places.state or source.root / STATE
+    ensure_state(state)
+    clock, live = SystemClock(), Live(watch)
+    objects = places.objects or state / "objects"
+    store = open_store(objects, places.remotes)
+    return Deps(
+        source=source,
+        ledger=open_ledger(places.ledger or ledger_url(state), clock),
+        store=store,
+        executor=InlineExecutor(store, state / "cache", live)
+        if executor == "inline"
+        else ProcessExecutor(objects, state / "cache", clock),
+        forge=forge or LocalForge(state / "forge"),
+        clock=clock,
+        state=state,
+        live=live,
+        signing_key=signing_key,
+    )
+
+
+def ensure_state(state: Path) -> None:
+    """The state folder, which git leaves alone."""
     state.mkdir(parents=True, exist_ok=True)
     ignore = state / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
-    clock = SystemClock()
-    store = LocalStore(state / "objects")
-    return Deps(
-        source=source,
-        ledger=open_ledger(ledger_url(state), clock),
-        store=store,
-        executor=InlineExecutor(store, state / "cache", watch)
-        if executor == "inline"
-        else ProcessExecutor(state / "objects", state / "cache", clock),
-        forge=LocalForge(state / "forge"),
-        clock=clock,
-        state=state,
-        watch=watch,
-        signing_key=signing_key,
-    )

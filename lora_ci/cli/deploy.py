@@ -8,7 +8,7 @@ from pathlib import Path
 from lora_ci.changes.git import open_repository
 from lora_ci.cli import run as run_command
 from lora_ci.cli.events import add_event_arguments
-from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.output import Output
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.plan.tags import parse_tag
@@ -28,11 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"`{NEW_KEY}`: makes a signing key and adds its public half to {FILE_NAME}",
     )
     parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
-    run_command.add_executor_argument(parser)
+    run_command.add_common_arguments(parser)
     key = parser.add_argument_group(f"options of {NEW_KEY}")
     key.add_argument("--key", type=Path, metavar="FILE", help="where the private key is written")
     key.add_argument("--name", help=f"whose key it is, as {FILE_NAME} shows it")
-    add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

@@ -7,11 +7,19 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
+from lora_ci.app.commands import Cancel, Run, carry_out
 from lora_ci.app.git_source import GitSource, open_git_source
 from lora_ci.changes.range import find_range
-from lora_ci.core.errors import UsageError
+from lora_ci.core.errors import LoraCIError, UsageError
 from lora_ci.core.event import Event, EventKind, Trust
-from lora_ci.forge.payload import Announced, parse_payload
+from lora_ci.forge.forge import Host
+from lora_ci.forge.intent import Ask, Ignored, interpret
+from lora_ci.forge.payload import MAX_BYTES, Announced, parse_payload
+
+# What people ask for by a comment or a button.
+ASKING = ("issue_comment", "check_run", "check_suite")
 
 
 def add_event_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +38,12 @@ def add_event_arguments(parser: argparse.ArgumentParser) -> None:
         "--event-name",
         default=os.environ.get("GITHUB_EVENT_NAME") or None,
         help="what GitHub calls the event (default: GITHUB_EVENT_NAME, else guessed)",
+    )
+    parser.add_argument(
+        "--asked",
+        type=Path,
+        metavar="FILE",
+        help="what `plan` made of the event (its output `asked`), instead of the event",
     )
     parser.add_argument(
         "--untrusted", action="store_true", help="a foreign push: validate only, train nothing"
@@ -53,30 +67,81 @@ def positive(text: str) -> int:
     return number
 
 
-def open_event(args: argparse.Namespace) -> tuple[Event, GitSource]:
+class Nothing(Exception):  # noqa: N818 - an answer, not a fault
+    """Why the event asks for no run; whoever asked has been answered."""
+
+
+def read_asked(args: argparse.Namespace, host: Host | None) -> Run | None:
+    """What is asked for by the payload; None where the single options say it.
+
+    A command is answered on the pull request. Raises UsageError, and Nothing.
+    """
+    if args.asked:
+        return _parse_asked(_read(args.asked), args.asked)
+    if args.event is None:
+        return None
+    data = _read(args.event)
+    if args.event_name not in ASKING:
+        return Run(event=parse_payload(data, args.event_name, str(args.event)))
+    intent = interpret(args.event_name, data, str(args.event))
+    if isinstance(intent, Ignored):
+        raise Nothing(intent.why)
+    if not isinstance(intent, Ask):
+        raise Nothing(f"nothing is done about `{args.event_name}` here")
+    if host is None:
+        hint = "next: --forge github"
+        raise UsageError("commands are answered on the git host: it must be there", hint=hint)
+    if intent.number is None:
+        raise Nothing("the check names no pull request")
+    wanted = carry_out(intent, intent.number, host)
+    if wanted is None:
+        raise Nothing("the command is answered; it asks for no run")
+    if isinstance(wanted, Cancel):
+        raise Nothing("what ran before is cancelled by the workflow's concurrency group")
+    return wanted
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="next: ls -l on it") from error
+
+
+def _parse_asked(data: bytes, path: Path) -> Run:
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path}: {len(data)} bytes; expected at most {MAX_BYTES}")
+    try:
+        return msgspec.json.decode(data, type=Run)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        hint = "expected what `lora-ci plan --github-output` gives as `asked`"
+        raise UsageError(f"{path}: {error}", hint=hint) from error
+
+
+def open_event(
+    args: argparse.Namespace, asked: Run | None, host: Host | None = None
+) -> tuple[Event, GitSource]:
     """The event of the options and where its commits are. Raises UsageError."""
-    said = read_payload(args)
+    said = asked.event if asked else None
     branch = args.default_branch or (said.default_branch if said else None)
     source = open_git_source(args.repo, branch)
     event = make_event(args, source) if said is None else announced_event(said, args, source)
+    passed = (*args.passed_check, *_passed_checks(event.head, host))
     event = replace(
         event,
         trust=Trust.UNTRUSTED if args.untrusted else event.trust,
-        approved_by=(args.approved_by or "").strip() or None,
-        passed_checks=tuple(args.passed_check),
+        approved_by=(args.approved_by or "").strip() or (asked.approved_by if asked else None),
+        passed_checks=passed,
     )
     return event, source
 
 
-def read_payload(args: argparse.Namespace) -> Announced | None:
-    """What the payload says, if one is given. Raises UsageError."""
-    if args.event is None:
-        return None
+def _passed_checks(head: str, host: Host | None) -> tuple[str, ...]:
+    """What the host knows of the head; a check that nobody can see has not passed."""
     try:
-        data = args.event.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{args.event}: {error.strerror}", hint="next: ls -l on it") from error
-    return parse_payload(data, args.event_name, str(args.event))
+        return host.passed_checks(head) if host else ()
+    except LoraCIError:
+        return ()
 
 
 def make_event(args: argparse.Namespace, source: GitSource) -> Event:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from lora_ci.app.plan_event import plan_event
-from lora_ci.app.records import read_records
-from lora_ci.cli.events import add_event_arguments, open_event
+from lora_ci.cli.events import add_event_arguments, open_event, read_asked
+from lora_ci.cli.hub import Hub
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.wire import add_place_arguments, open_past
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.step import Stage
@@ -22,13 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stage", choices=[str(stage) for stage in Stage], help="this stage only (default: all)"
     )
     add_event_arguments(parser)
+    add_place_arguments(parser)
     add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Prints part by part what is now and what was then; runs nothing."""
-    event, source = open_event(args)
-    records = read_records(source.root)
+    event, source = open_event(args, read_asked(args, None))
+    records, _ = open_past(args, source, Hub())
     plan, gathered = plan_event(event, source, records, SystemClock())
     if args.lora not in gathered.config.loras:
         known = ", ".join(gathered.config.loras)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 
+from lora_ci.app.announce import publish_running
+from lora_ci.app.bundle import write_bundle
 from lora_ci.app.plan_event import plan_event
-from lora_ci.app.records import read_records
-from lora_ci.cli.events import add_event_arguments, open_event
+from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
+from lora_ci.cli.hub import add_forge_arguments, open_hub, run_id_of
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.core.clock import SystemClock
+from lora_ci.cli.outputs import tell_nothing, tell_plan
+from lora_ci.cli.wire import add_place_arguments, open_past
+from lora_ci.core.clock import Clock, SystemClock, new_run_id
 from lora_ci.core.errors import ExitCode
+from lora_ci.core.event import Event
 from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Plan
+from lora_ci.core.run import RunView, StepView
 from lora_ci.report.plan_comment import render_plan_markdown
 from lora_ci.report.text import render_plan_text
 
@@ -20,14 +26,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which commit, compared with which."""
     add_event_arguments(parser)
     parser.add_argument("--markdown", action="store_true", help="as a comment on a git host")
+    add_place_arguments(parser)
+    add_forge_arguments(parser)
     add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Prints the plan; runs nothing."""
-    event, source = open_event(args)
-    plan, _ = plan_event(event, source, read_records(source.root), SystemClock())
+    """Prints the plan, and shows on the git host what will run; runs nothing."""
+    hub, clock = open_hub(args), SystemClock()
+    try:
+        asked = read_asked(args, hub.host)
+    except Nothing as nothing:
+        tell_nothing(hub.job)
+        output.result(f"nothing to do: {nothing}", {"nothing": str(nothing)}, schema="nothing")
+        return ExitCode.PASSED
+    with hub.refusing(asked):
+        event, source = open_event(args, asked, hub.host)
+        records, store = open_past(args, source, hub)
+        plan, gathered = plan_event(event, source, records, clock)
+    view = planned(plan, event, clock, run_id_of(args))
+    if args.bundle:
+        write_bundle(args.bundle, view, (), store, name=args.bundle_name)
+    if hub.forge:
+        output.findings(publish_running(view, hub.forge))
+    needs = {name: lora.needs for name, lora in gathered.config.loras.items()}
+    tell_plan(hub.job, plan, needs, asked)
+    hub.job.write_summary(render_plan_markdown(plan))
     return show(plan, output, markdown=args.markdown)
+
+
+def planned(plan: Plan, event: Event, clock: Clock, run_id: str | None) -> RunView:
+    """The run that the plan is the start of: what is reused is there already."""
+    steps = [
+        StepView(decision=d, result=d.record.result if d.record else None) for d in plan.decisions
+    ]
+    return RunView(
+        run_id=run_id or new_run_id(clock),
+        event=event,
+        plan=plan,
+        steps=tuple(steps),
+        started_at=clock.now().isoformat(timespec="seconds"),
+        duration_s=0.0,
+        outcome=None,
+    )
 
 
 def show(plan: Plan, output: Output, *, markdown: bool) -> int:

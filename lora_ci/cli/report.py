@@ -1,14 +1,20 @@
-"""`lora-ci report`: renders the page of a recorded run again."""
+"""`lora-ci report`: shows a recorded run again, or a run whose jobs left bundles."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+from lora_ci.app.bundle import read_bundles
 from lora_ci.app.git_source import open_git_source
+from lora_ci.app.handle import EXIT_CODES, shared
 from lora_ci.app.publish import publish
-from lora_ci.app.wiring import open_deps
-from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.app.wiring import Deps
+from lora_ci.cli.hub import Hub, open_hub
+from lora_ci.cli.output import Output
+from lora_ci.cli.run import add_common_arguments, tell
+from lora_ci.cli.wire import open_wired
 from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
 
 
@@ -16,12 +22,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run."""
     parser.add_argument("run_id", nargs="?", help="id of the run (default: the newest)")
     parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
-    add_output_arguments(parser)
+    parser.add_argument(
+        "--bundles",
+        type=Path,
+        metavar="FOLDER",
+        help="the run whose jobs left the bundles below this folder (`plan` and `run --bundle`); "
+        "the exit code is the run's",
+    )
+    parser.add_argument(
+        "--cancelled",
+        action="store_true",
+        help="jobs were cancelled: what has no result was stopped, not lost",
+    )
+    add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Prints where the page is."""
-    deps = open_deps(open_git_source(args.repo))
+    """Shows the run where the forge shows things, and says where its page is."""
+    hub = open_hub(args)
+    deps = open_wired(args, open_git_source(args.repo), hub, lambda *_: None)
+    if args.bundles:
+        return run_of_bundles(args, deps, hub, output)
     newest = deps.ledger.recent_runs(1)
     run_id = args.run_id or (newest[0].id if newest else "")
     view = deps.ledger.load_view(run_id)
@@ -34,3 +55,16 @@ def run(args: argparse.Namespace, output: Output) -> int:
         raise InfrastructureError("the report could not be published", findings=published.notes)
     output.result(address, {"run": run_id, "report": address}, schema="report")
     return ExitCode.PASSED
+
+
+def run_of_bundles(args: argparse.Namespace, deps: Deps, hub: Hub, output: Output) -> int:
+    """The end of a run that several jobs did; the exit code is that of the worst step."""
+    gathered = read_bundles(args.bundles, deps.store, deps.clock, cancelled=args.cancelled)
+    view, notes = gathered.view, list(gathered.view.notes)
+    deps.ledger.start_run(view.run_id, view.event)
+    deps.ledger.save_view(view)
+    for name, records in gathered.records.items():
+        notes += shared(records, deps, kept_in=name)
+    view = replace(view, notes=(*notes, *publish(view, deps).notes))
+    tell(args, view, deps, hub, output)
+    return EXIT_CODES[view.outcome]

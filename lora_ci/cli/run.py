@@ -3,53 +3,111 @@
 from __future__ import annotations
 
 import argparse
-import os
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
+from lora_ci.app.anew import Anew
+from lora_ci.app.bundle import adapters_in
+from lora_ci.app.commands import Run
 from lora_ci.app.handle import EVERYTHING, EXIT_CODES, Scope, handle
-from lora_ci.app.wiring import open_deps
-from lora_ci.cli.events import add_event_arguments, open_event
+from lora_ci.app.wiring import Deps
+from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
+from lora_ci.cli.hub import Hub, add_forge_arguments, open_hub, run_id_of
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.outputs import tell_run
+from lora_ci.cli.wire import add_place_arguments, open_wired
+from lora_ci.core.errors import ExitCode
 from lora_ci.core.finding import Severity
-from lora_ci.core.run import StepView
+from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
+from lora_ci.report.comment import render_comment
 from lora_ci.report.text import render_run_text
 
 SHOWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which commit, and where the steps run."""
+    """Which commit, how much of it, and where the steps run."""
     add_event_arguments(parser)
-    add_executor_argument(parser)
-    add_output_arguments(parser)
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="LORA",
+        help="this LoRA and what it needs; may be given again",
+    )
+    parser.add_argument(
+        "--retrain", action="store_true", help="train and judge again what was done before"
+    )
+    parser.add_argument(
+        "--asked-at",
+        type=moment,
+        metavar="TIME",
+        help="when that was asked for: what was made since then counts (default: now)",
+    )
+    add_common_arguments(parser)
 
 
-def add_executor_argument(parser: argparse.ArgumentParser) -> None:
-    """Where steps run."""
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where steps run, and where results are kept and shown."""
     parser.add_argument(
         "--executor",
         choices=("inline", "process"),
         default="inline",
         help="in this process, or each step in one of its own that outlives this one",
     )
+    add_place_arguments(parser)
+    add_forge_arguments(parser)
+    add_output_arguments(parser)
+
+
+def moment(text: str) -> datetime:
+    """A time with its zone."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(text)
+    return at
 
 
 def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> int:
     """Runs; the exit code is that of the worst step."""
+    hub = open_hub(args)
+    try:
+        asked = read_asked(args, hub.host)
+    except Nothing as nothing:
+        output.result(f"nothing to do: {nothing}", {"nothing": str(nothing)}, schema="nothing")
+        return ExitCode.PASSED
+    with hub.refusing(asked):
+        view, deps = _run(args, asked, hub, output, scope)
+    tell(args, view, deps, hub, output)
+    return EXIT_CODES[view.outcome]
 
+
+def _run(
+    args: argparse.Namespace, asked: Run | None, hub: Hub, output: Output, scope: Scope
+) -> tuple[RunView, Deps]:
     def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         output.progress(f"{stage} {lora}", done, total, note)
 
-    event, source = open_event(args)
-    key = os.environ.get("LORA_CI_SIGNING_KEY")
-    deps = open_deps(
-        source,
-        watch=watch,
-        executor=args.executor,
-        signing_key=Path(key).resolve() if key else None,
-    )
-    view = handle(event, deps, scope=scope)
+    event, source = open_event(args, asked, hub.host)
+    deps = open_wired(args, source, hub, watch)
+    only = frozenset(args.only) or frozenset(asked.loras if asked else ())
+    if only and scope.loras is None:
+        scope = replace(scope, loras=only)
+    if args.retrain or (asked and asked.retrain):
+        deps = replace(deps, anew=Anew(loras=scope.loras, since=asked_at(args, asked, deps)))
+    return handle(event, deps, scope=scope, run_id=run_id_of(args)), deps
+
+
+def asked_at(args: argparse.Namespace, asked: Run | None, deps: Deps) -> datetime:
+    """When a retraining was asked for."""
+    told = moment(asked.asked_at) if asked and asked.asked_at else None
+    return args.asked_at or told or deps.clock.now()
+
+
+def tell(args: argparse.Namespace, view: RunView, deps: Deps, hub: Hub, output: Output) -> None:
+    """Prints what came of a run, and tells its workflow."""
     output.result(render_run_text(view), view, schema="run")
     output.findings(view.plan.findings)
     for step in view.steps:
@@ -59,7 +117,14 @@ def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> 
         output.note("interrupted; the same command goes on where it stopped")
     elif view.outcome is not Outcome.PASSED:
         output.note(f"next: lora-ci report {view.run_id}, for the page with everything")
-    return EXIT_CODES[view.outcome]
+    hub.job.write_summary(render_comment(view))
+    adapters = adapters_in(args.bundle) if args.bundle else ()
+    tell_run(hub.job, view, page_of(view, deps), adapters)
+
+
+def page_of(view: RunView, deps: Deps) -> Path:
+    """Where the page of a run is on this machine."""
+    return deps.state / "forge" / "reports" / f"{view.run_id}.html"
 
 
 def show_findings(step: StepView, output: Output) -> None:

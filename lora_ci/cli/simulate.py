@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from lora_ci.app.git_source import open_git_source
-from lora_ci.app.records import read_records
 from lora_ci.app.simulation import simulate
 from lora_ci.cli import plan as plan_command
+from lora_ci.cli.hub import Hub
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.wire import add_place_arguments, open_past
 from lora_ci.core.clock import SystemClock
 
 EPILOG = "Nothing is run, recorded or written."
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="B", default="HEAD", help="commit pushed (default: HEAD)")
     parser.add_argument("--default-branch", metavar="NAME", help="(default: origin's)")
     parser.add_argument("--markdown", action="store_true", help="as a comment on a git host")
+    add_place_arguments(parser)
     add_output_arguments(parser)
 
 
@@ -36,5 +38,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Prints the plan of B with every step that would run, also those that wait for others."""
     source = open_git_source(args.repo, args.default_branch)
     start, to = source.repo.commit(args.start), source.repo.commit(args.to)
-    plan = simulate(start, to, source, read_records(source.root), SystemClock())
+    records, _ = open_past(args, source, Hub())
+    plan = simulate(start, to, source, records, SystemClock())
     return plan_command.show(plan, output, markdown=args.markdown)

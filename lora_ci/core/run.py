@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lora_ci.core.event import Event
-from lora_ci.core.finding import Finding
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.step import Outcome, Progress, Stage, StepResult
 
@@ -71,3 +71,12 @@ def overall_outcome(steps: tuple[StepView, ...]) -> Outcome:
     elif blocked:
         outcomes.add(Outcome.INCONCLUSIVE)
     return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.PASSED)
+
+
+def run_outcome(plan: Plan, steps: tuple[StepView, ...], *, interrupted: bool) -> Outcome:
+    """What a run came to; a signal counts before all else, and doing nothing is a failure."""
+    if interrupted:
+        return Outcome.INTERRUPTED
+    if not steps and any(f.severity is Severity.ERROR for f in plan.findings):
+        return Outcome.FAILED
+    return overall_outcome(steps)

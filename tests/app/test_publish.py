@@ -113,6 +113,9 @@ class BrokenForge:
 
     error: Exception
 
+    def notes(self):
+        return ()
+
     def __getattr__(self, name):
         def fail(*args, **kwargs):
             raise self.error

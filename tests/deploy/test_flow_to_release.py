@@ -50,7 +50,7 @@ class World:
         deps = open_deps(
             open_git_source(self.repo.root), signing_key=self.key_file if key else None
         )
-        inline = InlineExecutor(deps.store, deps.state / "cache", deps.watch, STAGES)
+        inline = InlineExecutor(deps.store, deps.state / "cache", deps.live, STAGES)
         head = self.repo.git("rev-parse", "HEAD")
         event = Event(kind=EventKind.TAG, repo="repo", head=head, tag=tag)
         view = handle(event, replace(deps, executor=inline))

@@ -1,0 +1,95 @@
+"""What can be shown of a run before it has come to its end, and what both ends share.
+
+Showing a result never changes it: what cannot be published becomes a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from lora_ci.core.errors import ExitCode, LoraCIError
+from lora_ci.core.event import Trust
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.run import RunView
+from lora_ci.core.step import Outcome
+from lora_ci.forge.forge import Button, Check, Forge
+from lora_ci.report.annotations import to_annotations
+from lora_ci.report.comment import render_comment, render_refusal
+from lora_ci.report.figures import shorten
+from lora_ci.report.reason import reason
+
+T = TypeVar("T")
+
+CHECK = "lora-ci"
+MOST_TITLE = 240
+RUN_AGAIN = Button(id="run", label="Run again", description="What failed or was stopped")
+APPROVE = Button(id="approve", label="Approve", description="Let this commit train on our GPUs")
+
+
+def publish_running(view: RunView, forge: Forge) -> tuple[Finding, ...]:
+    """Shows a run that goes on: comment and check; the rest comes at its end. Never raises."""
+    notes: list[Finding] = []
+    trying = partial(attempt, notes, view.run_id)
+    body = trying("the comment", partial(render_comment, view)) or ""
+    if view.event.number:
+        trying("the comment", partial(forge.upsert_comment, view.event.number, body))
+    trying("the check", partial(publish_run_check, view, forge, body, buttons=False))
+    return (*notes, *forge.notes())
+
+
+def publish_refusal(error: LoraCIError, head: str, number: int | None, forge: Forge) -> None:
+    """Shows why there is no run: the config is wrong, or the machine. Never raises."""
+    notes: list[Finding] = []
+    trying = partial(attempt, notes, "")
+    body = trying("the comment", partial(render_refusal, error, head)) or ""
+    if number:
+        trying("the comment", partial(forge.upsert_comment, number, body))
+    theirs = error.exit_code in (ExitCode.FAILED, ExitCode.USAGE)
+    check = Check(
+        head=head,
+        name=CHECK,
+        outcome=Outcome.FAILED if theirs else Outcome.ERROR,
+        title=shorten(error.findings[0].message, MOST_TITLE),
+        summary=body,
+        annotations=to_annotations(error.findings),
+    )
+    trying("the check", partial(forge.publish_check, check))
+
+
+def publish_run_check(view: RunView, forge: Forge, body: str, *, buttons: bool) -> None:
+    """The check that speaks for the whole run: its name is the same for every config."""
+    check = Check(
+        head=view.event.head,
+        name=CHECK,
+        outcome=view.outcome,
+        title=reason(view),
+        summary=body,
+        annotations=to_annotations(view.plan.findings),
+        buttons=_run_buttons(view) if buttons else (),
+    )
+    forge.publish_check(check)
+
+
+def _run_buttons(view: RunView) -> tuple[Button, ...]:
+    """What a person may want next of a run."""
+    if view.event.trust is Trust.UNTRUSTED and not view.event.approved_by:
+        return (APPROVE,)
+    return () if view.outcome is Outcome.PASSED else (RUN_AGAIN,)
+
+
+def attempt(notes: list[Finding], run_id: str, what: str, act: Callable[[], T]) -> T | None:
+    """What the act gives; None, and a note, where it fails in any way."""
+    try:
+        return act()
+    except Exception as error:  # noqa: BLE001 - a border: results are recorded, showing them is extra
+        told = str(error) if isinstance(error, LoraCIError) else f"{type(error).__name__}: {error}"
+        hint = f"the results are recorded; next: lora-ci report {run_id}"
+        notes.append(note_of("publish.failed", f"{what} could not be published: {told}", hint))
+        return None
+
+
+def note_of(rule: str, message: str, hint: str | None = None) -> Finding:
+    """A warning about what is not shown."""
+    return Finding(rule=rule, severity=Severity.WARNING, message=message, hint=hint)

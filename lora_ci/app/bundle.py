@@ -1,0 +1,176 @@
+"""A bundle: the folder that carries what one job of a workflow did to the job that reports.
+
+part.json      the run as that job saw it, and the records of what it did
+objects/       what its steps made, as the store keeps it
+adapters/      the adapters once more, under the names of their LoRAs
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from lora_ci.core.clock import Clock
+from lora_ci.core.errors import InfrastructureError, LoraCIError, UsageError
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.plan import Action, Record
+from lora_ci.core.run import RunView, StepView, run_outcome
+from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.plan.decide import ADAPTER
+from lora_ci.steps.folder import write_whole
+from lora_ci.store.store import ArtifactStore
+
+PART = "part.json"
+OBJECTS = "objects"
+ADAPTERS = "adapters"
+MAX_PART_BYTES = 64 << 20
+MAX_BUNDLES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What one job knows of a run."""
+
+    view: RunView
+    records: tuple[Record, ...]
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """A run out of its bundles: records by the artifact that carries what they made."""
+
+    view: RunView
+    records: Mapping[str | None, tuple[Record, ...]]
+
+
+def write_bundle(
+    folder: Path,
+    view: RunView,
+    records: tuple[Record, ...],
+    store: ArtifactStore,
+    *,
+    name: str | None,
+) -> None:
+    """Puts the run and what it made into the folder; `name` is that of the artifact it becomes.
+
+    What is not in the store is left out: the store that it came from still has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in view.steps:
+        if step.result is None:
+            continue
+        made_here = step.decision.action is Action.RUN
+        for artifact in step.result.artifacts if made_here else ():
+            sha256 = artifact.sha256
+            _copy(sha256, store, folder / OBJECTS / sha256[:2] / sha256[2:])
+        adapter = step.result.artifact(ADAPTER)
+        if step.decision.stage is Stage.TRAIN and adapter:
+            name = f"{step.decision.lora}{Path(ADAPTER).suffix}"
+            _copy(adapter.sha256, store, folder / ADAPTERS / name)
+    part = _Part(view=view, records=records, name=name)
+    write_whole(folder / PART, msgspec.json.encode(part))
+
+
+def adapters_in(folder: Path) -> tuple[Path, ...]:
+    """The adapters of a bundle, by the names of their LoRAs."""
+    return tuple(sorted((folder / ADAPTERS).glob("*")))
+
+
+def read_bundles(
+    folder: Path, store: ArtifactStore, clock: Clock, *, cancelled: bool = False
+) -> Gathered:
+    """The whole run out of the bundles below `folder`: the plan's, and one for each job.
+
+    The objects go into the store. `cancelled`: what has no result was stopped, not lost.
+
+    Raises:
+        UsageError: there is no bundle of a plan.
+        InfrastructureError: one cannot be read.
+    """
+    places = sorted(path.parent for path in folder.glob(f"**/{PART}"))[:MAX_BUNDLES]
+    parts = [_read_part(place / PART) for place in places]
+    planned = next((part.view for part in parts if part.view.outcome is None), None)
+    if planned is None:
+        hint = "next: lora-ci plan --bundle FOLDER, before the jobs"
+        raise UsageError(f"{folder}: no bundle of a plan", hint=hint)
+    notes = [note for place in places for note in _take_objects(place / OBJECTS, store)]
+    views = [part.view for part in parts]
+    records: dict[str | None, tuple[Record, ...]] = defaultdict(tuple)
+    for part in parts:
+        records[part.name] += part.records
+    view = _merge(planned, views, tuple(notes), clock, cancelled=cancelled)
+    return Gathered(view=view, records=records)
+
+
+def _merge(
+    planned: RunView,
+    views: Iterable[RunView],
+    notes: tuple[Finding, ...],
+    clock: Clock,
+    *,
+    cancelled: bool,
+) -> RunView:
+    """What was planned, with what the jobs came to in its place."""
+    ended = [view for view in views if view.outcome is not None]
+    done = {(s.decision.lora, s.decision.stage): s for view in ended for s in view.steps}
+    steps = tuple(done.get((s.decision.lora, s.decision.stage), s) for s in planned.steps)
+    stopped = cancelled or any(view.outcome is Outcome.INTERRUPTED for view in ended)
+    if stopped:
+        steps = tuple(_stopped(step) for step in steps)
+    plan = replace(planned.plan, decisions=tuple(step.decision for step in steps))
+    started_at = datetime.fromisoformat(planned.started_at)
+    return replace(
+        planned,
+        plan=plan,
+        steps=steps,
+        duration_s=(clock.now() - started_at).total_seconds(),
+        outcome=run_outcome(plan, steps, interrupted=stopped),
+        notes=(*(note for view in ended for note in view.notes), *notes),
+    )
+
+
+def _stopped(step: StepView) -> StepView:
+    """What was to run and has no result was kept from it."""
+    if step.result is None and step.decision.action is Action.RUN:
+        return replace(step, result=StepResult(outcome=Outcome.INTERRUPTED))
+    return step
+
+
+def _read_part(path: Path) -> _Part:
+    try:
+        if path.stat().st_size > MAX_PART_BYTES:
+            raise InfrastructureError(f"{path}: larger than {MAX_PART_BYTES} bytes")
+        return msgspec.json.decode(path.read_bytes(), type=_Part)
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
+        hint = "next: run all jobs with the same lora-ci"
+        raise InfrastructureError(f"{path}: no readable run ({error})", hint=hint) from error
+
+
+def _take_objects(folder: Path, store: ArtifactStore) -> list[Finding]:
+    """Puts the files of a bundle into the store; what is not what its name says is told."""
+    notes = []
+    for path in sorted(folder.glob("??/*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        found = store.put(path)
+        if found != path.parent.name + path.name:
+            message = f"{path.parent.name}{path.name[:10]}… of a bundle is damaged and is left out"
+            notes.append(Finding(rule="bundle.damaged", severity=Severity.WARNING, message=message))
+    return notes
+
+
+def _copy(sha256: str, store: ArtifactStore, target: Path) -> None:
+    """A copy of an artifact, if it is there and whole."""
+    try:
+        source = store.get(sha256)
+    except LoraCIError:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

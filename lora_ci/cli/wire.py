@@ -1,0 +1,108 @@
+"""The options that say where results are kept, and what the flow works with then."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from lora_ci.app.git_source import GitSource
+from lora_ci.app.records import STATE, open_store, read_records
+from lora_ci.cli.hub import Hub
+from lora_ci.core.clock import SystemClock
+from lora_ci.execution.executor import Watch
+from lora_ci.plan.records import Records
+from lora_ci.store.layered import Remote
+from lora_ci.store.store import ArtifactStore
+
+if TYPE_CHECKING:
+    from lora_ci.app.wiring import Deps, Share
+    from lora_ci.ledger.git_records import GitRecords
+
+
+def add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where records and artifacts are kept."""
+    group = parser.add_argument_group("where results are kept")
+    group.add_argument(
+        "--ledger-url",
+        default=os.environ.get("LORA_CI_LEDGER_URL") or None,
+        metavar="URL",
+        help="database of this repository's runs (default: LORA_CI_LEDGER_URL, else a file below "
+        ".lora-ci/)",
+    )
+    group.add_argument(
+        "--store",
+        type=Path,
+        default=os.environ.get("LORA_CI_STORE") or None,
+        metavar="FOLDER",
+        help="folder of the artifacts, such as one that all machines share (default: "
+        "LORA_CI_STORE, else below .lora-ci/)",
+    )
+    group.add_argument(
+        "--records",
+        metavar="REMOTE",
+        help="also read and publish records on refs/lora-ci/records of a git remote: origin",
+    )
+
+
+def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Watch) -> Deps:
+    """What the flow works with, as the options say."""
+    from lora_ci.app.wiring import Bundle, Places, open_deps  # loads SQLAlchemy; plans need none
+
+    shared = shared_records(args, source)
+    key = os.environ.get("LORA_CI_SIGNING_KEY")
+    remotes = remotes_of(hub, shared)
+    deps = open_deps(
+        source,
+        places=Places(ledger=args.ledger_url, objects=args.store, remotes=remotes),
+        watch=watch,
+        executor=args.executor,
+        forge=hub.forge,
+        signing_key=Path(key).resolve() if key else None,
+    )
+    return replace(
+        deps,
+        shared=(shared,) if shared else (),
+        share=sharing(args, source),
+        bundle=Bundle(args.bundle, args.bundle_name) if args.bundle else None,
+        buttons=args.buttons,
+    )
+
+
+def open_past(
+    args: argparse.Namespace, source: GitSource, hub: Hub
+) -> tuple[Records, ArtifactStore]:
+    """What may be reused, for a plan: it makes nothing that is not there."""
+    state, shared = source.root / STATE, shared_records(args, source)
+    store = open_store(args.store or state / "objects", remotes_of(hub, shared))
+    others = (shared,) if shared else ()
+    return read_records(state, store, ledger=args.ledger_url, shared=others), store
+
+
+def shared_records(args: argparse.Namespace, source: GitSource) -> GitRecords | None:
+    """The records on the git ref, as they are at the remote now."""
+    if not args.records:
+        return None
+    from lora_ci.ledger.git_records import GitRecords
+    from lora_ci.ledger.remote_records import fetch_records
+
+    commit = fetch_records(source.repo, args.records, clock=SystemClock(), rng=Random())
+    return GitRecords(source.repo, commit)
+
+
+def remotes_of(hub: Hub, shared: GitRecords | None) -> tuple[Remote, ...]:
+    """Where the artifacts of shared records come from."""
+    return (hub.artifacts(shared.kept_in),) if hub.artifacts and shared else ()
+
+
+def sharing(args: argparse.Namespace, source: GitSource) -> Share | None:
+    """Publishes records on the git ref, if that is wanted."""
+    if not args.records:
+        return None
+    from lora_ci.ledger.remote_records import publish_records
+
+    return partial(publish_records, source.repo, args.records, clock=SystemClock(), rng=Random())

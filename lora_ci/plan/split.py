@@ -1,0 +1,69 @@
+"""A plan → shares that machines can work on side by side, none of them doing another's work."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lora_ci.core.plan import Action, Decision, Plan
+from lora_ci.core.step import Stage
+
+# Jobs of one matrix. Source: https://docs.github.com/en/actions/reference/limits
+MOST = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """LoRAs for one machine, in plan order; `gpu`: more than validation is to be done."""
+
+    loras: tuple[str, ...]
+    gpu: bool
+
+
+def split(plan: Plan, needs: Mapping[str, Sequence[str]], most: int = MOST) -> tuple[Share, ...]:
+    """The shares of what is to run, at most `most`.
+
+    LoRAs that need each other, or whose work has the same fingerprint, are in one share: apart
+    they would do it twice.
+    """
+    busy = {d.lora for d in plan.to_run()}
+    groups = _joined(plan, needs)
+    gathered: dict[str, list[str]] = defaultdict(list)
+    for lora in dict.fromkeys(d.lora for d in plan.decisions):
+        if lora in busy:
+            gathered[groups[lora]].append(lora)
+    shares = list(gathered.values())
+    # More than fit are dealt out.
+    dealt = [[lora for share in shares[at::most] for lora in share] for at in range(most)]
+    beyond = {d.lora for d in plan.decisions if d.stage is not Stage.VALIDATE and _goes_on(d)}
+    return tuple(
+        Share(loras=tuple(loras), gpu=not beyond.isdisjoint(loras)) for loras in dealt if loras
+    )
+
+
+def _goes_on(decision: Decision) -> bool:
+    return decision.action in (Action.RUN, Action.WAIT)
+
+
+def _joined(plan: Plan, needs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The first LoRA of each one's group."""
+    parent = {d.lora: d.lora for d in plan.decisions}
+
+    def root(lora: str) -> str:
+        while parent[lora] != lora:
+            lora = parent[lora]
+        return lora
+
+    def join(one: str, other: str) -> None:
+        if one in parent and other in parent:
+            parent[root(other)] = root(one)
+
+    for lora, needed in needs.items():
+        for other in needed:
+            join(lora, other)
+    owners: dict[str, str] = {}
+    for decision in plan.to_run():
+        if decision.fingerprint:
+            join(owners.setdefault(decision.fingerprint.value, decision.lora), decision.lora)
+    return {lora: root(lora) for lora in parent}
