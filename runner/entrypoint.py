@@ -32,8 +32,10 @@ LABELS = "self-hosted,linux,x64,gpu,lora"
 # A cancelled step has 10 s; then come the steps that run always, such as uploads.
 GRACE_S = 60.0
 POLL_S = 0.1
-# What must not reach a job. JITCONFIG is handed over under the runner's own name for it.
-OURS = re.compile(r"(GITHUB_TOKEN|LORA_CI_RUNNER|ACTIONS_RUNNER_INPUT_|RUNNER_ALLOW_RUNASROOT)")
+# What does not reach a job: the token first of all.
+OURS = re.compile(
+    r"(GITHUB_TOKEN|GITHUB_API_URL|LORA_CI_RUNNER|ACTIONS_RUNNER_INPUT_|RUNNER_ALLOW_RUNASROOT)"
+)
 # Source: actions/runner, src/Misc/layoutroot/run.sh: 130 is a runner that was told to stop.
 ENDED_WELL = (0, 130)
 # Source: the same file; asked for by ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE.
