@@ -9,10 +9,12 @@ from lora_ci.core.changeset import ChangeSet
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.fingerprint import make_fingerprint
-from lora_ci.core.plan import Action, Decision, Plan
+from lora_ci.core.plan import Action, Decision, Estimate, Plan
 from lora_ci.core.run import RunView, StepView, overall_outcome
-from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.core.step import Outcome, Progress, Stage, StepResult
+from lora_ci.plan.estimate import total
 
+HEAD = "3f2a1c9" + "0" * 33
 PICTURES = Path(__file__).parents[1] / "examples" / "emoji" / "pictures"
 TEXT = "the caption does not contain the trigger"
 FACES = (
@@ -33,15 +35,25 @@ def make_decision(lora: str, stage: Stage, action: Action = Action.RUN, why: str
     )
 
 
-def make_view(*steps: StepView, tag: str | None = None, findings: tuple[Finding, ...] = ()):
+def make_view(
+    *steps: StepView,
+    tag: str | None = None,
+    findings: tuple[Finding, ...] = (),
+    changes: ChangeSet | None = None,
+    **of_event: object,
+) -> RunView:
     plan = Plan(
-        head="3f2a1c9" + "0" * 33,
+        head=HEAD,
         decisions=tuple(s.decision for s in steps),
-        changes=ChangeSet(base=None, head="h"),
+        changes=changes or ChangeSet(base=None, head=HEAD),
         findings=findings,
+        estimate=total(s.decision.estimate for s in steps),
+        releasable=tuple(dict.fromkeys(s.decision.lora for s in steps)),
     )
     kind = EventKind.TAG if tag else EventKind.PULL_REQUEST
-    event = Event(kind=kind, repo="r", head=plan.head, number=None if tag else 7, tag=tag)
+    number = None if tag else 7
+    event = Event(kind=kind, repo="r", head=HEAD, number=number, tag=tag)
+    event = replace(event, **of_event)
     return RunView(
         run_id="20261124-120000-abcd1234",
         event=event,
@@ -268,3 +280,37 @@ def whole_chain(lora: str = "mei", **of_qa: object) -> tuple[StepView, ...]:
 
 def reused(step: StepView, why: str = "reused: same fingerprint as in run 41") -> StepView:
     return replace(step, decision=replace(step.decision, action=Action.REUSE, why=why))
+
+
+PAST = {
+    Stage.TRAIN: Estimate(low=0.6, high=0.8, basis="3 past train steps of mei"),
+    Stage.QA: Estimate(low=0.1, high=0.2, basis="3 past qa steps of mei"),
+    Stage.OPTIMIZE: Estimate(low=0.2, high=0.3, basis="3 past optimize steps of mei"),
+}
+
+
+def priced(step: StepView, cost: Estimate | None = None) -> StepView:
+    """The same step, which needs a GPU and is expected to cost what it did before."""
+    cost = cost or PAST.get(step.decision.stage)
+    return replace(step, decision=replace(step.decision, estimate=cost))
+
+
+def to_come(lora: str, stage: Stage, why: str = "") -> StepView:
+    """A stage that waits for the one above it."""
+    above = list(Stage)[list(Stage).index(stage) - 1]
+    return priced(
+        StepView(decision=make_decision(lora, stage, Action.WAIT, why or f"waits for {above}"))
+    )
+
+
+def queued_step(lora: str, stage: Stage, why: str = "dataset: 3 images added") -> StepView:
+    return priced(StepView(decision=make_decision(lora, stage, why=why)))
+
+
+def running_step(lora: str, stage: Stage, done: int, of: int, note: str) -> StepView:
+    return replace(queued_step(lora, stage), progress=Progress(done, of, note))
+
+
+def ended_step(step: StepView, outcome: Outcome, *findings: Finding, **details: object) -> StepView:
+    """The same step with another end."""
+    return replace(step, result=StepResult(outcome=outcome, findings=findings, details=details))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from lora_ci.core.text import clean
 from lora_ci.report.figures import number
 
-# GitHub's limit for a comment body is 65,536 characters, for a check's text one less.
+# GitHub says 65,536 characters of a comment's body and takes 262,144 bytes of it, which is four
+# times as much; of a check's text it takes 65,535 characters.
+# Source: https://github.com/dead-claudia/github-limits/pull/13
 MAX_CHARACTERS = 65_000
 # Unseen, between the parts of what a git host would make a link, a mention or a command of.
 GAP = "\u200b"
@@ -58,14 +61,49 @@ def bar(score: float | None) -> str:
     """`████████░░ 0.83` on one line; a row of dots for what was not measured."""
     if score is None:
         return f"{'·' * CELLS}\u00a0–"
-    full = round(max(0.0, min(1.0, score)) * CELLS)
-    return f"{'█' * full}{'░' * (CELLS - full)}\u00a0{number(score)}"
+    return f"{meter(score)}\u00a0{number(score)}"
 
 
-def cut(text: str, report_url: str | None = None) -> str:
-    """At most as long as a git host takes, the top kept."""
-    if len(text) <= MAX_CHARACTERS:
-        return text
+def meter(share: float) -> str:
+    """`████████░░` for a share from 0 to 1."""
+    full = round(max(0.0, min(1.0, share)) * CELLS)
+    return f"{'█' * full}{'░' * (CELLS - full)}"
+
+
+def row(cells: Iterable[str]) -> str:
+    """A line of a table; the cells are markdown already."""
+    return f"| {' | '.join(cells)} |"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table of cells that are markdown already."""
+    return [row(heads), "|" + "---|" * len(heads), *map(row, rows)]
+
+
+def folded(summary: str, body: Sequence[str], *, is_open: bool = False) -> list[str]:
+    """A part that a click shows; `summary` is HTML already. Nothing if it would be empty."""
+    state = " open" if is_open else ""
+    start = f"<details{state}><summary>{summary}</summary>"
+    inner = "\n".join(body).strip("\n")
+    return [start, "", inner, "", "</details>", ""] if inner else []
+
+
+def cut(text: str, report_url: str | None = None, *, end: str = "") -> str:
+    """`text` and `end`, at most as long as a git host takes: the top and the end are kept."""
+    if len(text) + len(end) <= MAX_CHARACTERS:
+        return text + end
     report = f"[report]({address(report_url)})" if report_url else "report"
     note = f"\n\n… cut here: the {report} has the rest.\n"
-    return text[: MAX_CHARACTERS - len(note)].rsplit("\n", 1)[0] + note
+    end = f"\n{end}" if end else ""
+    room = MAX_CHARACTERS - len(note) - len(end)
+    kept = text[:room].rsplit("\n", 1)[0]
+    while len(kept) + len(closing := _closing(kept)) > room and "\n" in kept:
+        kept = kept.rsplit("\n", 1)[0]
+    return kept + closing + note + end
+
+
+def _closing(text: str) -> str:
+    """What ends the folded parts that are still open; foreign text never begins a line."""
+    lines = text.split("\n")
+    depth = sum(line.startswith("<details") for line in lines) - lines.count("</details>")
+    return "\n\n</details>" * max(0, depth)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action
-from lora_ci.core.run import RunView, StepView, overall_outcome
-from lora_ci.core.step import Stage
+from lora_ci.core.run import RunView, StepView
+from lora_ci.core.step import Outcome, Stage
 from lora_ci.report.charts import Line, line_chart, score_bar, word_bars
 from lora_ci.report.details import Details, Release, ReleaseTarget, Strength
 from lora_ci.report.figures import counted, duration, number, plain, shorten, size
@@ -19,13 +19,15 @@ from lora_ci.report.findings import Fault, faults, findings_of
 from lora_ci.report.gallery import gallery
 from lora_ci.report.judgement import judgement
 from lora_ci.report.markup import folded, pairs, prose, table, text
+from lora_ci.report.progress import percent
 from lora_ci.report.reason import (
-    VERDICTS,
     details_of,
+    lora_outcome,
     lora_reason,
     reason,
     recommended_weight,
     result_of,
+    verdict,
 )
 from lora_ci.report.style import STYLE
 from lora_ci.report.text import SIGNS, outcome_text
@@ -44,31 +46,36 @@ def render_page(view: RunView, pictures: Mapping[str, bytes] | None = None) -> s
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>lora-ci: {view.outcome}</title><style>{STYLE}</style>"
+        f"<title>lora-ci: {_word(view)}</title><style>{STYLE}</style>"
     )
     body = [_top(view), _glance(view)]
     if view.plan.findings:
         found = _findings(view.plan.findings)
         body.append(f"<section><h2>Config and inputs</h2>{found}</section>")
-    for i, lora in enumerate(view.loras()):
-        body.append(_lora(i, lora, view.of(lora), pictures or {}))
+    for i in range(len(view.loras())):
+        body.append(_lora(view, i, pictures or {}))
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
     )
 
 
 def _top(view: RunView) -> str:
-    word = VERDICTS[view.outcome].split(" ", 1)[1]
     change = f"pull request {view.event.number} · " if view.event.number else ""
     tag = f"tag {text(view.event.tag)} · " if view.event.tag else ""
     when = text(view.started_at.replace("T", " ").replace("+00:00", " UTC"))
     return (
         f'<header><p class="brand">lora-ci</p>'
-        f'<h1><span class="sign {view.outcome}">{SIGNS[view.outcome]}</span> {word}</h1>'
+        f'<h1><span class="sign {view.outcome or "running"}">{SIGNS[view.outcome]}</span> '
+        f"{_word(view)}</h1>"
         f'<p class="lead">{prose(reason(view))}</p>'
         f'<p class="dim">{change}{tag}commit <code>{text(view.event.head[:7])}</code> · {when} · '
         f"{duration(view.duration_s)} · run <code>{text(view.run_id)}</code></p></header>"
     )
+
+
+def _word(view: RunView) -> str:
+    """The verdict without its icon."""
+    return verdict(view).split(" ", 1)[1]
 
 
 def _glance(view: RunView) -> str:
@@ -100,23 +107,25 @@ def _glance(view: RunView) -> str:
 def _stage_chip(step: StepView) -> str:
     decision, result = step.decision, step.result
     if result is None:
-        return f'<span class="chip idle">{decision.stage} {decision.action}</span>'
+        state = f"running {percent(step.progress)}" if step.progress else decision.action
+        return f'<span class="chip idle">{decision.stage} {state}</span>'
     reused = " ↺" if decision.action is Action.REUSE else ""
     sign = outcome_text(step)[0].split()[0]
     return f'<span class="chip {result.outcome}">{sign} {decision.stage}{reused}</span>'
 
 
-def _lora(index: int, name: str, steps: tuple[StepView, ...], pictures: Mapping[str, bytes]) -> str:
+def _lora(view: RunView, index: int, pictures: Mapping[str, bytes]) -> str:
+    name = view.loras()[index]
+    steps, outcome = view.of(name), lora_outcome(view, name)
     found = details_of(steps)
-    outcome = overall_outcome(steps)
     findings = findings_of(steps)
     errors = [f for f in findings if f.severity is Severity.ERROR]
     rest = [f for f in findings if f.severity is not Severity.ERROR]
     qa = result_of(steps, Stage.QA)
     missing = [f"{stage}: {name}" for stage in Stage for name in found[stage].unreadable]
     parts = [
-        f'<h2>{text(name)} <span class="chip {outcome}">{outcome}</span></h2>',
-        "" if errors else f"<p>{prose(lora_reason(steps))}</p>",
+        f"<h2>{text(name)} {_chip(outcome)}</h2>",
+        "" if errors else f"<p>{prose(lora_reason(view, name))}</p>",
         f"<p><b>Not readable in the results:</b> {text(', '.join(missing))}</p>" if missing else "",
         _findings(errors),
         judgement(found[Stage.QA]),
@@ -134,6 +143,10 @@ def _lora(index: int, name: str, steps: tuple[StepView, ...], pictures: Mapping[
         folded("figures and fingerprints", "".join(_figures(step) for step in steps)),
     ]
     return f'<section id="lora-{index}">{"".join(parts)}</section>'
+
+
+def _chip(outcome: Outcome | None) -> str:
+    return f'<span class="chip {outcome or "idle"}">{outcome or "goes on"}</span>'
 
 
 def _strengths(curve: tuple[Strength, ...], recommended: float | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lora_ci.core.plan import Action, Plan
-from lora_ci.plan.why import describe_change
-from lora_ci.report.markdown import code, cut, escape, prose
+from lora_ci.report.changes import render_changes_markdown
+from lora_ci.report.finding_list import render_findings
+from lora_ci.report.markdown import cut, escape, prose, table
 from lora_ci.report.text import hours, summary
 
 ACTIONS = {
@@ -16,28 +17,19 @@ ACTIONS = {
 
 
 def render_plan_markdown(plan: Plan) -> str:
-    """The plan for a comment or a job summary; safe against whatever names and texts hold."""
+    """The plan for a job summary; safe against whatever names and texts hold."""
     if plan.skipped:
         return f"### lora-ci: skipped\n\n{prose(plan.skipped)}\n"
     lines = ["### lora-ci: the plan", "", prose(summary(plan)), ""]
-    changes = plan.changes
-    if changes.base:
-        for change in changes.datasets:
-            lines.append(f"- `{code(change.dataset)}`: {escape(describe_change(change))}")
-        for file, keys in changes.configs.items():
-            shown = ", ".join(f"`{code(key)}`" for key in keys)
-            lines.append(f"- `{code(file)}`: {shown}")
-        if changes.datasets or changes.configs:
-            lines.append("")
-    if plan.decisions:
-        lines += ["| LoRA | stage | | GPU-hours | why |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {escape(d.lora)} | {d.stage} | {ACTIONS[d.action]} | {hours(d.estimate)} "
-        f"| {prose(d.why)} |"
+    lines += render_changes_markdown(plan.changes)
+    rows = [
+        (escape(d.lora), str(d.stage), ACTIONS[d.action], hours(d.estimate), prose(d.why))
         for d in plan.decisions
     ]
-    if changes.base:
-        since = f"compared with {changes.base[:7]}"
-        why = f": {prose(changes.range_why)}" if changes.range_why else ""
-        lines += ["", f"<sub>{since}{why}</sub>"]
+    if rows:
+        lines += [*table(("LoRA", "stage", "", "GPU-hours", "why"), rows), ""]
+    lines += render_findings({"": plan.findings})
+    base, why = plan.changes.base, plan.changes.range_why
+    if base and why:
+        lines.append(f"<sub>compared with {escape(base[:7])}: {prose(why)}</sub>")
     return cut("\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""Why a run, or one LoRA of it, ended as it did: one sentence, not escaped yet."""
+"""How a run or one LoRA of it stands, and why: one sentence, not escaped yet."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.report.details import Details, Gate, metric, read_details
 from lora_ci.report.figures import NOT_MEASURED, between, counted, number, shorten, signed
 from lora_ci.report.findings import findings_of
+from lora_ci.report.progress import cost_to_go, is_guess, progress_text, sort_stages
+from lora_ci.report.text import hours
 
 MOST = 240
-VERDICTS: dict[Outcome | None, str] = {
-    None: "⏳ running",
+VERDICTS: dict[Outcome, str] = {
     Outcome.PASSED: "✅ passed",
     Outcome.FAILED: "❌ failed",
     Outcome.INCONCLUSIVE: "❔ inconclusive",
@@ -32,29 +33,103 @@ WORDS = {
 }
 
 
+def verdict(view: RunView) -> str:
+    """An icon and a word: how the run ended, or whether it runs already."""
+    waits = any(waits_for_approval(view, lora) for lora in view.loras())
+    if view.outcome is Outcome.INCONCLUSIVE and waits:
+        return "✋ waits for approval"
+    if view.outcome is not None:
+        return VERDICTS[view.outcome]
+    return "🔄 running" if _has_begun(view) else "⏳ queued"
+
+
+def waits_for_approval(view: RunView, lora: str) -> bool:
+    """True if an approval would let blocked stages run: no stage's own result stops them."""
+    steps = view.of(lora)
+    blocked = any(s.decision.action is Action.BLOCKED for s in steps)
+    return view.plan.awaits_approval and blocked and not any(map(_is_bad, steps))
+
+
+def lora_outcome(view: RunView, lora: str) -> Outcome | None:
+    """How a LoRA ended; None while the run goes on and something of it is still to come."""
+    steps = view.of(lora)
+    stages = sort_stages(steps)
+    bad = any(map(_is_bad, stages.done))
+    if view.outcome is None and not bad and (stages.running or stages.to_come):
+        return None
+    return overall_outcome(steps)
+
+
 def reason(view: RunView) -> str:
-    """What decided the run."""
+    """What decided the run, or how far it is."""
     loras = view.loras()
+    if view.plan.skipped:
+        return f"nothing is looked at: {shorten(view.plan.skipped, MOST)}"
     if not loras:
         errors = [f for f in view.plan.findings if f.severity is Severity.ERROR]
         return shorten(errors[0].message, MOST) if errors else "nothing is to be done here"
+    if view.outcome is None:
+        return _going_on(view.steps, begun=_has_begun(view))
     if view.outcome is Outcome.PASSED and len(loras) > 1:
         return _all_passed(view, loras)
-    alike = [lora for lora in loras if overall_outcome(view.of(lora)) is view.outcome]
+    alike = [lora for lora in loras if lora_outcome(view, lora) is view.outcome]
     first = alike[0] if alike else loras[0]
     more = f"; also {_listed(alike[1:])}" if len(alike) > 1 else ""
-    return f"{first} {lora_reason(view.of(first))}{more}"
+    return f"{first} {lora_reason(view, first)}{more}"
 
 
-def lora_reason(steps: tuple[StepView, ...]) -> str:
-    """What decided one LoRA, in words that follow its name."""
-    outcome = overall_outcome(steps)
+def lora_reason(view: RunView, lora: str) -> str:
+    """What decided one LoRA, or how far it is, in words that follow its name."""
+    steps, outcome = view.of(lora), lora_outcome(view, lora)
+    if outcome is None:
+        return _lora_going_on(steps)
     if outcome is Outcome.PASSED:
         return _passed(steps)
     for step in steps:
         if step.result and step.result.outcome is outcome:
             return f"{VERBS[outcome]} {step.decision.stage}: {_told(step)}"
-    return _not_done(next(s for s in steps[::-1] if s.result is None))
+    stuck = Action.RUN if outcome is Outcome.ERROR else Action.BLOCKED
+    return _not_done(next(s for s in steps if s.result is None and s.decision.action is stuck))
+
+
+def _has_begun(view: RunView) -> bool:
+    """True if something was done for this run: what is reused was done before."""
+    return any(
+        s.progress or (s.result and s.decision.action is not Action.REUSE) for s in view.steps
+    )
+
+
+def _going_on(steps: tuple[StepView, ...], *, begun: bool) -> str:
+    stages = sort_stages(steps)
+    left = (*stages.running, *stages.to_come)
+    bad = {s.decision.lora: None for s in stages.done if _is_bad(s)}
+    facts = [f"{_listed(list(bad))} did not pass"] if bad else []
+    if stages.running:
+        names = [f"{s.decision.stage} of {s.decision.lora}" for s in stages.running]
+        facts.append(f"{_listed(names)} {'run' if len(names) > 1 else 'runs'}")
+    elif stages.to_come:
+        soon = stages.to_come[0].decision
+        facts.append(f"{soon.stage} of {soon.lora} is next")
+    if begun:
+        facts.append(f"{len(stages.done)} of {counted(len(stages.done) + len(left), 'stage')} done")
+    else:
+        facts.append(f"{counted(len(left), 'stage')} to run")
+    cost = cost_to_go(left)
+    if cost and not is_guess(cost):
+        facts.append(f"{hours(cost)} GPU-hours to go, going by past steps")
+    return "; ".join(facts)
+
+
+def _lora_going_on(steps: tuple[StepView, ...]) -> str:
+    stages = sort_stages(steps)
+    for step in stages.running:
+        if step.progress:
+            return f"runs {step.decision.stage}: {progress_text(step.progress)}"
+    return f"is to run {stages.to_come[0].decision.stage}"
+
+
+def _is_bad(step: StepView) -> bool:
+    return step.result is not None and step.result.outcome is not Outcome.PASSED
 
 
 def _passed(steps: tuple[StepView, ...]) -> str:

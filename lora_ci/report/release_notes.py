@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Stage
-from lora_ci.report.comment import render_scores
 from lora_ci.report.figures import plain, size
-from lora_ci.report.markdown import address, code, cut, escape, prose
+from lora_ci.report.markdown import address, code, cut, escape, prose, table
 from lora_ci.report.reason import details_of, recommended_weight
+from lora_ci.report.scores import render_scores
 
 MOST_FILES = 100
 YANKED = "<!-- lora-ci: yanked -->"
@@ -28,12 +28,11 @@ def render_release_notes(view: RunView, lora: str, report_url: str | None = None
         lines += [f"Recommended weight: **{plain(weight)}**", ""]
     if found[Stage.QA].judged:
         lines += [*render_scores(found[Stage.QA]), ""]
-    lines += ["| file | size | sha256 |", "|---|---|---|"]
-    lines += [
-        f"| `{code(file.name)}` | {size(file.size)} | `{file.sha256}` |"
+    files = [
+        (f"`{code(file.name)}`", size(file.size), f"`{file.sha256}`")
         for file in release.files[:MOST_FILES]
     ]
-    lines.append("")
+    lines += [*table(("file", "size", "sha256"), files), ""]
     signed = f"signed by `{code(release.key_id)}`" if release.key_id else "not signed"
     stores = "".join(f"store `{code(target.name)}`, " for target in release.targets)
     lines += [f"From commit {escape(view.event.head[:12])}; {stores}{signed}.", ""]

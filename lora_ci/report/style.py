@@ -25,6 +25,7 @@ code{font:.86em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 color:var(--card);background:var(--good);font-size:1.05rem;vertical-align:.12em}
 .sign.failed,.sign.error{background:var(--bad)}
 .sign.inconclusive,.sign.interrupted{background:var(--weak)}
+.sign.running{background:var(--dim)}
 .lead{font-size:1.08rem;margin:.2rem 0}
 section{background:var(--card);border:1px solid var(--rule);border-radius:.8rem;
 padding:1.25rem;margin-top:1.25rem}

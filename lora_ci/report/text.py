@@ -12,6 +12,7 @@ from lora_ci.plan.explain import Explanation
 from lora_ci.plan.why import describe_change
 from lora_ci.report.details import Details, metric, read_details
 from lora_ci.report.figures import NOT_MEASURED, counted, duration, number, plain
+from lora_ci.report.progress import percent, progress_text
 
 SHOWN_KEYS = 6
 LONGEST_PART = 48
@@ -113,7 +114,8 @@ def _part(value: str | None) -> str:
 def render_run_text(view: RunView) -> str:
     """One line a stage with its outcome, then the verdict."""
     rows = [(s.decision.lora, str(s.decision.stage), *outcome_text(s)) for s in view.steps]
-    told = f"{view.outcome} in {duration(view.duration_s)} (run {clean(view.run_id)})"
+    state = f"{view.outcome} in" if view.outcome else "going on for"
+    told = f"{state} {duration(view.duration_s)} (run {clean(view.run_id)})"
     verdict = f"{SIGNS[view.outcome]} {told}"
     return "\n".join([*_table(("lora", "stage", "result", "why"), rows), "", verdict])
 
@@ -121,6 +123,9 @@ def render_run_text(view: RunView) -> str:
 def outcome_text(step: StepView) -> tuple[str, str]:
     """The result of a stage in a word, and what is most worth knowing about it."""
     if step.result is None:
+        if step.progress:
+            share = percent(step.progress)
+            return f"running {share}".rstrip(), clean(progress_text(step.progress))
         return str(step.decision.action), clean(step.decision.why)
     word = f"{SIGNS[step.result.outcome]} {step.result.outcome}"
     if step.decision.action is Action.REUSE:

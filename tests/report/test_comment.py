@@ -6,10 +6,11 @@ import pytest
 
 from lora_ci.core.plan import Action
 from lora_ci.core.step import Outcome, Stage, StepResult
-from lora_ci.report.comment import render_check, render_comment
+from lora_ci.report.comment import MARKER, render_check, render_comment
 from lora_ci.report.markdown import MAX_CHARACTERS
-from lora_ci.report.release_notes import render_release_notes
+from lora_ci.report.overview import SHOWN_LORAS
 from lora_ci.report.text import render_plan_text, render_run_text
+from tests.situations import COMMENTS, OTHERS, REPORT, several
 from tests.views import (
     blocked_step,
     deploy_step,
@@ -23,8 +24,6 @@ from tests.views import (
     whole_chain,
 )
 
-REPORT = "https://example.org/report.html"
-
 
 def without_qa():
     return make_view(
@@ -35,39 +34,13 @@ def without_qa():
     )
 
 
-def three_loras():
-    failing = qa_step("kit", qa_details([], shift=-0.15))
-    return make_view(
-        *whole_chain("mei"),
-        validate_step("kit"),
-        train_step("kit"),
-        failing,
-        blocked_step("kit", Stage.OPTIMIZE, "qa failed in run 41"),
-        validate_step("leo", errors=12),
-        blocked_step("leo", Stage.TRAIN),
-    )
-
-
 def released():
     return make_view(*(reused(s) for s in whole_chain()), deploy_step(), tag="mei@v1.1.0")
 
 
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("comment-without-qa.md", without_qa),
-        ("comment-judged.md", lambda: make_view(*whole_chain())),
-        ("comment-three-loras.md", three_loras),
-        ("comment-released.md", released),
-    ],
-)
-def test_the_comment_is_what_people_reviewed(golden, name, make):
-    grids = {lora: f"https://example.org/{lora}.png" for lora in ("mei", "kit")}
-    golden(name, render_comment(make(), REPORT, grids))
-
-
-def test_the_notes_of_a_release_are_what_people_reviewed(golden):
-    golden("release-notes.md", render_release_notes(released(), "mei", REPORT))
+@pytest.mark.parametrize("name", [n for n in COMMENTS | OTHERS if n != "beyond-the-limit"])
+def test_each_situation_reads_as_people_reviewed_it(golden, name):
+    golden(f"comment-{name}.md", (COMMENTS | OTHERS)[name]())
 
 
 def test_the_terminal_text_is_what_people_reviewed(golden):
@@ -77,11 +50,18 @@ def test_the_terminal_text_is_what_people_reviewed(golden):
     golden("text.txt", "\n\n".join(parts) + "\n")
 
 
-def test_what_passed_is_folded_among_many_and_what_failed_is_open():
-    comment = render_comment(three_loras())
-    assert "<details><summary>✅ <b>mei</b>" in comment
-    assert "<details open><summary>❌ <b>kit</b>" in comment
-    assert "<details><summary>What ran and why" in comment
+def test_of_many_loras_those_that_nothing_happened_to_are_folded():
+    shown, folded = COMMENTS["many-loras"]().split("more LoRAs</summary>", 1)
+    rows = [line for line in shown.splitlines() if line.startswith(("| ✅", "| ❌"))]
+    assert len(rows) == SHOWN_LORAS
+    assert "❌\u00a0character\\-07" in "".join(rows)
+    assert not any("♻️" in row for row in rows)
+    assert "✅\u00a0character\\-00" in folded
+
+
+def test_scores_are_folded_and_open_where_they_decided():
+    assert "<details><summary>Scores of <b>mei</b>: 0.89" in COMMENTS["passed"]()
+    assert "<details open><summary>Scores of <b>mei</b>: 0.74" in COMMENTS["failed-gate"]()
 
 
 def test_a_test_that_could_not_be_measured_is_no_zero():
@@ -89,8 +69,7 @@ def test_a_test_that_could_not_be_measured_is_no_zero():
     details["tests"][1] |= {"score": None, "low": None, "high": None, "why": "no seeds"}
     details["overall"] = {"score": None, "low": None, "high": None, "pass_mark": 0.8}
     comment = render_comment(make_view(qa_step(details=details)))
-    row = next(line for line in comment.splitlines() if "flexibility" in line)
-    assert row.startswith("| ❔ |")
+    row = next(line for line in comment.splitlines() if line.startswith("| ❔ | flexibility"))
     assert "no seeds" in row
     assert "0.00" not in row
     assert "weakest: flexibility not measured" in render_run_text(
@@ -99,7 +78,7 @@ def test_a_test_that_could_not_be_measured_is_no_zero():
 
 
 def test_the_check_of_a_lora_speaks_of_it_alone():
-    check = render_check(three_loras(), "kit", REPORT, "https://example.org/kit.png")
+    check = render_check(several(), "kit", REPORT, "https://example.org/kit.png")
     assert "failed qa" in check
     assert '<img src="https://example.org/kit.png"' in check
     assert "| kit | qa |" in check
@@ -107,12 +86,12 @@ def test_the_check_of_a_lora_speaks_of_it_alone():
     assert "leo" not in check
 
 
-def test_a_huge_run_is_cut_below_the_verdict_and_links_the_rest():
-    steps = [validate_step(f"lora{i}", f"{i} " * 2_000, errors=10) for i in range(200)]
-    comment = render_comment(make_view(*steps), REPORT)
+def test_a_huge_run_is_cut_between_the_verdict_and_the_way_to_more():
+    comment = COMMENTS["beyond-the-limit"]()
     assert len(comment) <= MAX_CHARACTERS
-    assert "❌ failed" in comment
-    assert comment.endswith(f"… cut here: the [report]({REPORT}) has the rest.\n")
+    assert comment.startswith(f"{MARKER}\n### lora-ci: ❌ failed\n")
+    assert f"… cut here: the [report]({REPORT}) has the rest.\n" in comment
+    assert comment.endswith("more: comment `/lora-ci help`</sub>\n")
 
 
 def test_a_run_of_nothing_says_why():
