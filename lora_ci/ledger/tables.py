@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 metadata = MetaData()
 
@@ -51,4 +61,54 @@ record = Table(
     Column("git_commit", String(64), nullable=False),
     Column("finished_at", String(40), nullable=False),
     Index("record_latest", "lora", "stage", "outcome", "finished_at"),
+)
+
+# What the bot was told, in order of arrival. The payload is kept until something was done about it.
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("event", String(64), nullable=False),
+    Column("received_at", String(40), nullable=False),
+    Column("due_at", String(40), nullable=False),
+    Column("payload", LargeBinary),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("note", Text),
+    Index("delivery_state", "state", "seq"),
+)
+
+# What the bot runs: one process after the other for each pull request.
+job = Table(
+    "job",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("delivery", String(64), nullable=False),
+    Column("repo", String(255), nullable=False),
+    Column("number", Integer),
+    Column("head", String(64), nullable=False),
+    Column("wanted", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("stopping", Text),
+    Column("handle", String(128)),
+    Column("run_id", String(64)),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", String(40), nullable=False),
+    Column("note", Text),
+    Column("created_at", String(40), nullable=False),
+    Column("ended_at", String(40)),
+    Index("job_state", "state", "id"),
+    Index("job_pull", "repo", "number"),
+    Index("job_head", "repo", "head"),
+)
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("repo", String(255), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sha", String(64), primary_key=True),
+    Column("person", String(64), nullable=False),
+    Column("at", String(40), nullable=False),
 )

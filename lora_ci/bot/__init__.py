@@ -1,0 +1,1 @@
+"""The bot: deliveries → jobs → processes, each once whatever dies in between."""

@@ -1,0 +1,241 @@
+"""What a git host delivered, each once, and what people approved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Column, Connection, delete, func, insert, select, update
+
+from lora_ci.ledger.database import Database
+from lora_ci.ledger.jobs import Halt, JobState, NewJob, add_job, halt
+from lora_ci.ledger.tables import approval, delivery, job
+
+# A delivery that could not be dealt with so often is left alone.
+MAX_ATTEMPTS = 3
+KNOWN_AT_ONCE = 500
+
+
+class Receipt(StrEnum):
+    """What became of a delivery at the door."""
+
+    NEW = "new"
+    KNOWN = "known"
+    FULL = "full"
+
+
+class DeliveryState(StrEnum):
+    """A delivery goes forward only."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A delivery that waits; `attempts` counts the one that it was taken for."""
+
+    seq: int
+    id: str
+    event: str
+    payload: bytes
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person let a commit of a pull request run."""
+
+    repo: str
+    number: int
+    sha: str
+    person: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A repository has another name."""
+
+    old: str
+    new: str
+
+
+Effect = NewJob | Halt | Approval | Move
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is still to be done, in numbers."""
+
+    deliveries: int
+    jobs: int
+    running: int
+
+
+class Inbox:
+    """Deliveries in order of arrival, and what was done about each, in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def receive(self, delivery_id: str, event: str, payload: bytes, *, limit: int) -> Receipt:
+        """Keeps a delivery, unless it is known or `limit` things wait already."""
+        now = self._db.now()
+        with self._db.transaction() as connection:
+            known = select(delivery.c.seq).where(delivery.c.id == delivery_id)
+            if connection.execute(known).first():
+                return Receipt.KNOWN
+            if _waiting_up_to(connection, limit) >= limit:
+                return Receipt.FULL
+            connection.execute(
+                insert(delivery).values(
+                    id=delivery_id,
+                    event=event,
+                    received_at=now,
+                    due_at=now,
+                    payload=payload,
+                    state=DeliveryState.WAITING,
+                    attempts=0,
+                )
+            )
+        return Receipt.NEW
+
+    def take(self) -> Delivery | None:
+        """The oldest delivery that is due; what takes the process down is counted as well."""
+        table = delivery.c
+        due = (
+            select(delivery)
+            .where(table.state == DeliveryState.WAITING, table.due_at <= self._db.now())
+            .order_by(table.seq)
+            .limit(1)
+        )
+        with self._db.transaction() as connection:
+            row = connection.execute(due).mappings().first()
+            if row is None:
+                return None
+            connection.execute(
+                update(delivery)
+                .where(table.seq == row["seq"], table.state == DeliveryState.WAITING)
+                .values(attempts=row["attempts"] + 1)
+            )
+        return Delivery(
+            seq=row["seq"],
+            id=row["id"],
+            event=row["event"],
+            payload=row["payload"] or b"",
+            attempts=row["attempts"] + 1,
+        )
+
+    def settle(self, taken: Delivery, note: str, *effects: Effect) -> bool:
+        """waiting → done together with what came of it; False if it was settled before."""
+        with self._db.transaction() as connection:
+            moved = connection.execute(
+                update(delivery)
+                .where(delivery.c.seq == taken.seq, delivery.c.state == DeliveryState.WAITING)
+                .values(state=DeliveryState.DONE, note=note, payload=None)
+            )
+            if moved.rowcount != 1:
+                return False
+            for effect in effects:
+                self._apply(connection, taken, effect)
+        return True
+
+    def put_off(self, taken: Delivery, note: str, *, delay_s: float) -> DeliveryState:
+        """Another attempt later; after the last one it is parked with the note."""
+        state = DeliveryState.WAITING if taken.attempts < MAX_ATTEMPTS else DeliveryState.PARKED
+        with self._db.transaction() as connection:
+            connection.execute(
+                update(delivery)
+                .where(delivery.c.seq == taken.seq, delivery.c.state == DeliveryState.WAITING)
+                .values(state=state, note=note, due_at=self._db.now(delay_s))
+            )
+        return state
+
+    def known(self, ids: Iterable[str]) -> frozenset[str]:
+        """Those of the ids that were delivered."""
+        asked, found = list(ids), set[str]()
+        for first in range(0, len(asked), KNOWN_AT_ONCE):
+            some = asked[first : first + KNOWN_AT_ONCE]
+            rows = self._db.rows(select(delivery.c.id).where(delivery.c.id.in_(some)))
+            found.update(row["id"] for row in rows)
+        return frozenset(found)
+
+    def note_of(self, delivery_id: str) -> str | None:
+        """What was done about a delivery; None as long as nothing was."""
+        rows = self._db.rows(select(delivery.c.note).where(delivery.c.id == delivery_id))
+        return rows[0]["note"] if rows else None
+
+    def approver(self, repo: str, number: int, sha: str) -> str | None:
+        """Who approved this very commit of a pull request; the last."""
+        table = approval.c
+        rows = self._db.rows(
+            select(table.person).where(table.repo == repo, table.number == number, table.sha == sha)
+        )
+        return rows[0]["person"] if rows else None
+
+    def waiting(self) -> Waiting:
+        """How much there is to do."""
+        with self._db.transaction() as connection:
+            table = job.c.state
+            return Waiting(
+                deliveries=_count(connection, delivery.c.state, DeliveryState.WAITING),
+                jobs=_count(connection, table, JobState.WAITING),
+                running=_count(connection, table, JobState.RUNNING),
+            )
+
+    def forget(self, *, older_than_s: float) -> None:
+        """Deletes what was done long ago: a delivery so old does not come again."""
+        before = self._db.now(-older_than_s)
+        with self._db.transaction() as connection:
+            connection.execute(
+                delete(delivery).where(
+                    delivery.c.state != DeliveryState.WAITING, delivery.c.received_at < before
+                )
+            )
+            connection.execute(
+                delete(job).where(job.c.state == JobState.DONE, job.c.created_at < before)
+            )
+
+    def _apply(self, connection: Connection, taken: Delivery, effect: Effect) -> None:
+        now = self._db.now()
+        match effect:
+            case NewJob():
+                add_job(connection, taken.id, effect, now)
+            case Halt():
+                halt(connection, effect, now)
+            case Approval():
+                _approve(connection, effect, now)
+            case Move(old, new):
+                for table in (job, approval):
+                    connection.execute(update(table).where(table.c.repo == old).values(repo=new))
+
+
+def _approve(connection: Connection, new: Approval, now: str) -> None:
+    """Keeps an approval; a later one of the same commit replaces it."""
+    table = approval.c
+    same = table.repo == new.repo, table.number == new.number, table.sha == new.sha
+    connection.execute(delete(approval).where(*same))
+    connection.execute(
+        insert(approval).values(
+            repo=new.repo, number=new.number, sha=new.sha, person=new.person[:64], at=now
+        )
+    )
+
+
+def _waiting_up_to(connection: Connection, limit: int) -> int:
+    """How many deliveries and jobs wait, counted no further than needed."""
+    deliveries = (
+        select(delivery.c.seq).where(delivery.c.state == DeliveryState.WAITING).limit(limit)
+    )
+    jobs = select(job.c.id).where(job.c.state == JobState.WAITING).limit(limit)
+    return sum(
+        connection.execute(select(func.count()).select_from(part.subquery())).scalar() or 0
+        for part in (deliveries, jobs)
+    )
+
+
+def _count(connection: Connection, column: Column[str], state: str) -> int:
+    query = select(func.count()).where(column == state)
+    return connection.execute(query).scalar() or 0

@@ -1,0 +1,1 @@
+"""The bot's door to the network: webhooks come in, report pages go out."""
