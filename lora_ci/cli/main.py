@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "pull": "take a release out of a store, verified",
     "report": "render the report of a recorded run again",
     "status": "show the recent runs",
+    "doctor": "tell whether this machine can do the work, and what to mend",
     "demo": "see the story on a throw-away repository",
     "exec-step": "execute one step folder (what executors call)",
 }

@@ -1,0 +1,49 @@
+"""Which checks there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from lora_ci.app.records import STATE
+from lora_ci.doctor.checked import Check
+from lora_ci.doctor.gpu import check_driver, check_memory
+from lora_ci.doctor.host import check_clock, check_token, check_webhook
+from lora_ci.doctor.machine import Machine
+from lora_ci.doctor.repository import check_config, check_data, check_records, reader
+from lora_ci.doctor.tools import check_disk, check_git, check_state, check_versions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the machine is to do: `root` is the repository, `gpu` that it must have one."""
+
+    root: Path
+    gpu: bool
+    api_url: str
+    repo: str | None
+    token: str | None = field(repr=False)
+    webhook: str | None
+    records: str | None
+
+
+def checks_of(machine: Machine, wanted: Wanted) -> dict[str, Check]:
+    """The checks by name, in the order they are told."""
+    root, state = wanted.root, wanted.root / STATE
+    return {
+        "versions": check_versions,
+        "git": partial(check_git, machine),
+        "config": partial(check_config, root),
+        "data": partial(check_data, root),
+        "disk": partial(check_disk, machine, state),
+        "state": partial(check_state, machine, state),
+        "driver": partial(check_driver, machine, needed=wanted.gpu),
+        "memory": partial(check_memory, machine, reader(root), needed=wanted.gpu),
+        "token": partial(check_token, machine, wanted.api_url, wanted.repo, wanted.token),
+        "clock": partial(
+            check_clock, machine, wanted.api_url, asked=bool(wanted.repo or wanted.token)
+        ),
+        "webhook": partial(check_webhook, machine, wanted.webhook),
+        "records": partial(check_records, machine, root, wanted.records),
+    }
