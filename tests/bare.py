@@ -15,5 +15,7 @@ def make_hub(place: Path) -> Path:
 def make_clone(hub: Path, place: Path) -> Repository:
     """A clone whose `origin` is the hub."""
     subprocess.run(["git", "init", "-q", "-b", "main", str(place)], check=True)
-    subprocess.run(["git", "-C", str(place), "remote", "add", "origin", f"file://{hub}"], check=True)
+    subprocess.run(
+        ["git", "-C", str(place), "remote", "add", "origin", f"file://{hub}"], check=True
+    )
     return Repository(place)
