@@ -7,8 +7,10 @@ from pathlib import Path
 
 from lora_ci.app.git_source import GitSource, open_git_source, read_config
 from lora_ci.changes.dvc_config import read_dvc_config
+from lora_ci.changes.git import open_repository
 from lora_ci.changes.objects import open_objects
 from lora_ci.config.model import Config
+from lora_ci.core.errors import UsageError
 from lora_ci.doctor.checked import Checked, error, ok, skipped, warning
 from lora_ci.doctor.machine import Machine, Ran
 
@@ -19,6 +21,8 @@ PROBE = "refs/lora-ci/doctor"
 
 def check_config(folder: Path) -> Checked:
     """The config of HEAD can be used."""
+    if (nowhere := outside(folder)) is not None:
+        return nowhere
     source = open_git_source(folder)
     config = config_of(source)
     count = len(config.loras)
@@ -32,6 +36,15 @@ def check_config(folder: Path) -> Checked:
     return ok(found)
 
 
+def outside(folder: Path) -> Checked | None:
+    """Why nothing is to be looked at; None in a repository. A new machine may have none yet."""
+    try:
+        open_repository(folder)
+    except UsageError as nowhere:
+        return skipped(f"{nowhere}; --repo <folder> names one")
+    return None
+
+
 def config_of(source: GitSource) -> Config:
     """The config at HEAD. Raises UsageError."""
     head = source.repo.commit("HEAD")
@@ -40,6 +53,8 @@ def config_of(source: GitSource) -> Config:
 
 def check_data(folder: Path) -> Checked:
     """DVC's default remote answers."""
+    if (nowhere := outside(folder)) is not None:
+        return nowhere
     source = open_git_source(folder)
     config = read_dvc_config(source.repo, source.default)
     if config.remote is None:

@@ -368,6 +368,14 @@ def test_what_is_wrong_is_told_with_the_fix(repo: RepoBuilder, tmp_path: Path):
         assert "→ next: " in lines[at + 1]
 
 
+def test_a_machine_without_a_repository(tmp_path: Path):
+    told = lora_ci(tmp_path, "doctor", "--json")
+    checks = json.loads(told.out)["checks"]
+    for name in ("config", "data", "memory", "token", "clock", "records"):
+        assert checks[name]["state"] == "skipped", checks[name]
+    assert told.code == 0, told.out
+
+
 def test_a_machine_that_must_have_a_gpu(repo: RepoBuilder, tmp_path: Path):
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{OLD}'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)

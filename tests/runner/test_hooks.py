@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lora_ci.core.digest import sha256_bytes
+from lora_ci.core.step import Outcome, StepResult
+from lora_ci.execution.executor import step_folder
+from lora_ci.steps.main import FINAL as OUTCOMES_THAT_STAND
 from tests.runner_place import RUNNER, STEP, alive, wait_until
 
 OTHER = "f" * 32
@@ -374,3 +378,16 @@ def test_without_a_folder_to_keep_nothing_is_kept(work: Work):
     work.unfinished()
     assert work.hook("completed", LORA_CI_KEEP="").stdout == ""
     assert list((work.root / "keep").iterdir()) == []
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_hooks_know_the_step_folders_of_lora_ci(work: Work, parts: None, outcome: Outcome):
+    from checkpoints import FINAL, Keep
+
+    folder = step_folder(work.workspace / ".lora-ci", sha256_bytes(b"a fingerprint"))
+    folder.workdir.mkdir(parents=True)
+    (folder.workdir / "checkpoint").write_text("40")
+    folder.write_result("a fingerprint", StepResult(outcome=outcome))
+    saved = Keep(work.root / "keep", "acme/loras", "refs/heads/main").save(work.workspace)
+    assert saved == ([] if outcome in OUTCOMES_THAT_STAND else [folder.path.name])
+    assert set(FINAL) == {str(one) for one in OUTCOMES_THAT_STAND}

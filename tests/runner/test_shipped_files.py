@@ -257,7 +257,7 @@ def test_values_for_actions_runner_controller():
     # Source: actions-runner-controller, charts/gha-runner-scale-set/values.yaml.
     assert values.keys() <= {
         "githubConfigUrl", "githubConfigSecret", "runnerScaleSetName", "runnerGroup",
-        "minRunners", "maxRunners", "template",
+        "scaleSetLabels", "minRunners", "maxRunners", "template",
     }  # fmt: skip
     assert isinstance(values["githubConfigSecret"], str)  # a name, never the secret
     spec = values["template"]["spec"]
