@@ -91,7 +91,9 @@ class Checks:
         wanted = tuple(dict.fromkeys(map(_plain, check.annotations[:MOST_ANNOTATIONS])))
         body = _body(check, address)
         old = self._find(check)
-        there = self._annotations(old) if old else frozenset()
+        there: frozenset[Annotation] = frozenset()
+        if old and old.output.annotations_count:
+            there = self._annotations(old)
         if old is None or there - set(wanted):
             run, there = self._create(check, body, old), frozenset()
         else:
@@ -140,6 +142,7 @@ class Checks:
         return max(ours, key=lambda run: run.id, default=None)
 
     def _annotations(self, run: Run) -> frozenset[Annotation]:
+        """Those that a run has now."""
         pages = self.client.pages(f"{self._path(run)}/annotations", list[_Shown])
         return frozenset(
             Annotation(
