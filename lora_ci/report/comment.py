@@ -28,9 +28,7 @@ from lora_ci.report.text import outcome_text
 
 MARKER = "<!-- lora-ci -->"
 MORE = "more: comment `/lora-ci help`"
-# What a screen holds: LoRAs whose scores are folded here, and of them those that show pictures.
-SHOWN_SCORES = 6
-SHOWN_GRIDS = 3
+SHOWN_SCORES = 4
 # With no more LoRAs than this, what was known before is shown too.
 FEW = 2
 MOST_WORDS = 300
@@ -80,7 +78,7 @@ def render_refusal(error: LoraCIError, head: str) -> str:
         again if ours else "The next push is looked at again.",
         "",
     ]
-    end = f"<sub>commit {escape(head[:7])} · {MORE}</sub>\n"
+    end = f"<small>commit {escape(head[:7])} · {MORE}</small>\n"
     return cut("\n".join([*body, ""]), end=end)
 
 
@@ -89,21 +87,26 @@ def _top(told: str, why: str) -> list[str]:
 
 
 def _scores(view: RunView, grids: Mapping[str, str]) -> list[str]:
-    """Scores and pictures of each LoRA that QA judged in this run; of few LoRAs, of each."""
+    """Scores and pictures of each LoRA that QA judged in this run; of few LoRAs, of each.
+
+    A single one shows its pictures; those of several would fill more than a screen.
+    """
     few = len(view.loras()) <= FEW
     shown = [
         lora
         for lora in view.loras()
         if details_of(view.of(lora))[Stage.QA].judged and (few or _is_news(view, lora))
     ]
-    lines, room = [], SHOWN_GRIDS
+    shown.sort(key=lambda lora: lora_outcome(view, lora) is Outcome.PASSED)
+    lines: list[str] = []
     for lora in shown[:SHOWN_SCORES]:
         grid = render_grid(lora, grids[lora]) if lora in grids else []
-        open_grid = grid if room and _is_news(view, lora) else []
-        room -= bool(open_grid)
-        told = [*render_judgement(view.of(lora)), *([] if open_grid else grid)]
+        apart = grid if len(shown) == 1 and _is_news(view, lora) else []
+        told = [*render_judgement(view.of(lora)), *([] if apart else grid)]
         is_open = few and lora_outcome(view, lora) is not Outcome.PASSED
-        lines += [*folded(_summary(view, lora), told, is_open=is_open), *open_grid]
+        what = "Scores and pictures" if grid and not apart else "Scores"
+        summary = f"{what} of {_summary(view, lora)}"
+        lines += [*folded(summary, told, is_open=is_open), *apart]
     if len(shown) > SHOWN_SCORES:
         lines += [f"Scores of {len(shown) - SHOWN_SCORES} more LoRAs are in the report.", ""]
     return lines
@@ -118,13 +121,13 @@ def _is_news(view: RunView, lora: str) -> bool:
 
 
 def _summary(view: RunView, lora: str) -> str:
-    """`Scores of mei: 0.89, weakest flexibility 0.83`; HTML."""
+    """`mei: 0.89, weakest flexibility 0.83`; HTML."""
     qa = details_of(view.of(lora))[Stage.QA]
     score = number(qa.overall.score) if qa.overall and qa.overall.score is not None else ""
     low = qa.weakest
     weakest = f"weakest {shorten(low.name, 40)} {number(low.score)}" if low else ""
     facts = ", ".join(fact for fact in (score, weakest) if fact)
-    return f"Scores of <b>{escape_html(shorten(lora, 60))}</b>: {escape_html(facts)}"
+    return f"<b>{escape_html(shorten(lora, 60))}</b>: {escape_html(facts)}"
 
 
 def _findings_by_lora(view: RunView) -> dict[str, Sequence[Finding]]:
@@ -149,11 +152,11 @@ def _footer(view: RunView, report_url: str | None) -> str:
     facts = [
         f"commit {escape(view.event.head[:7])}{since}",
         f"run {escape(view.run_id)}",
-        *([duration(view.duration_s)] if view.outcome else []),
+        *([duration(view.duration_s).replace(" ", "\u00a0")] if view.outcome else []),
         *([MORE] if view.event.number is not None else []),
     ]
     link = f"**[Full report]({address(report_url)})** · " if report_url else ""
-    return f"<sub>{link}{' · '.join(facts)}</sub>"
+    return f"<small>{link}{' · '.join(facts)}</small>"
 
 
 def _sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Findings as a folded list in markdown: errors first, the rest for the report."""
+"""Findings as lists in markdown: errors first and open, the rest for the report."""
 
 from __future__ import annotations
 
@@ -22,20 +22,30 @@ COMMAND = re.compile(r"next: ((?:dvc|git|hf|lora-ci|pip) [^,;`]+)")
 
 
 def render_findings(findings: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """The findings of each LoRA, one list for all; open if there is an error.
+    """The findings of each LoRA, one list for all: errors open, the others folded.
 
     Names stand before the messages where there is more than one name.
     """
+    bad = {name: [f for f in given if _is_error(f)] for name, given in findings.items()}
+    rest = {name: [f for f in given if not _is_error(f)] for name, given in findings.items()}
+    named = len(findings) > 1
+    return [*_list(bad, named=named, is_open=True), *_list(rest, named=named, is_open=False)]
+
+
+def _is_error(finding: Finding) -> bool:
+    return finding.severity is Severity.ERROR
+
+
+def _list(findings: Mapping[str, Sequence[Finding]], *, named: bool, is_open: bool) -> list[str]:
     found = [(name, fault) for name, given in findings.items() for fault in faults(given)]
     order = list(Severity)
     found.sort(key=lambda pair: order.index(pair[1].severity))
-    named = len(findings) > 1
     items = [_item(fault, name if named else "") for name, fault in found[:SHOWN]]
     if len(found) > SHOWN:
         items.append(f"- … and {len(found) - SHOWN} more in the report")
     counts = Counter(f.severity for given in findings.values() for f in given)
     title = ", ".join(counted(counts[s], NOUNS[s]) for s in order if counts[s])
-    return folded(title, items, is_open=counts[Severity.ERROR] > 0)
+    return folded(title, items, is_open=is_open)
 
 
 def render_finding_items(findings: Iterable[Finding]) -> list[str]:

@@ -34,13 +34,15 @@ Cell = Callable[[str], str]
 
 
 def render_overview(view: RunView) -> list[str]:
-    """A row a LoRA; among many, those that nothing happened to are folded."""
+    """A row a LoRA; among many, what did not pass first, and what nothing happened to folded."""
     loras = view.loras()
     if not loras:
         return []
     told = loras
     if len(loras) > SHOWN_LORAS:
-        told = tuple(lora for lora in loras if not _is_known(view, lora))[:SHOWN_LORAS]
+        news = [lora for lora in loras if not _is_known(view, lora)]
+        news.sort(key=lambda lora: lora_outcome(view, lora) in (None, Outcome.PASSED))
+        told = tuple(news[:SHOWN_LORAS])
     rest = tuple(lora for lora in loras if lora not in told)
     lines = [*_table(view, told), ""] if told else []
     if rest:
@@ -149,7 +151,7 @@ def _legend(view: RunView, lines: Sequence[str]) -> list[str]:
     told = [f"{icon} {meaning}" for icon, meaning in LEGEND.items() if icon in drawn]
     cost = cost_to_go(view.steps)
     told += [GUESS] if cost and is_guess(cost) else []
-    return [f"<sub>{' · '.join(told)}</sub>", ""] if told else []
+    return [f"<small>{' · '.join(told)}</small>", ""] if told else []
 
 
 def _running(view: RunView) -> list[str]:

@@ -31,5 +31,5 @@ def render_plan_markdown(plan: Plan) -> str:
     lines += render_findings({"": plan.findings})
     base, why = plan.changes.base, plan.changes.range_why
     if base and why:
-        lines.append(f"<sub>compared with {escape(base[:7])}: {prose(why)}</sub>")
+        lines.append(f"<small>compared with {escape(base[:7])}: {prose(why)}</small>")
     return cut("\n".join(lines) + "\n")

@@ -35,6 +35,8 @@ WORDS = {
 
 def verdict(view: RunView) -> str:
     """An icon and a word: how the run ended, or whether it runs already."""
+    if view.plan.skipped:
+        return "⏭️ skipped"
     waits = any(waits_for_approval(view, lora) for lora in view.loras())
     if view.outcome is Outcome.INCONCLUSIVE and waits:
         return "✋ waits for approval"
@@ -87,7 +89,8 @@ def lora_reason(view: RunView, lora: str) -> str:
         return _passed(steps)
     for step in steps:
         if step.result and step.result.outcome is outcome:
-            return f"{VERBS[outcome]} {step.decision.stage}: {_told(step)}"
+            told = _told(step)
+            return f"{VERBS[outcome]} {step.decision.stage}{f': {told}' if told else ''}"
     stuck = Action.RUN if outcome is Outcome.ERROR else Action.BLOCKED
     return _not_done(next(s for s in steps if s.result is None and s.decision.action is stuck))
 
@@ -192,7 +195,7 @@ def _told(step: StepView) -> str:
             return shorten(_gate(decisive[0], details), MOST) + more
     findings = findings_of((step,))
     if not findings:
-        return step.decision.why
+        return ""
     errors = [f for f in findings if f.severity is Severity.ERROR]
     more = f" (and {counted(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
     return shorten(findings[0].message, MOST - 30) + more

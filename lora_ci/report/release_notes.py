@@ -27,7 +27,7 @@ def render_release_notes(view: RunView, lora: str, report_url: str | None = None
     if weight is not None:
         lines += [f"Recommended weight: **{plain(weight)}**", ""]
     if found[Stage.QA].judged:
-        lines += [*render_scores(found[Stage.QA]), ""]
+        lines += render_scores(found[Stage.QA])
     files = [
         (f"`{code(file.name)}`", size(file.size), f"`{file.sha256}`")
         for file in release.files[:MOST_FILES]

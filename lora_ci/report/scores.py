@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 from lora_ci.core.run import StepView
 from lora_ci.core.step import Stage
@@ -18,7 +19,7 @@ MOST_WORDS = 300
 def render_judgement(steps: tuple[StepView, ...]) -> list[str]:
     """What QA, optimize and deploy came to."""
     found = details_of(steps)
-    lines = [*render_scores(found[Stage.QA]), ""]
+    lines = render_scores(found[Stage.QA])
     facts = [_against_released(found[Stage.QA])]
     weight = recommended_weight(steps)
     if weight is not None:
@@ -35,19 +36,17 @@ def render_judgement(steps: tuple[StepView, ...]) -> list[str]:
 
 
 def render_scores(qa: Details) -> list[str]:
-    """The tests as a small table, with the raw figures of those that do not reach the mark."""
+    """The tests as a small table, then the raw figures of those that do not reach the mark."""
     total = qa.overall or Overall()
     mean = Score(name="overall", score=total.score, low=total.low, high=total.high)
     tests = [*qa.tests[:SHOWN_TESTS], mean]
-    whys = [_why(test, total.pass_mark) for test in tests]
-    heads = ["", "test", f"score, pass mark {number(total.pass_mark)}", "95 % interval"]
-    heads += ["why"] if any(whys) else []
-    rows = []
-    for test, why in zip(tests, whys, strict=True):
-        name = "**overall**" if test is mean else escape(shorten(test.name, 40))
-        cells = [_sign(test.score, total.pass_mark), name, f"`{bar(test.score)}`", _ends(test)]
-        rows.append(cells + ([why] if any(whys) else []))
-    return table(heads, rows)
+    mark = total.pass_mark
+    heads = ("", "test", f"score, pass&nbsp;mark&nbsp;{number(mark)}", "95&nbsp;%&nbsp;interval")
+    rows = [
+        (_sign(test.score, mark), _name(test, mean), f"`{bar(test.score)}`", _ends(test))
+        for test in tests
+    ]
+    return [*table(heads, rows), "", *_whys(qa.tests[:SHOWN_TESTS], mark)]
 
 
 def render_grid(lora: str, url: str) -> list[str]:
@@ -56,9 +55,19 @@ def render_grid(lora: str, url: str) -> list[str]:
     return [f'<img src="{html.escape(address(url))}" alt="{alt}">', ""]
 
 
-def _why(test: Score, mark: float) -> str:
-    reached = test.score is not None and test.score >= mark
-    return "" if reached else prose(shorten(test.why, MOST_WORDS))
+def _name(test: Score, mean: Score) -> str:
+    return "**overall**" if test is mean else escape(shorten(test.name, 40))
+
+
+def _whys(tests: Sequence[Score], mark: float) -> list[str]:
+    """The raw figures, below the table: on a phone a column of them would be a word wide."""
+    lines = []
+    for test in tests:
+        if test.why and (test.score is None or test.score < mark):
+            name = escape(shorten(test.name, 40))
+            why = prose(shorten(test.why, MOST_WORDS))
+            lines.append(f"- {_sign(test.score, mark)} {name}: {why}")
+    return [*lines, ""] if lines else []
 
 
 def _sign(score: float | None, mark: float) -> str:
