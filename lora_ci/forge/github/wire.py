@@ -113,7 +113,7 @@ class Wire:
         from github.Requester import Requester
 
         # It would log headers, and with them the token.
-        logging.getLogger("github.Requester").setLevel(logging.INFO)
+        logging.getLogger("github.Requester").setLevel(logging.WARNING)
         return Requester(
             auth=None,
             base_url=self._base,
