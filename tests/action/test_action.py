@@ -55,9 +55,9 @@ class Job:
         }
         done = self.shell("Run lora-ci", **(variables | given))
         argv = (self.temp / "argv").read_text().splitlines()
-        assert argv[:2] == ["-m", "lora_ci"]
-        build_parser(argv[2:]).parse_args(argv[2:])  # exits if lora-ci has no such option
-        return done, argv[2:]
+        assert argv[:3] == ["-P", "-m", "lora_ci"]
+        build_parser(argv[3:]).parse_args(argv[3:])  # exits if lora-ci has no such option
+        return done, argv[3:]
 
     def shell(self, name: str, **variables: str) -> subprocess.CompletedProcess[str]:
         names = ["REPOSITORY", "LORA", "ASKED", "BUNDLE", "BUNDLE_NAME", "CANCELLED", "RECORDS"]

