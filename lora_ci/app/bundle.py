@@ -72,8 +72,8 @@ def write_bundle(
             _copy(sha256, store, folder / OBJECTS / sha256[:2] / sha256[2:])
         adapter = step.result.artifact(ADAPTER)
         if step.decision.stage is Stage.TRAIN and adapter:
-            name = f"{step.decision.lora}{Path(ADAPTER).suffix}"
-            _copy(adapter.sha256, store, folder / ADAPTERS / name)
+            file = f"{step.decision.lora}{Path(ADAPTER).suffix}"
+            _copy(adapter.sha256, store, folder / ADAPTERS / file)
     part = _Part(view=view, records=records, name=name)
     write_whole(folder / PART, msgspec.json.encode(part))
 

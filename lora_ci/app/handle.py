@@ -107,10 +107,12 @@ def handle(
             outcome=outcome,
         )
 
-    deps.live.moved = partial(announcer.offer, view_now)
+    # With a bundle, this is one job of several: the one that reports speaks for all.
+    if deps.bundle is None:
+        deps.live.moved = partial(announcer.offer, view_now)
     try:
         if work.wanted():
-            announcer.offer(view_now)
+            deps.live.moved()
         work.do()
     finally:
         announcer.close()
@@ -118,7 +120,9 @@ def handle(
     view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
     deps.ledger.save_view(view)
     notes = keep(view, deps)
-    return replace(view, notes=(*notes, *publish(view, deps).notes))
+    if deps.bundle is None:
+        notes = (*notes, *publish(view, deps).notes)
+    return replace(view, notes=notes)
 
 
 def keep(view: RunView, deps: Deps) -> tuple[Finding, ...]:

@@ -11,7 +11,7 @@ import msgspec
 
 from lora_ci.app.commands import Cancel, Run, carry_out
 from lora_ci.app.git_source import GitSource, open_git_source
-from lora_ci.changes.range import find_range
+from lora_ci.changes.range import fetched, find_range
 from lora_ci.core.errors import LoraCIError, UsageError
 from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.forge.forge import Host
@@ -164,7 +164,8 @@ def make_event(args: argparse.Namespace, source: GitSource) -> Event:
 
 def announced_event(said: Announced, args: argparse.Namespace, source: GitSource) -> Event:
     """The event of a payload; what it does not say comes from the options."""
-    head = source.repo.commit(said.head or args.head)
+    # The head of a fork is in no branch of origin: it is fetched by its id.
+    head = fetched(source.repo, said.head) if said.head else source.repo.commit(args.head)
     event = Event(
         kind=said.kind,
         repo=said.repo,

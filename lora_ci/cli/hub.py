@@ -115,7 +115,7 @@ def open_hub(args: argparse.Namespace) -> Hub:
         repository,
         clock=clock,
         rng=rng,
-        pages=open_repository(args.repo).root / STATE / "forge",
+        pages=open_repository(args.repo).root / STATE / "forge" / "reports",
         report_url=address,
         job=job,
         server_url=server,
@@ -138,7 +138,7 @@ def run_id_of(args: argparse.Namespace) -> str | None:
     run, attempt = os.environ.get("GITHUB_RUN_ID"), os.environ.get("GITHUB_RUN_ATTEMPT")
     if args.forge != "github" or not run:
         return None
-    return f"gh-{run}-{attempt or 1}"
+    return f"actions-{run}-{attempt or 1}"
 
 
 def lend_git(token: str, server: str) -> None:
@@ -148,6 +148,8 @@ def lend_git(token: str, server: str) -> None:
     """
     basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
     count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-    os.environ[f"GIT_CONFIG_KEY_{count}"] = f"http.{server}/.extraheader"
-    os.environ[f"GIT_CONFIG_VALUE_{count}"] = f"AUTHORIZATION: basic {basic}"
-    os.environ["GIT_CONFIG_COUNT"] = str(count + 1)
+    # The empty one forgets what a checkout has left behind: GitHub refuses two.
+    for at, value in enumerate(("", f"AUTHORIZATION: basic {basic}"), start=count):
+        os.environ[f"GIT_CONFIG_KEY_{at}"] = f"http.{server}/.extraheader"
+        os.environ[f"GIT_CONFIG_VALUE_{at}"] = value
+    os.environ["GIT_CONFIG_COUNT"] = str(count + 2)
