@@ -89,6 +89,7 @@ def test_a_token_file_is_taken_away(machine: Machine, hub: FakeGitHub):
     assert "the job could read it" in said
 
 
+@pytest.mark.slow
 def test_a_lost_answer_leaves_a_runner_that_the_next_start_takes_away(
     machine: Machine, hub: FakeGitHub
 ):
@@ -127,6 +128,7 @@ def test_what_github_refuses(machine: Machine, hub: FakeGitHub, env: dict[str, s
     assert "next: " in said
 
 
+@pytest.mark.slow
 def test_it_waits_as_long_as_github_asks_and_heeds_a_signal_meanwhile(
     machine: Machine, hub: FakeGitHub
 ):
