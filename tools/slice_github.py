@@ -115,6 +115,8 @@ def without_texts(node: Any, *, names: bool = False) -> Any:
                 value, names=not names and key in ("properties", "patternProperties")
             )
         )
+    if not names and "oneOf" in kept:
+        kept.pop("discriminator", None)  # it asks a folder's listing, an array, for its `type`
     return kept if names else with_null(kept)
 
 

@@ -46,6 +46,17 @@ def invalid(resource: str, field_name: str, code: str, message: str | None = Non
     return Refusal(422, "Validation Failed", errors=[error])
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client sent; `path` and `query` are still encoded, names of headers lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    data: bytes
+
+
 @dataclass(slots=True)
 class Answer:
     """`body`: bytes are sent as they are, None is no body, anything else is sent as JSON."""

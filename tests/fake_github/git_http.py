@@ -7,7 +7,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.fake_github.call import Answer, Refusal
+from tests.fake_github.call import Answer, Refusal, Request
 from tests.fake_github.state import Repo, Token
 from tests.fake_github.tokens import identify
 
@@ -17,19 +17,12 @@ if TYPE_CHECKING:
 TIMEOUT_S = 120
 
 
-def serve(
-    hub: FakeGitHub,
-    method: str,
-    path: str,
-    query: str,
-    headers: dict[str, str],
-    data: bytes,
-) -> Answer:
+def serve(hub: FakeGitHub, request: Request) -> Answer:
     """One request of a git client to `/<owner>/<name>.git/…`."""
-    full_name, _, rest = path.lstrip("/").partition(".git/")
-    pushing = "git-receive-pack" in rest or "service=git-receive-pack" in query
+    full_name, _, rest = request.path.lstrip("/").partition(".git/")
+    pushing = "git-receive-pack" in rest or "service=git-receive-pack" in request.query
     try:
-        token = identify(hub, headers)
+        token = identify(hub, request.headers)
     except Refusal:
         return _asks_who()
     repo = hub.repos.get(full_name.lower())
@@ -40,7 +33,7 @@ def serve(
             return _asks_who()
         said = f"Permission to {full_name}.git denied to {token.login}.\n"
         return Answer(403, said.encode())
-    answer = _backend(hub, repo, method, rest, query, headers, data)
+    answer = _backend(hub, repo, rest, request)
     if rest == "git-receive-pack":
         hub.pushed(repo)
     return answer
@@ -62,15 +55,8 @@ def _asks_who() -> Answer:
     return Answer(401, b"Authentication required.\n", {"WWW-Authenticate": 'Basic realm="GitHub"'})
 
 
-def _backend(
-    hub: FakeGitHub,
-    repo: Repo,
-    method: str,
-    rest: str,
-    query: str,
-    headers: dict[str, str],
-    data: bytes,
-) -> Answer:
+def _backend(hub: FakeGitHub, repo: Repo, rest: str, request: Request) -> Answer:
+    data, headers = request.data, request.headers
     git_dir = hub.store(repo).git_dir
     if headers.get("content-encoding") == "gzip":
         data = gzip.decompress(data)
@@ -88,8 +74,8 @@ def _backend(
         "GIT_HTTP_EXPORT_ALL": "1",
         "GIT_CONFIG_COUNT": str(len(settings)),
         "PATH_INFO": f"/{rest}",
-        "QUERY_STRING": query,
-        "REQUEST_METHOD": method,
+        "QUERY_STRING": request.query,
+        "REQUEST_METHOD": request.method,
         "CONTENT_TYPE": headers.get("content-type", ""),
         "CONTENT_LENGTH": str(len(data)),
         "REMOTE_USER": "pusher",

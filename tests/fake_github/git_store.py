@@ -132,7 +132,7 @@ class GitStore:
         return self.text("rev-list", f"--max-count={limit}", *range_).splitlines()
 
     def changed(self, base: str, head: str) -> list[tuple[str, str, str, int, int]]:
-        """Files that `head` changed since it left `base`: status, path, id, lines added, removed."""
+        """What `head` changed since it left `base`: status, path, id, lines added and removed."""
         raw = self.git("diff", "--raw", "--no-abbrev", "--no-renames", "-z", f"{base}...{head}")
         counts = self.git("diff", "--numstat", "--no-renames", "-z", f"{base}...{head}").decode()
         lines = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fake_github.call import Refusal
 from tests.fake_github.state import Token
 
 if TYPE_CHECKING:
@@ -28,14 +27,15 @@ def headers(hub: FakeGitHub, token: Token | None) -> dict[str, str]:
     return {**found, "X-RateLimit-Resource": "core"}
 
 
-def spend(hub: FakeGitHub, token: Token | None) -> None:
-    """Counts a request. Raises Refusal 403 where none is left.
+def spend(token: Token | None) -> bool:
+    """Counts a request; False if none was left.
 
-    Real limits (1,000 for a workflow) would stop a test of thousands of requests: a token has
-    what `Token.limit` says, and only once that was set by the test does it run out.
+    The real limits (1,000 an hour for a workflow) would stop a test of thousands of requests: a
+    token runs out only if the test says so by `Token.limited`.
     """
     if token is None:
-        return
+        return True
     if token.limited and token.used >= token.limit:
-        raise Refusal(403, f"API rate limit exceeded for user ID {hub.person(token.login).id}.")
+        return False
     token.used += 1
+    return True

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from tests.fake_github.call import Answer, Call
 
 # What these stand for may hold slashes.
-_WITH_SLASHES = {"path", "ref", "branch", "tag"}
+_WITH_SLASHES = {"path": ".*", "ref": ".+", "branch": ".+", "tag": ".+"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ def merged(parts: list[Routes]) -> Routes:
 def _pattern(template: str) -> re.Pattern[str]:
     def group(match: re.Match[str]) -> str:
         name = match[1]
-        return f"(?P<{name}>{'.+' if name in _WITH_SLASHES else '[^/]+'})"
+        return f"(?P<{name}>{_WITH_SLASHES.get(name, '[^/]+')})"
 
     return re.compile(re.sub(r"\\{(\w+)\\}", group, re.escape(template)))

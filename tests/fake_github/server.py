@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from tests.fake_github import extras, git_http, limits
-from tests.fake_github.call import Answer, Call, Refusal, not_found
+from tests.fake_github.call import Answer, Call, Refusal, Request, not_found
 from tests.fake_github.faults import Fault, answer_of
 from tests.fake_github.routes import ROUTES
 from tests.fake_github.routing import Route
-from tests.fake_github.state import Token
+from tests.fake_github.state import Logged, Token
 from tests.fake_github.tokens import authorize, identify
 from tests.fake_github.validation import violations
 
 if TYPE_CHECKING:
     from tests.fake_github.hub import FakeGitHub
 
-PREFIXES = ("/api/v3", "/api/uploads")
+# Enterprise's API, and where its files are uploaded.
+PREFIXES = ("/api/v3", "/api/uploads", "/api")
 IDLE_S = 60
 
 
@@ -38,7 +39,7 @@ class Server:
         self._http = _Listener(("127.0.0.1", port), handler)
         self.port = self._http.server_address[1]
         self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
 
     def start(self) -> None:
@@ -69,34 +70,35 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        data = self._body(headers)
-        fault = self.hub.faults.strike(self.command, _without_prefix(self.path)[1])
-        if fault is not None and fault.kind == "reset":
-            self._log(0)
+        prefix, target = _without_prefix(self.path)
+        path, _, query = target.partition("?")
+        method = "GET" if self.command == "HEAD" else self.command
+        request = Request(method, path, query, headers, self._body(headers))
+        fault = self.hub.faults.strike(method, path)
+        answer = None
+        if fault is None or fault.kind != "reset":
+            answer = self._answer(request, prefix, fault)
+        broken = fault is not None and fault.kind in ("reset", "reset_after_write")
+        status = answer.status if answer and not broken else 0
+        self.hub.requests.append(Logged(self.command, target, status))
+        if answer is None or broken:
             self._break()
-            return
-        answer = self._answer(headers, data, fault)
-        if fault is not None and fault.kind == "reset_after_write":
-            self._log(0)
-            self._break()
-            return
-        self._log(answer.status)
-        self._send(answer, fault)
+        else:
+            self._send(answer, fault)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request  # noqa: N815
 
-    def _answer(self, headers: dict[str, str], data: bytes, fault: Fault | None) -> Answer:
-        method = "GET" if self.command == "HEAD" else self.command
-        path, _, query = self.path.partition("?")
-        if ".git/" in path:
-            if fault is not None and not fault.after:
-                return answer_of(fault, self.hub.now())
-            return git_http.serve(self.hub, method, path, query, headers, data)
-        with self.hub.lock:
-            extra = extras.serve(self.hub, method, path, data)
-        if extra is not None:
-            return extra
-        return carry_out(self.hub, method, self.path, headers, data, fault)
+    def _answer(self, request: Request, prefix: str, fault: Fault | None) -> Answer:
+        if ".git/" not in request.path and (prefix == "/api/v3" or not extras.serves(request.path)):
+            return carry_out(self.hub, request, prefix, fault)
+        if fault is not None and not fault.after:
+            return answer_of(fault, self.hub.now())
+        if ".git/" in request.path:
+            answer = git_http.serve(self.hub, request)
+        else:
+            with self.hub.lock:
+                answer = extras.serve(self.hub, request)
+        return answer_of(fault, self.hub.now()) if fault and fault.kind[0] == "5" else answer
 
     def _body(self, headers: dict[str, str]) -> bytes:
         if headers.get("transfer-encoding", "").lower() == "chunked":
@@ -144,48 +146,39 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.connection.close()
 
-    def _log(self, status: int) -> None:
-        from tests.fake_github.hub import Logged
 
-        path = _without_prefix(self.path)[1]
-        self.hub.requests.append(Logged(self.command, path, status))
-
-
-def carry_out(
-    hub: FakeGitHub,
-    method: str,
-    target: str,
-    headers: dict[str, str],
-    data: bytes,
-    fault: Fault | None = None,
-) -> Answer:
+def carry_out(hub: FakeGitHub, request: Request, prefix: str, fault: Fault | None = None) -> Answer:
     """Serves one request to the API."""
-    prefix, target = _without_prefix(target)
-    path, _, query = target.partition("?")
     api = hub.web_url + ("/api/v3" if prefix else "")
     checked = hub.validator.chooses()
     with hub.lock:
-        path = _by_id(hub, path)
-        found = ROUTES.find(method, path)
+        path = _described(hub, request)
+        found = ROUTES.find(request.method, path)
         if found is None:
             if checked:
-                hub.violations.append(f"{method} {path}: the fake has no such operation")
-            return _refusal(Refusal(404, "Not Found"))
+                hub.violations.append(f"{request.method} {path}: the fake has no such operation")
+            return _refusal(not_found())
         route, params = found
+        query = dict(parse_qsl(request.query, keep_blank_values=True))
         call = Call(
-            hub, method, api, path, params, dict(parse_qsl(query, True)), headers, data, None
+            hub=hub,
+            method=request.method,
+            api=api,
+            path=path,
+            params=params,
+            query=query,
+            headers=request.headers,
+            data=request.data,
+            token=None,
         )
-        if fault is not None and not fault.after and fault.kind != "reset_after_write":
-            answer = answer_of(fault, hub.now())
-            if checked:
-                hub.violations += violations(call, route.template, None)
-            return answer
-        answer = _served(hub, call, route)
-        told = violations(call, route.template, answer) if checked else []
-        hub.violations += told
-    if fault is not None and fault.kind[0] == "5":
+        undone = fault is not None and not fault.after
+        answer = None if undone else _served(hub, call, route)
+    if checked:
+        hub.violations += violations(call, route.template, answer)
+    if answer is None or (fault is not None and fault.kind[0] == "5"):
+        assert fault is not None
         return answer_of(fault, hub.now())
-    return _conditional(method, headers, answer)
+    return _conditional(request, answer)
 
 
 def _served(hub: FakeGitHub, call: Call, route: Route) -> Answer:
@@ -193,8 +186,10 @@ def _served(hub: FakeGitHub, call: Call, route: Route) -> Answer:
     try:
         if "app" not in route.needs:
             call.token = identify(hub, call.headers)
-            limits.spend(hub, call.token)
+        within = limits.spend(call.token)
         limited = {**limits.headers(hub, call.token), **_scopes(call.token)}
+        if not within:
+            raise Refusal(403, "API rate limit exceeded for user ID 1.")
         if "repo" in call.params:
             full_name = f"{call.params['owner']}/{call.params['repo']}".lower()
             if full_name in hub.moved:
@@ -207,7 +202,7 @@ def _served(hub: FakeGitHub, call: Call, route: Route) -> Answer:
         answer = route.serve(call)
     except Refusal as refusal:
         answer = _refusal(refusal)
-    except Exception:
+    except Exception:  # noqa: BLE001 - told to the test, which fails by it
         hub.violations.append(f"{call.method} {call.path}: the fake broke\n{format_exc()}")
         answer = Answer(500, {"message": "Server Error"})
     answer.headers = {**limited, **answer.headers}
@@ -242,24 +237,29 @@ def _moved(call: Call, repo_id: int) -> Answer:
     return Answer(status, body, {"Location": at})
 
 
-def _by_id(hub: FakeGitHub, path: str) -> str:
-    """The path by name for one by the repository's id."""
+def _described(hub: FakeGitHub, request: Request) -> str:
+    """The path that the description has for what a client asks.
+
+    GitHub also knows repositories by their id, and statuses where they are created (PyGithub
+    reads them there).
+    """
+    path = request.path
+    if request.method == "GET":
+        path = re.sub(r"^(/repos/[^/]+/[^/]+)/statuses/([^/]+)$", r"\1/commits/\2/statuses", path)
     match = re.match(r"/repositories/(\d+)(/.*)?$", path)
-    if not match:
-        return path
-    for repo in hub.repos.values():
-        if repo.id == int(match[1]):
+    for repo in hub.repos.values() if match else ():
+        if match and repo.id == int(match[1]):
             return f"/repos/{repo.full_name}{match[2] or ''}"
     return path
 
 
-def _conditional(method: str, headers: dict[str, str], answer: Answer) -> Answer:
+def _conditional(request: Request, answer: Answer) -> Answer:
     """An ETag for what was read; 304 for what the caller has. Those cost no request."""
-    if method != "GET" or answer.status != 200 or not isinstance(answer.body, dict | list):
+    if request.method != "GET" or answer.status != 200 or not isinstance(answer.body, dict | list):
         return answer
     tag = f'W/"{hashlib.sha256(answer.encoded()).hexdigest()}"'
     answer.headers["ETag"] = tag
-    if headers.get("if-none-match", "").strip() in (tag, tag.removeprefix("W/")):
+    if request.headers.get("if-none-match", "").strip() in (tag, tag.removeprefix("W/")):
         kept = {k: v for k, v in answer.headers.items() if k != "Content-Type"}
         return Answer(304, None, kept)
     return answer

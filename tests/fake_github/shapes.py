@@ -183,7 +183,7 @@ class Shapes:
 
     def comment(self, repo: Repo, comment: Comment) -> Shape:
         kind = "pull" if repo.issues[comment.number].pull else "issues"
-        shape = complete(
+        return complete(
             "issue-comment",
             {
                 "id": comment.id,
@@ -199,7 +199,6 @@ class Shapes:
                 "performed_via_github_app": self.app_of_slug(comment.app) if comment.app else None,
             },
         )
-        return shape
 
     def reaction(self, reaction: Reaction) -> Shape:
         return {

@@ -39,21 +39,16 @@ def _plainest(schema: dict[str, Any], name: str) -> Any:
         return schema["enum"][0]
     if "allOf" in schema:
         return {k: v for part in schema["allOf"] for k, v in _plainest(part, name).items()}
-    for choice in ("oneOf", "anyOf"):
-        if choice in schema and "properties" not in schema:
-            return _plainest(schema[choice][0], name)
-    match schema.get("type", "object"):
-        case "string":
-            return _plainest_text(schema.get("format"), name)
-        case "integer" | "number":
-            return 0
-        case "boolean":
-            return False
-        case "array":
-            return []
-        case _:
-            properties = schema.get("properties", {})
-            return {key: _plainest(properties[key], key) for key in schema.get("required", ())}
+    choices = schema.get("oneOf") or schema.get("anyOf")
+    if choices and "properties" not in schema:
+        return _plainest(choices[0], name)
+    kind = schema.get("type", "object")
+    if kind == "string":
+        return _plainest_text(schema.get("format"), name)
+    if kind == "object":
+        properties = schema.get("properties", {})
+        return {key: _plainest(properties[key], key) for key in schema.get("required", ())}
+    return {"integer": 0, "number": 0, "boolean": False, "array": []}[kind]
 
 
 def _plainest_text(kind: str | None, name: str) -> str:

@@ -313,3 +313,12 @@ class Repo:
         for release in self.releases.values():
             for asset in release.assets:
                 yield release, asset
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A request as it was answered; `status` 0 where the connection was broken."""
+
+    method: str
+    path: str
+    status: int

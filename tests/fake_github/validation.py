@@ -14,6 +14,10 @@ from tests.fake_github.spec import load_spec
 ERRORS = {400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 429}
 
 
+# What GitHub itself calls wrong was told to the client already.
+UNREAD = {400, 422}
+
+
 @dataclass(slots=True)
 class Validator:
     """Checks a share of all calls."""
@@ -37,7 +41,7 @@ def violations(call: Call, template: str, answer: Answer | None) -> list[str]:
     ]
     request = _Request(call, template)
     refused = answer is not None and answer.status in ERRORS
-    if not refused:
+    if answer is None or answer.status not in UNREAD:
         for error in _requests().iter_errors(request):
             found.append(f"{where}: request: {_told(error)}")
     if answer is None:
@@ -46,7 +50,8 @@ def violations(call: Call, template: str, answer: Answer | None) -> list[str]:
         if not isinstance(answer.body, dict) or "message" not in answer.body:
             found.append(f"{where}: {answer.status} without a message")
         return found
-    if answer.status == 304:
+    # The description names redirects for few operations; GitHub answers every one so.
+    if answer.status in (301, 304, 307):
         return found
     for error in _responses().iter_errors(request, _Response(answer)):
         found.append(f"{where}: answer {answer.status}: {_told(error)}")
@@ -137,10 +142,10 @@ def _operation(method: str, template: str) -> dict[str, Any]:
 def _query_names(method: str, template: str) -> frozenset[str]:
     names = set()
     for parameter in _operation(method, template).get("parameters", ()):
-        if "$ref" in parameter:
-            parameter = load_spec()["components"]["parameters"][parameter["$ref"].split("/")[-1]]
-        if parameter["in"] == "query":
-            names.add(parameter["name"])
+        name = parameter.get("$ref", "").rpartition("/")[2]
+        found = load_spec()["components"]["parameters"][name] if name else parameter
+        if found["in"] == "query":
+            names.add(found["name"])
     return frozenset(names)
 
 

@@ -27,17 +27,11 @@ def get_contents(call: Call) -> Answer:
     _, kind, sha = entry
     if kind == "tree":
         below = store.tree(sha)
-        return Answer(
-            200,
-            [
-                _shape(call, f"{path}/{e['path']}", ref, e["sha"], e.get("size", 0), e)
-                for e in below
-            ],
-        )
+        return Answer(200, [_shape(call, f"{path}/{e['path']}".lstrip("/"), ref, e) for e in below])
     data = store.blob(sha)
     if "raw" in call.headers.get("accept", ""):
         return Answer(200, data, {"Content-Type": "application/vnd.github.raw"})
-    shape = _shape(call, path, ref, sha, len(data), {"type": "blob"})
+    shape = _shape(call, path, ref, {"type": "blob", "sha": sha, "size": len(data)})
     small = len(data) <= INLINE_LIMIT
     shape["content"] = base64.encodebytes(data).decode() if small else ""
     shape["encoding"] = "base64" if small else "none"
@@ -73,23 +67,24 @@ def put_contents(call: Call) -> Answer:
     commit = store.write_commit(tree, [parent] if parent else [], message, call.hub.now())
     store.set_ref(ref, commit)
     call.hub.pushed(call.repo)
-    content = _shape(call, path, branch, blob, len(data), {"type": "blob"})
+    content = _shape(call, path, branch, {"type": "blob", "sha": blob, "size": len(data)})
     return Answer(
         201 if old is None else 200,
         {"content": content, "commit": git_commit_shape(call, commit)},
     )
 
 
-def _shape(call: Call, path: str, ref: str, sha: Any, size: Any, entry: Any) -> dict[str, Any]:
+def _shape(call: Call, path: str, ref: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """`entry`: type, sha and, of a blob, size."""
     base = f"{call.api}/repos/{call.repo.full_name}"
     web = f"{call.hub.web_url}/{call.repo.full_name}"
-    is_file = entry["type"] == "blob"
+    is_file, sha = entry["type"] == "blob", entry["sha"]
     url = f"{base}/contents/{path}?ref={ref}"
     html = f"{web}/{'blob' if is_file else 'tree'}/{ref}/{path}"
     git = f"{base}/git/{'blobs' if is_file else 'trees'}/{sha}"
     return {
         "type": "file" if is_file else "dir",
-        "size": size,
+        "size": entry.get("size", 0),
         "name": path.rpartition("/")[2],
         "path": path,
         "sha": sha,
