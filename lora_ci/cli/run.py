@@ -21,6 +21,7 @@ from lora_ci.core.errors import ExitCode
 from lora_ci.core.finding import Severity
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
+from lora_ci.plan.decide import ADAPTER
 from lora_ci.report.comment import render_comment
 from lora_ci.report.text import render_run_text
 
@@ -118,8 +119,16 @@ def tell(args: argparse.Namespace, view: RunView, deps: Deps, hub: Hub, output: 
     elif view.outcome is not Outcome.PASSED:
         output.note(f"next: lora-ci report {view.run_id}, for the page with everything")
     hub.job.write_summary(render_comment(view))
-    adapters = adapters_in(args.bundle) if args.bundle else ()
-    tell_run(hub.job, view, page_of(view, deps), adapters)
+    tell_run(hub.job, view, page_of(view, deps), adapters_of(args, view, deps))
+
+
+def adapters_of(args: argparse.Namespace, view: RunView, deps: Deps) -> tuple[Path, ...]:
+    """The files of the adapters, by the names of their LoRAs where there is a bundle."""
+    if args.bundle:
+        return adapters_in(args.bundle)
+    steps = (s for s in view.steps if s.result and s.decision.stage is Stage.TRAIN)
+    found = (step.result.artifact(ADAPTER) for step in steps if step.result)
+    return tuple(deps.store.get(a.sha256) for a in found if a and deps.store.has(a.sha256))
 
 
 def page_of(view: RunView, deps: Deps) -> Path:
