@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import weakref
+from contextlib import suppress
 from functools import cached_property
 
 from lora_ci.changes.git import Repository
@@ -69,8 +70,10 @@ class Blobs:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
-        if pipe:
-            pipe.close()
+        # What could not be written to one that is gone is written once more.
+        with suppress(OSError):
+            if pipe:
+                pipe.close()
     try:
         process.wait(END_TIMEOUT_S)
     except subprocess.TimeoutExpired:

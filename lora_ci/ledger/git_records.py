@@ -124,9 +124,9 @@ class GitRecords:
         found = []
         for line in done.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
             meta, _, path = line.partition("\t")
-            _, kind, oid, size = meta.split()
+            mode, _, oid, size = meta.split()
             name = parse_name(path)
-            if name is None or kind != "blob":
+            if name is None or not mode.startswith("100"):
                 self._left_out.append((path, "this is not how records are named"))
             elif not size.isdigit() or int(size) > MAX_BYTES:
                 why = f"it has {size} bytes, expected at most {MAX_BYTES}"
