@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from lora_ci.forge.github.people import Me, Person
 from lora_ci.forge.github.statuses import Status
 
 OURS = "lora-ci"
+# An underscore: accounts that a company manages.
+LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}(\[bot\])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,9 @@ class GitHubHost:
         )
 
     def permission(self, person: str) -> Permission:
-        path = f"{self.repo}/collaborators/{quote(person, safe='')}/permission"
+        if not LOGIN.fullmatch(person):
+            return Permission.NONE
+        path = f"{self.repo}/collaborators/{quote(person)}/permission"
         try:
             granted = self.client.get(path, _Granted)
         except Refused as refused:

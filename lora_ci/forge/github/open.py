@@ -45,7 +45,7 @@ def open_github(
 
     Raises UsageError for what is no repository's name.
     """
-    if not REPOSITORY.fullmatch(repository):
+    if not REPOSITORY.fullmatch(repository) or repository.endswith(("/.", "/..")):
         raise UsageError(f"{repository!r} is no repository on GitHub", hint="expected OWNER/NAME")
     repo = f"/repos/{repository}"
 

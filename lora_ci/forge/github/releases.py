@@ -134,6 +134,8 @@ class Releases:
             self.client.delete(self._asset(there[name]))
         for name, path in named.items():
             size, sha256 = path.stat().st_size, sha256_file(path)
+            if not size:
+                raise InputError(f"{release.tag_name}: {name} is empty, which GitHub does not take")
             if name in there and there[name].is_whole(size, sha256):
                 continue
             if name in there:
@@ -167,7 +169,7 @@ class Releases:
 
 def asset_name(name: str) -> str:
     """The name that GitHub gives a file: it replaces what it does not like."""
-    return re.sub(r"[^A-Za-z0-9._+@-]+", ".", name).strip(".") or "file"
+    return re.sub(r"[^A-Za-z0-9_+@-]+", ".", name).strip(".") or "file"
 
 
 def _kept_banner(old: str, notes: str) -> str:

@@ -59,10 +59,9 @@ class Wire:
         headers |= {"Content-Type": "application/octet-stream", "User-Agent": USER_AGENT}
         what = f"POST {urlsplit(url).path}"
         with _clear(what), _session() as session, file.open("rb") as data:
-            # A file without bytes would be sent in chunks, which GitHub refuses.
             answer = session.post(
                 url,
-                data=data if file.stat().st_size else b"",
+                data=data,
                 headers=headers,
                 timeout=self._timeout_s,
                 allow_redirects=False,
