@@ -29,7 +29,7 @@ from lora_ci.report.text import outcome_text
 MARKER = "<!-- lora-ci -->"
 MORE = "more: comment `/lora-ci help`"
 SHOWN_SCORES = 4
-# With no more LoRAs than this, what was known before is shown too.
+# Up to so many LoRAs are shown whole: scores of what was known before, pictures of what is new.
 FEW = 2
 MOST_WORDS = 300
 
@@ -89,7 +89,7 @@ def _top(told: str, why: str) -> list[str]:
 def _scores(view: RunView, grids: Mapping[str, str]) -> list[str]:
     """Scores and pictures of each LoRA that QA judged in this run; of few LoRAs, of each.
 
-    A single one shows its pictures; those of several would fill more than a screen.
+    Few new ones show their pictures; those of many would fill more than a screen.
     """
     few = len(view.loras()) <= FEW
     shown = [
@@ -98,10 +98,13 @@ def _scores(view: RunView, grids: Mapping[str, str]) -> list[str]:
         if details_of(view.of(lora))[Stage.QA].judged and (few or _is_news(view, lora))
     ]
     shown.sort(key=lambda lora: lora_outcome(view, lora) is Outcome.PASSED)
+    shown.sort(key=lambda lora: not _is_news(view, lora))
+    news = [lora for lora in shown if _is_news(view, lora)]
+    with_pictures = news if len(news) <= FEW else []
     lines: list[str] = []
     for lora in shown[:SHOWN_SCORES]:
         grid = render_grid(lora, grids[lora]) if lora in grids else []
-        apart = grid if len(shown) == 1 and _is_news(view, lora) else []
+        apart = grid if lora in with_pictures else []
         told = [*render_judgement(view.of(lora)), *([] if apart else grid)]
         is_open = few and lora_outcome(view, lora) is not Outcome.PASSED
         what = "Scores and pictures" if grid and not apart else "Scores"

@@ -52,7 +52,7 @@ def render_scores(qa: Details) -> list[str]:
 def render_grid(lora: str, url: str) -> list[str]:
     """The pictures of a LoRA at the address that the forge gave them."""
     alt = escape_html(f"pictures by {lora} beside those by the base model")
-    return [f'<img src="{html.escape(address(url))}" alt="{alt}">', ""]
+    return [f'<p><img src="{html.escape(address(url))}" alt="{alt}"></p>', ""]
 
 
 def _name(test: Score, mean: Score) -> str:
