@@ -43,7 +43,7 @@ def get_user(call: Call) -> Answer:
         raise Refusal(401, "Requires authentication")
     if call.token.is_app:
         raise Refusal(403, "Resource not accessible by integration")
-    return Answer(200, call.shapes.user(call.login, "private-user"))
+    return Answer(200, call.shapes.user(call.login, "private-user") | {"user_view_type": "private"})
 
 
 @routes.operation("GET", "/users/{username}")
@@ -51,7 +51,7 @@ def get_person(call: Call) -> Answer:
     login = call.params["username"]
     if login.lower() not in call.hub.people:
         raise not_found()
-    return Answer(200, call.shapes.user(login, "public-user"))
+    return Answer(200, call.shapes.user(login, "public-user") | {"user_view_type": "public"})
 
 
 @routes.operation("GET", "/rate_limit")
