@@ -77,7 +77,7 @@ def read_asked(args: argparse.Namespace, host: Host | None) -> Run | None:
     A command is answered on the pull request. Raises UsageError, and Nothing.
     """
     if args.asked:
-        return _parse_asked(_read(args.asked), args.asked)
+        return read_run(args.asked)
     if args.event is None:
         return None
     data = _read(args.event)
@@ -108,7 +108,9 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"{path}: {error.strerror}", hint="next: ls -l on it") from error
 
 
-def _parse_asked(data: bytes, path: Path) -> Run:
+def read_run(path: Path) -> Run:
+    """What a file says that `plan` or the bot left. Raises UsageError."""
+    data = _read(path)
     if len(data) > MAX_BYTES:
         raise UsageError(f"{path}: {len(data)} bytes; expected at most {MAX_BYTES}")
     try:

@@ -31,11 +31,14 @@ COMMANDS: dict[str, str] = {
     "deploy": "release what a tag names, or make the key that signs",
     "verify": "tell whether a release folder is whole, and who signed it",
     "pull": "take a release out of a store, verified",
+    "yank": "say of a release that it must not be used any more",
     "report": "render the report of a recorded run again",
     "status": "show the recent runs",
     "doctor": "tell whether this machine can do the work, and what to mend",
     "demo": "see the story on a throw-away repository",
+    "serve": "be the bot: hear GitHub's webhooks, run what they ask for",
     "exec-step": "execute one step folder (what executors call)",
+    "exec-job": "do one job of the bot (what `serve` calls)",
 }
 
 

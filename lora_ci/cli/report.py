@@ -53,7 +53,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     address = published.address
     if address is None:
         raise InfrastructureError("the report could not be published", findings=published.notes)
-    output.result(address, {"run": run_id, "report": address}, schema="report")
+    told = {"run": run_id, "report": address, "notes": published.notes}
+    output.result(address, told, schema="report")
     return ExitCode.PASSED
 
 

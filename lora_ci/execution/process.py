@@ -46,12 +46,12 @@ class ProcessExecutor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return f"{process.pid}:{_started(process.pid) or 'gone'}"
+        return f"{process.pid}:{started_at(process.pid) or 'gone'}"
 
     def running(self, folder: StepFolder, handle: str) -> bool:
         pid, _, started = handle.partition(":")
-        _reap(int(pid))
-        return _started(int(pid)) == started
+        reap(int(pid))
+        return started_at(int(pid)) == started
 
     def cancel(self, folder: StepFolder, handle: str) -> None:
         group = int(handle.partition(":")[0])
@@ -64,7 +64,7 @@ class ProcessExecutor:
                 self.clock.sleep(POLL_S)
 
 
-def _reap(pid: int) -> None:
+def reap(pid: int) -> None:
     """Collects the process if it is a child of ours that ended; a zombie would look alive."""
     try:
         os.waitpid(pid, os.WNOHANG)
@@ -72,7 +72,7 @@ def _reap(pid: int) -> None:
         return
 
 
-def _started(pid: int) -> str | None:
+def started_at(pid: int) -> str | None:
     """Start time of a live process in clock ticks since boot. Source: proc(5), field 22."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -23,8 +23,8 @@ class JobState(StrEnum):
 class NewJob:
     """A job to be added; `wanted` is what its runner understands.
 
-    One that is `following` the head of a pull request ends those of other heads, and is not added
-    where one of its own head is under way.
+    One that is `following` pushes is not added where its like is under way, and ends those of
+    other heads of its pull request.
     """
 
     repo: str
@@ -127,13 +127,30 @@ class Jobs:
         """Keeps what the process is called, so that another server can adopt it."""
         self._move(running, JobState.RUNNING, handle=handle)
 
-    def again(
-        self, running: Job, note: str, *, delay_s: float = 0, run_id: str | None = None
-    ) -> bool:
-        """running → waiting: another attempt is to be made, or (`run_id`) its result shown."""
-        values = {"note": note, "handle": None, "due_at": self._db.now(delay_s)}
-        attempts = {"run_id": run_id, "attempts": 0} if run_id and not running.run_id else {}
-        return self._move(running, JobState.RUNNING, state=JobState.WAITING, **values, **attempts)
+    def again(self, running: Job, note: str, *, delay_s: float = 0, counted: bool = True) -> bool:
+        """running → waiting: another attempt is to be made."""
+        return self._move(
+            running,
+            JobState.RUNNING,
+            state=JobState.WAITING,
+            note=note,
+            handle=None,
+            due_at=self._db.now(delay_s),
+            attempts=running.attempts if counted else running.attempts - 1,
+        )
+
+    def show_again(self, running: Job, note: str, run_id: str, *, delay_s: float) -> bool:
+        """running → waiting: it ended, and only its result is to be shown again."""
+        return self._move(
+            running,
+            JobState.RUNNING,
+            state=JobState.WAITING,
+            note=note,
+            handle=None,
+            due_at=self._db.now(delay_s),
+            run_id=run_id,
+            attempts=0,
+        )
 
     def finish(self, running: Job, note: str) -> bool:
         """running → done."""
@@ -150,13 +167,17 @@ class Jobs:
 
 def add_job(connection: Connection, delivery: str, new: NewJob, now: str) -> None:
     """Adds a job as the rules of `NewJob` say."""
-    if new.following and new.number is not None:
-        whose = _of(new.repo, new.number)
-        halt_jobs(
-            connection, (*whose, job.c.head != new.head), f"a newer push: {new.head[:7]}", now
-        )
-        same = (job.c.head == new.head, job.c.state != JobState.DONE, job.c.stopping.is_(None))
-        if connection.execute(select(job.c.id).where(*whose, *same)).first():
+    if new.following:
+        same = [job.c.repo == new.repo, job.c.head == new.head]
+        if new.number is None:
+            same += [job.c.number.is_(None), job.c.wanted == new.wanted]
+        else:
+            whose = _of(new.repo, new.number)
+            why = f"a newer push: {new.head[:7]}"
+            halt_jobs(connection, (*whose, job.c.head != new.head), why, now)
+            same.append(job.c.number == new.number)
+        under_way = (job.c.state != JobState.DONE, job.c.stopping.is_(None))
+        if connection.execute(select(job.c.id).where(*same, *under_way)).first():
             return
     connection.execute(
         insert(job).values(

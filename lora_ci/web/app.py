@@ -1,4 +1,4 @@
-"""The WSGI application: `/webhook`, `/reports/<run>`, `/healthz`."""
+"""The WSGI application: `/webhook`, `/reports/<owner>/<name>/<run>`, `/healthz`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOG = logging.getLogger("lora_ci.web")
 RETRY_AFTER_S = 60
 DELIVERY = re.compile(r"[0-9A-Za-z-]{1,64}")
 EVENT = re.compile(r"[a-z_]{1,64}")
-RUN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]{0,127}")
 # A page has its style and its pictures inside, and nothing that runs.
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -43,12 +43,12 @@ HEADERS = {
 class Door:
     """What the application works with: beyond `limit` waiting things it asks for patience.
 
-    `wake` tells the worker that something came; `reports` holds the pages.
+    `wake` tells the worker that something came; `repos` holds the clones, and in each its pages.
     """
 
     inbox: Inbox
     secret: bytes = field(repr=False)
-    reports: Path
+    repos: Path
     limit: int
     wake: Callable[[], None]
 
@@ -61,7 +61,7 @@ def create_app(door: Door) -> Flask:
     app = Flask("lora_ci.web", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
     app.add_url_rule("/webhook", "webhook", partial(receive, door), methods=["POST"])
-    app.add_url_rule("/reports/<run>", "report", partial(show_report, door))
+    app.add_url_rule("/reports/<owner>/<name>/<run>", "report", partial(show_report, door))
     app.add_url_rule("/healthz", "health", partial(show_health, door))
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(LoraCIError, _broken)
@@ -92,13 +92,14 @@ def receive(door: Door) -> Response:
     return _told(202, receipt)
 
 
-def show_report(door: Door, run: str) -> Response:
+def show_report(door: Door, owner: str, name: str, run: str) -> Response:
     """The page of a run, shut off from everything else in the browser."""
     from flask import send_from_directory
 
-    if not RUN.fullmatch(run):
+    if not all(NAME.fullmatch(part) for part in (owner, name, run)):
         return _told(404, "no such report")
-    page = send_from_directory(door.reports.resolve(), f"{run.removesuffix('.html')}.html")
+    folder = door.repos / owner.lower() / name.lower() / ".lora-ci" / "forge" / "reports"
+    page = send_from_directory(folder.resolve(), f"{run.removesuffix('.html')}.html")
     page.headers["Content-Security-Policy"] = PAGE_POLICY
     return page
 

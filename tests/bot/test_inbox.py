@@ -205,7 +205,10 @@ def test_another_attempt_and_another_showing(rooms):
     rooms.clock.pass_s(31)
     job = rooms.start()
     assert (job.attempts, job.handle, job.note) == (2, None, "the machine failed")
-    assert rooms.jobs.again(job, "passed", run_id="r-1")
+    assert rooms.jobs.again(job, "the server stopped", counted=False)
+    job = rooms.start()
+    assert job.attempts == 2
+    assert rooms.jobs.show_again(job, "passed", "r-1", delay_s=0)
     job = rooms.start()
     assert (job.attempts, job.run_id) == (1, "r-1")
     assert rooms.jobs.finish(job, "passed")

@@ -40,7 +40,7 @@ def inbox(tmp_path):
 @pytest.fixture
 def app(inbox, tmp_path):
     woken = []
-    door = Door(inbox=inbox, secret=SECRET, reports=tmp_path / "reports", limit=3,
+    door = Door(inbox=inbox, secret=SECRET, repos=tmp_path / "repos", limit=3,
                 wake=lambda: woken.append(1))  # fmt: skip
     app = create_app(door)
     app.config["WOKEN"] = woken
@@ -107,11 +107,12 @@ def test_beyond_the_limit_it_asks_for_patience(app, inbox):
 
 
 def test_reports(app, tmp_path):
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "20261125-1.html").write_text("<h1>mei</h1>")
-    (tmp_path / "secret.html").write_text("no")
+    pages = tmp_path / "repos" / "acme" / "loras" / ".lora-ci" / "forge" / "reports"
+    pages.mkdir(parents=True)
+    (pages / "20261125-1.html").write_text("<h1>mei</h1>")
+    (pages.parent / "secret.html").write_text("no")
     client = app.test_client()
-    for name in ("20261125-1", "20261125-1.html"):
+    for name in ("Acme/loras/20261125-1", "acme/Loras/20261125-1.html"):
         page = client.get(f"/reports/{name}")
         assert (page.status_code, page.text) == (200, "<h1>mei</h1>")
         assert page.mimetype == "text/html"
@@ -119,9 +120,11 @@ def test_reports(app, tmp_path):
         assert "sandbox" in page.headers["Content-Security-Policy"]
         page.close()
     for name in ("none", "..%2Fsecret", "../secret", "%2e%2e/secret", ".hidden", "a%00b", "/x"):
-        assert client.get(f"/reports/{name}").status_code in (404, 308)
-    for attack in ATTACKS:
-        assert client.get(f"/reports/{attack}").status_code == 404
+        assert client.get(f"/reports/acme/loras/{name}").status_code in (404, 308)
+    for attack in (*ATTACKS, "..", ".lora-ci", "%2e%2e"):
+        assert client.get(f"/reports/acme/loras/{attack}").status_code == 404
+        assert client.get(f"/reports/{attack}/loras/20261125-1").status_code == 404
+        assert client.get(f"/reports/acme/{attack}/20261125-1").status_code == 404
 
 
 def test_other_addresses(app):

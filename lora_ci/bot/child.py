@@ -1,0 +1,108 @@
+"""Each job is a process of its own, which outlives the server that started it.
+
+It holds a lock on a file of its folder as long as it lives: a server that finds the folder knows
+whether it goes on, even if it never learned its pid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lora_ci.app.commands import Run
+from lora_ci.bot.result import read_end
+from lora_ci.bot.runner import End
+from lora_ci.execution.process import reap, started_at
+from lora_ci.ledger.jobs import Job
+
+# What a job needs to know of the repository: the token above all, made for it.
+Environment = Callable[[str], Mapping[str, str]]
+
+# What only the server may know, and what would make the job take itself for one of a workflow's.
+WITHHELD = ("LORA_CI_", "GITHUB_")
+PASSED_ON = ("LORA_CI_STORE", "LORA_CI_SIGNING_KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRunner:
+    """Starts `lora-ci exec-job` in `jobs/<id>` below the state folder.
+
+    `url` is where the server is reached, None where report pages are not to be linked.
+    """
+
+    state: Path
+    environment: Environment
+    url: str | None
+
+    def start(self, job: Job, wanted: Run) -> str:
+        folder = self.folder(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "asked.json").write_bytes(msgspec.json.encode(wanted))
+        (folder / "result.json").unlink(missing_ok=True)
+        command = [sys.executable, "-P", "-m", "lora_ci", "exec-job", "--json", str(folder)]
+        command += ["--clone", str(clone_of(self.state, job.repo)), "--repository", job.repo]
+        if self.url:
+            command += ["--report-url", f"{self.url}/reports/{job.repo}/"]
+        if job.run_id:
+            command += ["--show", job.run_id]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(WITHHELD) or k in PASSED_ON}
+        environment = {**kept, **self.environment(job.repo)}
+        with (
+            (folder / "lock").open("ab") as lock,
+            (folder / "result.json").open("wb") as result,
+            (folder / "log").open("ab") as log,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=result,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+        return f"{process.pid}:{started_at(process.pid) or 'gone'}"
+
+    def end(self, job: Job) -> End | None:
+        if job.handle:
+            reap(int(job.handle.partition(":")[0]))
+        folder = self.folder(job)
+        return None if _is_locked(folder / "lock") else read_end(folder / "result.json")
+
+    def stop(self, job: Job, *, hard: bool) -> None:
+        pid, _, started = (job.handle or "").partition(":")
+        if pid and started_at(int(pid)) == started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(pid), signal.SIGKILL if hard else signal.SIGTERM)
+
+    def folder(self, job: Job) -> Path:
+        """What is known of a job: what was asked for, its result, its log."""
+        return self.state / "jobs" / str(job.id)
+
+
+def clone_of(state: Path, repo: str) -> Path:
+    """Where the clone of a repository is; its own state lies inside."""
+    owner, _, name = repo.lower().partition("/")
+    return state / "repos" / owner / name
+
+
+def _is_locked(path: Path) -> bool:
+    """True while a process lives that has the lock."""
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,170 @@
+"""Deliveries → jobs → processes. One thread turns it; killed anywhere, the next goes on."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
+
+import msgspec
+
+from lora_ci.app.commands import Run
+from lora_ci.bot.access import Access
+from lora_ci.bot.act import Acts
+from lora_ci.bot.runner import End, Ending, Runner
+from lora_ci.core.clock import Clock
+from lora_ci.core.errors import InputError, LoraCIError, UsageError
+from lora_ci.core.event import Trust
+from lora_ci.core.text import clean
+from lora_ci.ledger.inbox import Delivery, Inbox
+from lora_ci.ledger.jobs import Job, Jobs
+
+LOG = logging.getLogger("lora_ci.bot")
+
+# How long a process has to write its checkpoint and say its last word.
+GRACE_S = 60.0
+MAX_ATTEMPTS = 3
+# A git host that is down is down for minutes.
+PUT_OFF_S = (30.0, 300.0)
+LAST_PAUSE_S = 0.05
+# Deliveries in a row; what runs is looked after in between.
+AT_ONCE = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """`parallel` processes run at a time."""
+
+    inbox: Inbox
+    jobs: Jobs
+    access: Access
+    runner: Runner
+    clock: Clock
+    state: Path
+    parallel: int
+    _deadlines: dict[int, float] = field(default_factory=dict)
+
+    def turn(self) -> bool:
+        """Does what can be done now; False if that was nothing."""
+        running = self.jobs.running()
+        ended = sum(map(self._look_at, running))
+        begun = self._begin() if len(running) - ended < self.parallel else False
+        dealt = sum(1 for _ in takewhile(bool, (self._deal() for _ in range(AT_ONCE))))
+        return dealt > 0 or ended > 0 or begun
+
+    def close(self) -> None:
+        """Ends what runs, gently: the next server goes on from the checkpoints."""
+        until = self.clock.monotonic() + GRACE_S
+        for job in self.jobs.running():
+            self.runner.stop(job, hard=False)
+        while running := self.jobs.running():
+            late = self.clock.monotonic() > until
+            for job in running:
+                if late:
+                    self.runner.stop(job, hard=True)
+                if end := self.runner.end(job):
+                    self._ended(job, end, counted=False)
+            self.clock.sleep(LAST_PAUSE_S)
+
+    def _deal(self) -> bool:
+        """Deals with the oldest delivery."""
+        taken = self.inbox.take()
+        if taken is None:
+            return False
+        try:
+            acts = Acts(self.inbox, self.jobs, self.access, self.clock, self.state)
+            note, effects = acts.about(taken)
+        except (UsageError, InputError) as error:
+            note, effects = str(error), ()
+        except LoraCIError as error:
+            self._put_off(taken, str(error))
+            return True
+        except Exception as error:  # the border: one delivery must not end the bot
+            LOG.exception("delivery.broken id=%s", taken.id)
+            self._put_off(taken, f"{type(error).__name__}: {error}")
+            return True
+        self.inbox.settle(taken, note, *effects)
+        _log("delivery.done", id=taken.id, event=taken.event, note=note)
+        return True
+
+    def _put_off(self, taken: Delivery, why: str) -> None:
+        delay_s = PUT_OFF_S[min(taken.attempts, len(PUT_OFF_S)) - 1]
+        state = self.inbox.put_off(taken, why, delay_s=delay_s)
+        _log(f"delivery.{state}", id=taken.id, event=taken.event, attempt=taken.attempts, why=why)
+
+    def _begin(self) -> bool:
+        """Starts the oldest job that may start."""
+        job = self.jobs.next()
+        if job is None:
+            return False
+        if not self.jobs.mark_running(job):
+            return True
+        job = replace(job, attempts=job.attempts + 1)
+        try:
+            wanted = self._with_approval(msgspec.json.decode(job.wanted, type=Run), job)
+            handle = self.runner.start(job, wanted)
+        except msgspec.DecodeError as error:
+            self._ended(job, End(ending=Ending.DONE, note=f"of another version: {error}"))
+            return True
+        except (LoraCIError, OSError) as error:
+            self._ended(job, End(ending=Ending.LOST, note=str(error)))
+            return True
+        self.jobs.note_handle(job, handle)
+        _log("job.started", id=job.id, repo=job.repo, number=job.number, head=job.head)
+        return True
+
+    def _with_approval(self, wanted: Run, job: Job) -> Run:
+        """What is wanted with the approval of its very commit, if there is one by now."""
+        event = wanted.event
+        if event.trust is Trust.TRUSTED or wanted.approved_by or job.number is None:
+            return wanted
+        return replace(wanted, approved_by=self.inbox.approver(job.repo, job.number, job.head))
+
+    def _look_at(self, job: Job) -> bool:
+        """True if the job's process ended."""
+        end = self.runner.end(job)
+        if end:
+            self._ended(job, end)
+            return True
+        if job.stopping:
+            now = self.clock.monotonic()
+            first = job.id not in self._deadlines
+            if first or now > self._deadlines[job.id]:
+                self._deadlines[job.id] = now + GRACE_S
+                self.runner.stop(job, hard=not first)
+        return False
+
+    def _ended(self, job: Job, end: End, *, counted: bool = True) -> None:
+        """Ends the job, or gives it another attempt."""
+        self._deadlines.pop(job.id, None)
+        ending, note = end.ending, end.note
+        _log(f"job.{ending}", id=job.id, repo=job.repo, number=job.number, note=note)
+        if job.stopping:
+            self.jobs.finish(job, f"{job.stopping}; {note}")
+        elif ending is Ending.DONE or job.attempts >= MAX_ATTEMPTS:
+            self.jobs.finish(job, note)
+            if ending is Ending.LOST:
+                self._tell_lost(job, note)
+        elif ending is Ending.UNSHOWN and end.run_id and not job.run_id:
+            self.jobs.show_again(job, note, end.run_id, delay_s=PUT_OFF_S[0])
+        else:
+            delay_s = 0.0 if ending is Ending.STOPPED else PUT_OFF_S[0]
+            self.jobs.again(job, note, delay_s=delay_s, counted=counted)
+
+    def _tell_lost(self, job: Job, note: str) -> None:
+        """Says on the pull request that there will be no result: the process could not."""
+        if job.number is None:
+            return
+        told = (
+            f"The run of `{job.head[:7]}` ended {job.attempts} times without a result. The log of "
+            f"job {job.id} on the bot's machine tells why; then `/lora-ci run`."
+        )
+        try:
+            self.access.host(job.repo).reply(job.number, f"job-{job.id}", told)
+        except LoraCIError as error:
+            _log("job.untold", id=job.id, why=f"{note}; {error}")
+
+
+def _log(what: str, **facts: object) -> None:
+    LOG.info("%s %s", what, " ".join(f"{name}={clean(str(fact))}" for name, fact in facts.items()))

@@ -1,0 +1,138 @@
+"""`lora-ci serve`: the bot. Secrets come from files or the environment, never from arguments."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from lora_ci.bot.access import HOOK_PATH, Access, AppAccess, Server, TokenAccess
+from lora_ci.bot.child import ChildRunner
+from lora_ci.bot.tend import Tender
+from lora_ci.bot.worker import Worker
+from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.serve_start import SECRET_NAME, TOKEN_NAME, Secrets, check_start
+from lora_ci.core.clock import SystemClock
+from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
+
+API_URL = "https://api.github.com"
+SERVER_URL = "https://github.com"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where it listens, who it is, how much it does at once."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8030, help="port to listen on (8030)")
+    parser.add_argument(
+        "--state", type=Path, default=Path("lora-ci-bot"), help="folder of its own (./lora-ci-bot)"
+    )
+    parser.add_argument(
+        "--url",
+        help="where GitHub and browsers reach it, such as https://ci.example.org; without it no "
+        "report page is linked",
+    )
+    parser.add_argument(
+        "--secret-file", type=Path, help=f"file with the webhook's secret (default: {SECRET_NAME})"
+    )
+    parser.add_argument("--app-id", metavar="ID", help="the GitHub App that it is")
+    parser.add_argument("--key-file", type=Path, help="the App's private key (.pem)")
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        help=f"file with a token, instead of an App (default: {TOKEN_NAME})",
+    )
+    parser.add_argument("--parallel", type=int, default=1, help="runs at a time (1)")
+    parser.add_argument(
+        "--queue", type=int, default=1000, help="what may wait before GitHub gets a 503 (1000)"
+    )
+    add_output_arguments(parser)
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Serves until a signal; what runs then is interrupted and taken up by the next server."""
+    secrets = check_start(args)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    from lora_ci.ledger.database import open_database
+    from lora_ci.ledger.inbox import Inbox
+    from lora_ci.ledger.jobs import Jobs
+    from lora_ci.web.app import Door, create_app
+    from lora_ci.web.serve import open_server
+
+    state, url = args.state.resolve(), args.url.rstrip("/") if args.url else None
+    with only_one(state):
+        clock = SystemClock()
+        database = open_database(f"sqlite:///{state / 'ledger.db'}", clock)
+        inbox = Inbox(database)
+        access = open_access(args, secrets, url)
+        worker = Worker(
+            inbox=inbox,
+            jobs=Jobs(database),
+            access=access,
+            runner=ChildRunner(state, access.environment, url),
+            clock=clock,
+            state=state,
+            parallel=args.parallel,
+        )
+        tender = Tender(worker)
+        door = Door(
+            inbox=inbox,
+            secret=secrets.webhook,
+            repos=state / "repos",
+            limit=args.queue,
+            wake=tender.wake,
+        )
+        try:
+            server = open_server(create_app(door), args.host, args.port)
+        except OSError as error:
+            message = f"{args.host}:{args.port}: {error.strerror}"
+            raise InfrastructureError(message, hint="next: --port, or ss -ltnp") from error
+        thread = threading.Thread(target=tender.run, name="worker")
+        thread.start()
+        output.note(f"listening on http://{args.host}:{args.port}{HOOK_PATH}; Ctrl-C ends it")
+        try:
+            server.run()  # returns on a signal
+        finally:
+            server.close()
+            tender.stop()
+            thread.join()
+            database.close()
+    return ExitCode.PASSED
+
+
+def open_access(args: argparse.Namespace, secrets: Secrets, url: str | None) -> Access:
+    """Who the bot is at GitHub."""
+    from lora_ci.forge.github.open import open_app, open_client
+
+    server = Server(
+        api_url=os.environ.get("GITHUB_API_URL") or API_URL,
+        server_url=os.environ.get("GITHUB_SERVER_URL") or SERVER_URL,
+    )
+    clock, rng = SystemClock(), Random()
+    if secrets.key:
+        app, client = open_app(
+            args.app_id, secrets.key, clock=clock, rng=rng, api_url=server.api_url
+        )
+        app.authorization()  # a key that cannot sign is told now
+        return AppAccess(server, app, client, rng)
+    token = secrets.token or ""
+    client = open_client(token, clock=clock, rng=rng, api_url=server.api_url)
+    hook = f"{url}{HOOK_PATH}" if url else None
+    return TokenAccess(server, client, token, clock, hook)
+
+
+@contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Keeps a second server out of the folder. Raises UsageError."""
+    with (state / "server.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = "next: stop it, or give this one a --state of its own"
+            raise UsageError(f"{state}: another server works there", hint=hint) from error
+        yield
