@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.fake_github.routes.checks import check_shape, suite_shape
+from tests.fake_github.routes.releases import release_shape
 from tests.fake_github.shapes import Shapes
 from tests.fake_github.state import Comment, Repo
 
@@ -25,9 +27,9 @@ _OF_REPO = (
 
 @functools.cache
 def load_examples() -> dict[str, str]:
-    """The first example of each `event.action` as JSON."""
+    """An example of each `event.action` as JSON."""
     found = json.loads(gzip.decompress(FILE.read_bytes()))
-    return {name: json.dumps(examples[0]) for name, examples in found.items()}
+    return {name: json.dumps(example) for name, example in found.items()}
 
 
 def build(hub: FakeGitHub, name: str, repo: Repo, changes: dict[str, Any]) -> dict[str, Any]:
@@ -131,8 +133,10 @@ def _check_run(
     hub: FakeGitHub, shapes: Shapes, repo: Repo, changes: dict[str, Any]
 ) -> tuple[dict[str, Any], None]:
     check = repo.checks[changes.pop("check")]
-    suite = shapes.suite(repo, repo.suites[check.suite])
-    over: dict[str, Any] = {"check_run": {**shapes.check(repo, check), "check_suite": _lean(suite)}}
+    suite = suite_shape(shapes, repo, repo.suites[check.suite])
+    over: dict[str, Any] = {
+        "check_run": {**check_shape(shapes, repo, check), "check_suite": _lean(suite)}
+    }
     if "identifier" in changes:
         over["requested_action"] = {"identifier": changes.pop("identifier")}
     return over, None
@@ -142,7 +146,9 @@ def _check_suite(
     hub: FakeGitHub, shapes: Shapes, repo: Repo, changes: dict[str, Any]
 ) -> tuple[dict[str, Any], None]:
     if "suite" in changes:
-        return {"check_suite": _lean(shapes.suite(repo, repo.suites[changes.pop("suite")]))}, None
+        return {
+            "check_suite": _lean(suite_shape(shapes, repo, repo.suites[changes.pop("suite")]))
+        }, None
     return {"check_suite": {"head_sha": changes.pop("head"), "pull_requests": []}}, None
 
 
@@ -150,7 +156,7 @@ def _release(
     hub: FakeGitHub, shapes: Shapes, repo: Repo, changes: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
     release = hub.release(repo.full_name, changes.pop("tag"))
-    return {"release": shapes.release(repo, release)}, release.login
+    return {"release": release_shape(shapes, repo, release)}, release.login
 
 
 def _repository(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ ERRORS = {400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 429}
 
 # What GitHub itself calls wrong was told to the client already.
 UNREAD = {400, 422}
+# openapi-core does not say that its validators may be shared between threads.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -42,8 +45,9 @@ def violations(call: Call, template: str, answer: Answer | None) -> list[str]:
     request = _Request(call, template)
     refused = answer is not None and answer.status in ERRORS
     if answer is None or answer.status not in UNREAD:
-        for error in _requests().iter_errors(request):
-            found.append(f"{where}: request: {_told(error)}")
+        with _ONE_AT_A_TIME:
+            told = [_told(error) for error in _requests().iter_errors(request)]
+        found += [f"{where}: request: {what}" for what in told]
     if answer is None:
         return found
     if refused:
@@ -53,9 +57,9 @@ def violations(call: Call, template: str, answer: Answer | None) -> list[str]:
     # The description names redirects for few operations; GitHub answers every one so.
     if answer.status in (301, 304, 307):
         return found
-    for error in _responses().iter_errors(request, _Response(answer)):
-        found.append(f"{where}: answer {answer.status}: {_told(error)}")
-    return found
+    with _ONE_AT_A_TIME:
+        told = [_told(error) for error in _responses().iter_errors(request, _Response(answer))]
+    return found + [f"{where}: answer {answer.status}: {what}" for what in told]
 
 
 @functools.cache

@@ -2,7 +2,9 @@
 
 from tests.fake_github.call import Answer, Call, Refusal, not_found
 from tests.fake_github.routing import Routes
-from tests.fake_github.state import Artifact, WorkflowRun
+from tests.fake_github.shapes import Shape, Shapes, node_id
+from tests.fake_github.spec import complete
+from tests.fake_github.state import Artifact, Job, Repo, WorkflowRun
 
 routes = Routes()
 ACTIONS = "/repos/{owner}/{repo}/actions"
@@ -20,12 +22,12 @@ def list_runs(call: Call) -> Answer:
         and asked["actor"] in (None, run.login)
         and asked["status"] in (None, run.status, run.conclusion)
     ]
-    return call.page(found, lambda r: call.shapes.run(call.repo, r), "workflow_runs")
+    return call.page(found, lambda r: run_shape(call.shapes, call.repo, r), "workflow_runs")
 
 
 @routes.operation("GET", ACTIONS + "/runs/{run_id}", "actions:read")
 def get_run(call: Call) -> Answer:
-    return Answer(200, call.shapes.run(call.repo, _run(call)))
+    return Answer(200, run_shape(call.shapes, call.repo, _run(call)))
 
 
 @routes.operation("POST", ACTIONS + "/runs/{run_id}/cancel", "actions:write")
@@ -40,7 +42,7 @@ def cancel_run(call: Call) -> Answer:
 @routes.operation("GET", ACTIONS + "/runs/{run_id}/jobs", "actions:read")
 def list_jobs(call: Call) -> Answer:
     run = _run(call)
-    return call.page(run.jobs, lambda j: call.shapes.job(call.repo, run, j), "jobs")
+    return call.page(run.jobs, lambda j: job_shape(call.shapes, call.repo, run, j), "jobs")
 
 
 @routes.operation("GET", ACTIONS + "/jobs/{job_id}", "actions:read")
@@ -49,7 +51,7 @@ def get_job(call: Call) -> Answer:
     for run in call.repo.runs.values():
         for job in run.jobs:
             if job.id == wanted:
-                return Answer(200, call.shapes.job(call.repo, run, job))
+                return Answer(200, job_shape(call.shapes, call.repo, run, job))
     raise not_found()
 
 
@@ -66,7 +68,7 @@ def artifacts_of_run(call: Call) -> Answer:
 
 @routes.operation("GET", ACTIONS + "/artifacts/{artifact_id}", "actions:read")
 def get_artifact(call: Call) -> Answer:
-    return Answer(200, call.shapes.artifact(call.repo, _artifact(call)))
+    return Answer(200, artifact_shape(call.shapes, call.repo, _artifact(call)))
 
 
 @routes.operation("GET", ACTIONS + "/artifacts/{artifact_id}/{archive_format}", "actions:read")
@@ -86,7 +88,7 @@ def download_artifact(call: Call) -> Answer:
 def _listed(call: Call, found: list[Artifact]) -> Answer:
     name = call.query.get("name")
     found = [a for a in reversed(found) if name in (None, a.name)]
-    return call.page(found, lambda a: call.shapes.artifact(call.repo, a), "artifacts")
+    return call.page(found, lambda a: artifact_shape(call.shapes, call.repo, a), "artifacts")
 
 
 def _run(call: Call) -> WorkflowRun:
@@ -101,3 +103,80 @@ def _artifact(call: Call) -> Artifact:
     if artifact is None:
         raise not_found()
     return artifact
+
+
+def run_shape(shapes: Shapes, repo: Repo, run: WorkflowRun) -> Shape:
+    url = f"{shapes.repo_url(repo)}/actions/runs/{run.id}"
+    return complete(
+        "workflow-run",
+        {
+            "id": run.id,
+            "node_id": node_id("WFR", run.id),
+            "name": run.name,
+            "display_title": run.name,
+            "event": run.event,
+            "path": run.path,
+            "head_sha": run.head,
+            "head_branch": run.branch,
+            "status": run.status,
+            "conclusion": run.conclusion,
+            "run_number": 1,
+            "run_attempt": run.attempt,
+            "url": url,
+            "html_url": f"{shapes.web(repo)}/actions/runs/{run.id}",
+            "jobs_url": f"{url}/jobs",
+            "artifacts_url": f"{url}/artifacts",
+            "cancel_url": f"{url}/cancel",
+            "created_at": shapes.hub.stamp(run.created),
+            "updated_at": shapes.hub.stamp(run.created),
+            "actor": shapes.user(run.login),
+            "repository": shapes.repo(repo, "minimal-repository"),
+            "head_repository": shapes.repo(repo, "minimal-repository"),
+        },
+    )
+
+
+def job_shape(shapes: Shapes, repo: Repo, run: WorkflowRun, job: Job) -> Shape:
+    done = job.status == "completed"
+    return complete(
+        "job",
+        {
+            "id": job.id,
+            "node_id": node_id("JOB", job.id),
+            "run_id": run.id,
+            "run_url": f"{shapes.repo_url(repo)}/actions/runs/{run.id}",
+            "name": job.name,
+            "status": job.status,
+            "conclusion": job.conclusion if done else None,
+            "head_sha": run.head,
+            "labels": list(job.labels),
+            "runner_name": job.runner,
+            "completed_at": shapes.hub.stamp() if done else None,
+            "url": f"{shapes.repo_url(repo)}/actions/jobs/{job.id}",
+        },
+    )
+
+
+def artifact_shape(shapes: Shapes, repo: Repo, artifact: Artifact) -> Shape:
+    url = f"{shapes.repo_url(repo)}/actions/artifacts/{artifact.id}"
+    return complete(
+        "artifact",
+        {
+            "id": artifact.id,
+            "node_id": node_id("AF", artifact.id),
+            "name": artifact.name,
+            "size_in_bytes": len(artifact.data),
+            "url": url,
+            "archive_download_url": f"{url}/zip",
+            "expired": artifact.expired,
+            "created_at": shapes.hub.stamp(artifact.created),
+            "updated_at": shapes.hub.stamp(artifact.created),
+            "expires_at": shapes.hub.stamp(artifact.created + 90 * 86400),
+            "workflow_run": {
+                "id": artifact.run,
+                "repository_id": repo.id,
+                "head_repository_id": repo.id,
+                "head_sha": artifact.head,
+            },
+        },
+    )

@@ -4,7 +4,9 @@ from typing import Any
 
 from tests.fake_github.call import Answer, Call, Refusal, invalid, not_found
 from tests.fake_github.routing import Routes
-from tests.fake_github.state import CheckRun, CheckSuite
+from tests.fake_github.shapes import Shape, Shapes, node_id
+from tests.fake_github.spec import complete
+from tests.fake_github.state import CheckRun, CheckSuite, Repo
 
 routes = Routes()
 REPO = "/repos/{owner}/{repo}"
@@ -34,7 +36,7 @@ def create_check(call: Call) -> Answer:
     )
     _apply(call, check, asked)
     call.repo.checks[check.id] = check
-    shape = call.shapes.check(call.repo, check)
+    shape = check_shape(call.shapes, call.repo, check)
     return Answer(201, shape, {"Location": shape["url"]})
 
 
@@ -50,12 +52,12 @@ def update_check(call: Call) -> Answer:
     asked = call.json()
     _check_request(asked)
     _apply(call, check, asked)
-    return Answer(200, call.shapes.check(call.repo, check))
+    return Answer(200, check_shape(call.shapes, call.repo, check))
 
 
 @routes.operation("GET", REPO + "/check-runs/{check_run_id}", "checks:read")
 def get_check(call: Call) -> Answer:
-    return Answer(200, call.shapes.check(call.repo, _check(call)))
+    return Answer(200, check_shape(call.shapes, call.repo, _check(call)))
 
 
 @routes.operation("GET", REPO + "/check-runs/{check_run_id}/annotations", "checks:read")
@@ -96,12 +98,12 @@ def checks_of_suite(call: Call) -> Answer:
 def suites_of_commit(call: Call) -> Answer:
     sha = commit_of(call)
     found = [s for s in call.repo.suites.values() if s.head == sha]
-    return call.page(found, lambda s: call.shapes.suite(call.repo, s), "check_suites")
+    return call.page(found, lambda s: suite_shape(call.shapes, call.repo, s), "check_suites")
 
 
 @routes.operation("GET", REPO + "/check-suites/{check_suite_id}", "checks:read")
 def get_suite(call: Call) -> Answer:
-    return Answer(200, call.shapes.suite(call.repo, _known_suite(call)))
+    return Answer(200, suite_shape(call.shapes, call.repo, _known_suite(call)))
 
 
 def _listed(call: Call, found: list[CheckRun]) -> Answer:
@@ -111,7 +113,7 @@ def _listed(call: Call, found: list[CheckRun]) -> Answer:
     if call.query.get("filter", "latest") == "latest":
         found = list({(c.app, c.name): c for c in found}.values())
     found.reverse()
-    return call.page(found, lambda c: call.shapes.check(call.repo, c), "check_runs")
+    return call.page(found, lambda c: check_shape(call.shapes, call.repo, c), "check_runs")
 
 
 def _check_request(asked: dict[str, Any]) -> None:
@@ -195,3 +197,66 @@ def commit_of(call: Call) -> str:
     if sha is None:
         raise Refusal(422, f"No commit found for SHA: {ref}")
     return sha
+
+
+def check_shape(shapes: Shapes, repo: Repo, check: CheckRun) -> Shape:
+    url = f"{shapes.repo_url(repo)}/check-runs/{check.id}"
+    html = f"{shapes.web(repo)}/runs/{check.id}"
+    return complete(
+        "check-run",
+        {
+            "id": check.id,
+            "node_id": node_id("CR", check.id),
+            "head_sha": check.head,
+            "name": check.name,
+            "external_id": check.external_id,
+            "url": url,
+            "html_url": html,
+            "details_url": check.details_url or html,
+            "status": check.status,
+            "conclusion": check.conclusion,
+            "started_at": shapes.hub.stamp(check.started),
+            "completed_at": shapes.hub.stamp(check.completed) if check.completed else None,
+            "output": {
+                "title": check.title,
+                "summary": check.summary,
+                "text": check.text,
+                "annotations_count": len(check.annotations),
+                "annotations_url": f"{url}/annotations",
+            },
+            "check_suite": {"id": check.suite},
+            "app": shapes.app_of_slug(check.app),
+            "pull_requests": [],
+        },
+    )
+
+
+def suite_shape(shapes: Shapes, repo: Repo, suite: CheckSuite) -> Shape:
+    runs = [c for c in repo.checks.values() if c.suite == suite.id]
+    done = bool(runs) and all(c.status == "completed" for c in runs)
+    return complete(
+        "check-suite",
+        {
+            "id": suite.id,
+            "node_id": node_id("CS", suite.id),
+            "head_sha": suite.head,
+            "status": "completed" if done else "in_progress",
+            "conclusion": worst([c.conclusion for c in runs]) if done else None,
+            "url": f"{shapes.repo_url(repo)}/check-suites/{suite.id}",
+            "created_at": shapes.hub.stamp(suite.created),
+            "updated_at": shapes.hub.stamp(suite.created),
+            "app": shapes.app_of_slug(suite.app),
+            "repository": shapes.repo(repo, "minimal-repository"),
+            "latest_check_runs_count": len(runs),
+            "check_runs_url": f"{shapes.repo_url(repo)}/check-suites/{suite.id}/check-runs",
+            "pull_requests": [],
+        },
+    )
+
+
+def worst(conclusions: list[str | None]) -> str:
+    """What several conclusions come to."""
+    for bad in ("failure", "timed_out", "action_required", "cancelled", "neutral", "success"):
+        if bad in conclusions:
+            return bad
+    return "neutral"

@@ -1,11 +1,14 @@
 """Releases and their files."""
 
+import hashlib
 import re
 from typing import Any
 
 from tests.fake_github.call import Answer, Call, Refusal, invalid, not_found
 from tests.fake_github.routing import Routes
-from tests.fake_github.state import Asset, Release
+from tests.fake_github.shapes import Shape, Shapes, node_id
+from tests.fake_github.spec import complete
+from tests.fake_github.state import Asset, Release, Repo
 
 routes = Routes()
 RELEASES = "/repos/{owner}/{repo}/releases"
@@ -15,7 +18,7 @@ BODY_LIMIT = 125_000
 @routes.operation("GET", RELEASES, "contents:read")
 def list_releases(call: Call) -> Answer:
     found = [r for r in reversed(call.repo.releases.values()) if not r.draft or _sees_drafts(call)]
-    return call.page(found, lambda r: call.shapes.release(call.repo, r))
+    return call.page(found, lambda r: release_shape(call.shapes, call.repo, r))
 
 
 @routes.operation("GET", RELEASES + "/latest", "contents:read")
@@ -23,20 +26,22 @@ def latest_release(call: Call) -> Answer:
     found = [r for r in call.repo.releases.values() if not r.draft and not r.prerelease]
     if not found:
         raise not_found()
-    return Answer(200, call.shapes.release(call.repo, max(found, key=lambda r: (r.created, r.id))))
+    return Answer(
+        200, release_shape(call.shapes, call.repo, max(found, key=lambda r: (r.created, r.id)))
+    )
 
 
 @routes.operation("GET", RELEASES + "/tags/{tag}", "contents:read")
 def release_of_tag(call: Call) -> Answer:
     for release in call.repo.releases.values():
         if release.tag == call.params["tag"] and not release.draft:
-            return Answer(200, call.shapes.release(call.repo, release))
+            return Answer(200, release_shape(call.shapes, call.repo, release))
     raise not_found()
 
 
 @routes.operation("GET", RELEASES + "/{release_id}", "contents:read")
 def get_release(call: Call) -> Answer:
-    return Answer(200, call.shapes.release(call.repo, _release(call)))
+    return Answer(200, release_shape(call.shapes, call.repo, _release(call)))
 
 
 @routes.operation("POST", RELEASES, "contents:write")
@@ -57,7 +62,7 @@ def create_release(call: Call) -> Answer:
     if not asked.get("draft"):
         _publish(call, release)
     call.repo.releases[release.id] = release
-    shape = call.shapes.release(call.repo, release)
+    shape = release_shape(call.shapes, call.repo, release)
     return Answer(201, shape, {"Location": shape["url"]})
 
 
@@ -79,7 +84,7 @@ def update_release(call: Call) -> Answer:
         _publish(call, release)
     elif not release.draft and asked.get("draft") and not release.immutable:
         release.draft, release.published = True, None
-    return Answer(200, call.shapes.release(call.repo, release))
+    return Answer(200, release_shape(call.shapes, call.repo, release))
 
 
 @routes.operation("DELETE", RELEASES + "/{release_id}", "contents:write")
@@ -91,7 +96,7 @@ def delete_release(call: Call) -> Answer:
 @routes.operation("GET", RELEASES + "/{release_id}/assets", "contents:read")
 def list_assets(call: Call) -> Answer:
     release = _release(call)
-    return call.page(release.assets, lambda a: call.shapes.asset(call.repo, release, a))
+    return call.page(release.assets, lambda a: asset_shape(call.shapes, call.repo, release, a))
 
 
 @routes.operation("POST", RELEASES + "/{release_id}/assets", "contents:write")
@@ -114,7 +119,7 @@ def upload_asset(call: Call) -> Answer:
         created=call.hub.now(),
     )
     release.assets.append(asset)
-    return Answer(201, call.shapes.asset(call.repo, release, asset))
+    return Answer(201, asset_shape(call.shapes, call.repo, release, asset))
 
 
 @routes.operation("GET", RELEASES + "/assets/{asset_id}", "contents:read")
@@ -124,7 +129,7 @@ def get_asset(call: Call) -> Answer:
         asset.downloads += 1
         at = f"{call.hub.web_url}/api/downloads/assets/{call.repo.id}/{asset.id}"
         return Answer(302, None, {"Location": at})
-    return Answer(200, call.shapes.asset(call.repo, release, asset))
+    return Answer(200, asset_shape(call.shapes, call.repo, release, asset))
 
 
 @routes.operation("DELETE", RELEASES + "/assets/{asset_id}", "contents:write")
@@ -181,3 +186,55 @@ def _asset(call: Call) -> tuple[Release, Asset]:
         if asset.id == wanted and (not release.draft or _sees_drafts(call)):
             return release, asset
     raise not_found()
+
+
+def release_shape(shapes: Shapes, repo: Repo, release: Release) -> Shape:
+    url = f"{shapes.repo_url(repo)}/releases/{release.id}"
+    upload = url.replace(shapes.api, f"{shapes.hub.web_url}/api/uploads", 1)
+    tag = f"untagged-{release.id:x}" if release.draft else release.tag
+    return complete(
+        "release",
+        {
+            "id": release.id,
+            "node_id": node_id("RE", release.id),
+            "tag_name": release.tag,
+            "target_commitish": release.target,
+            "name": release.name,
+            "body": release.body,
+            "draft": release.draft,
+            "prerelease": release.prerelease,
+            "immutable": release.immutable,
+            "author": shapes.user(release.login),
+            "url": url,
+            "html_url": f"{shapes.web(repo)}/releases/tag/{tag}",
+            "assets_url": f"{url}/assets",
+            "upload_url": f"{upload}/assets{{?name,label}}",
+            "created_at": shapes.hub.stamp(release.created),
+            "published_at": shapes.hub.stamp(release.published) if release.published else None,
+            "assets": [asset_shape(shapes, repo, release, asset) for asset in release.assets],
+        },
+    )
+
+
+def asset_shape(shapes: Shapes, repo: Repo, release: Release, asset: Asset) -> Shape:
+    return complete(
+        "release-asset",
+        {
+            "id": asset.id,
+            "node_id": node_id("RA", asset.id),
+            "name": asset.name,
+            "label": asset.label,
+            "content_type": asset.content_type,
+            "size": len(asset.data),
+            "digest": f"sha256:{hashlib.sha256(asset.data).hexdigest()}",
+            "state": "uploaded",
+            "download_count": asset.downloads,
+            "uploader": shapes.user(asset.login),
+            "url": f"{shapes.repo_url(repo)}/releases/assets/{asset.id}",
+            "browser_download_url": (
+                f"{shapes.web(repo)}/releases/download/{release.tag}/{asset.name}"
+            ),
+            "created_at": shapes.hub.stamp(asset.created),
+            "updated_at": shapes.hub.stamp(asset.created),
+        },
+    )

@@ -2,9 +2,11 @@
 
 import base64
 import json
+from functools import partial
 
 from tests.fake_github.call import Answer, Call, Refusal, not_found
 from tests.fake_github.routing import Routes
+from tests.fake_github.shapes import Shape, Shapes
 from tests.fake_github.state import Runner
 
 routes = Routes()
@@ -22,7 +24,7 @@ def _known(call: Call) -> dict[int, Runner]:
 def list_runners(call: Call) -> Answer:
     name = call.query.get("name")
     found = [r for r in _known(call).values() if name in (None, r.name)]
-    return call.page(found, call.shapes.runner, "runners")
+    return call.page(found, partial(runner_shape, call.shapes), "runners")
 
 
 def generate_jitconfig(call: Call) -> Answer:
@@ -43,7 +45,7 @@ def generate_jitconfig(call: Call) -> Answer:
     settings = {"agentId": runner.id, "agentName": name, "workFolder": folder, "ephemeral": True}
     runner.jit_config = base64.b64encode(json.dumps({".runner": settings}).encode()).decode()
     runners[runner.id] = runner
-    shape = {"runner": call.shapes.runner(runner), "encoded_jit_config": runner.jit_config}
+    shape = {"runner": runner_shape(call.shapes, runner), "encoded_jit_config": runner.jit_config}
     return Answer(201, shape)
 
 
@@ -62,3 +64,16 @@ for at, right in ((REPO, "administration"), (ORG, ORG_RIGHT)):
     routes.operation("GET", at, f"{right}:read")(list_runners)
     routes.operation("POST", at + "/generate-jitconfig", f"{right}:write")(generate_jitconfig)
     routes.operation("DELETE", at + "/{runner_id}", f"{right}:write")(delete_runner)
+
+
+def runner_shape(shapes: Shapes, runner: Runner) -> Shape:
+    return {
+        "id": runner.id,
+        "runner_group_id": runner.group,
+        "name": runner.name,
+        "os": "linux",
+        "status": runner.status,
+        "busy": runner.busy,
+        "ephemeral": True,
+        "labels": [{"name": label, "type": "custom"} for label in runner.labels],
+    }

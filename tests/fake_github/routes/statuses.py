@@ -3,7 +3,9 @@
 from tests.fake_github.call import Answer, Call, Refusal, invalid
 from tests.fake_github.routes.checks import commit_of
 from tests.fake_github.routing import Routes
-from tests.fake_github.state import Status
+from tests.fake_github.shapes import Shape, Shapes, node_id
+from tests.fake_github.spec import complete
+from tests.fake_github.state import Repo, Status
 
 routes = Routes()
 REPO = "/repos/{owner}/{repo}"
@@ -34,7 +36,7 @@ def create_status(call: Call) -> Answer:
         created=call.hub.now(),
     )
     call.repo.statuses.append(status)
-    shape = call.shapes.status(call.repo, status)
+    shape = status_shape(call.shapes, call.repo, status)
     return Answer(201, shape, {"Location": shape["url"]})
 
 
@@ -42,7 +44,7 @@ def create_status(call: Call) -> Answer:
 def list_statuses(call: Call) -> Answer:
     sha = commit_of(call)
     found = [s for s in reversed(call.repo.statuses) if s.sha == sha]
-    return call.page(found, lambda s: call.shapes.status(call.repo, s))
+    return call.page(found, lambda s: status_shape(call.shapes, call.repo, s))
 
 
 @routes.operation("GET", REPO + "/commits/{ref}/status", "statuses:read")
@@ -56,7 +58,9 @@ def combined_status(call: Call) -> Answer:
     elif states == {"success"}:
         state = "success"
     paged = call.page(
-        latest, lambda s: call.shapes.status(call.repo, s, "simple-commit-status"), "statuses"
+        latest,
+        lambda s: status_shape(call.shapes, call.repo, s, "simple-commit-status"),
+        "statuses",
     )
     base = f"{call.api}/repos/{call.repo.full_name}"
     paged.body |= {
@@ -67,3 +71,21 @@ def combined_status(call: Call) -> Answer:
         "url": f"{base}/commits/{sha}/status",
     }
     return paged
+
+
+def status_shape(shapes: Shapes, repo: Repo, status: Status, schema: str = "status") -> Shape:
+    return complete(
+        schema,
+        {
+            "id": status.id,
+            "node_id": node_id("SC", status.id),
+            "url": f"{shapes.repo_url(repo)}/statuses/{status.sha}",
+            "state": status.state,
+            "context": status.context,
+            "description": status.description,
+            "target_url": status.target_url,
+            "created_at": shapes.hub.stamp(status.created),
+            "updated_at": shapes.hub.stamp(status.created),
+            **({"creator": shapes.user(status.login)} if schema == "status" else {}),
+        },
+    )
