@@ -69,12 +69,18 @@ class ActWorld:
     builder: RepoBuilder
     root: Path
     lora_ci: Path
+    python: Path
     runs: int = 0
     env: dict[str, str] = field(default_factory=dict)
 
-    def push(self, branch: str, *, forced: bool = False) -> str:
+    @property
+    def commit(self) -> str:
+        """The commit of lora-ci."""
+        return git(self.lora_ci, "rev-parse", "HEAD")
+
+    def push(self, branch: str) -> str:
         """Pushes a branch; the commit that it is now."""
-        self.builder.git("push", "-q", *(["-f"] if forced else []), "origin", branch)
+        self.builder.git("push", "-q", "origin", branch)
         self.hub.pushed(self.hub.repo(REPO))
         return self.builder.git("rev-parse", branch)
 
@@ -143,8 +149,7 @@ class ActWorld:
         )
         for name, pin in sorted(set(PINS.findall("".join(texts)))):
             yield f"{name}@{pin}", STANDINS / name.removeprefix("actions/")
-        commit = git(self.lora_ci, "rev-parse", "HEAD")
-        yield f"acme/lora-ci@{commit}", self.lora_ci
+        yield f"acme/lora-ci@{self.commit}", self.lora_ci
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ def make_world(hub: FakeGitHub, root: Path, config: str, *, toys: bool = False) 
     assert GIVEN in text
     text = text.replace(GIVEN, GIVEN + TOLD.format(commit=commit, python=python))
     builder.write(workflow.FILE, text)
-    return ActWorld(hub, builder, root, lora_ci)
+    return ActWorld(hub, builder, root, lora_ci, python)
 
 
 def publish(world: ActWorld) -> str:

@@ -8,9 +8,11 @@ import subprocess
 
 import pytest
 
+from lora_ci.cli import workflow
 from lora_ci.signing.keys import make_key
-from tests.act_world import FORK, REPO, ActWorld, make_world, publish
+from tests.act_world import FORK, REPO, ROOT, ActWorld, Running, make_world, publish
 from tests.fake_github import FakeGitHub
+from tests.fake_github.hub import Logged
 from tests.tiny_sd import write_dataset
 
 pytestmark = [
@@ -33,7 +35,7 @@ loras:
     dataset: datasets/mei
     base_model: models/tiny
     validate: {min_side: 32}
-    train: {rank: 4, learning_rate: 1e-3, batch_size: 2, images_seen: 3000, resolution: 16,
+    train: {rank: 4, learning_rate: 1e-3, batch_size: 2, images_seen: 600, resolution: 16,
       checkpoint_every: 5}
     qa: {steps: 2, seeds: 1}
 """
@@ -73,6 +75,14 @@ def push(world: ActWorld) -> dict:
     return world.hub.payload("push", repo=REPO, ref="refs/heads/main", before=before, after=after)
 
 
+def written(world: ActWorld, artifact: str) -> list[Logged]:
+    """What jobs changed at the fake before this artifact was uploaded."""
+    paths = [request.path for request in world.hub.requests]
+    before = world.hub.requests[: paths.index(f"/_fake/artifacts/{REPO}/1/{artifact}")]
+    changing = [r for r in before if r.method != "GET" and "/_fake/" not in r.path]
+    return [r for r in changing if not r.path.endswith("/git-upload-pack")]
+
+
 def checks(world: ActWorld, head: str) -> dict[str, str | None]:
     found = world.hub.repo(REPO).checks.values()
     return {check.name: check.conclusion for check in found if check.head == head}
@@ -88,6 +98,10 @@ def test_a_push_with_a_changed_dataset_and_one_without(toys, hub):
     names = {artifact.name for artifact in repo.artifacts.values()}
     assert names == {"lora-ci-plan-1", "lora-ci-1-1-mei", "report-1-1"}
     assert hub.store(REPO).resolve(RECORDS)
+    # Only the job that reports may push, and the one that has the GPU may write nothing at all.
+    plan, work = written(toys, "lora-ci-plan-1"), written(toys, "lora-ci-1-1-mei")
+    assert [request.path for request in plan] == [f"/repos/{REPO}/check-runs"]
+    assert work == plan
 
     # Another machine, which has nothing but the ref and the artifacts of the first run.
     toys.builder.write("README.md", "# Ours\n")
@@ -191,30 +205,56 @@ def test_second_push_cancels_the_first_and_goes_on_where_it_stopped(hub, tmp_pat
 
     # On GitHub the concurrency group ends the older run, by a signal to each job's process.
     with world.start("pull_request", opened) as running:
-        running.wait_for(lambda: trained(running.here) >= 20)
+        running.wait_for(lambda: steps_trained(running) >= 60)
         (comment,) = hub.repo(REPO).comments_on(pull.number)
-        first = comment.body
+        queued = comment.body
         running.signal_lora_ci(signal.SIGINT)
         done = running.end()
-    assert done.outcome("mei") == "failed", done.log
-    assert "mei   train     ‖ interrupted" in done.says("report"), done.log
-    assert comment.body != first
-    stopped_at = trained(running.here)
+    assert done.outcome("mei") == "failed"
+    stopped = re.search(
+        r"stopped after step (\d+) of 300; a checkpoint is kept", done.says("report")
+    )
+    assert stopped, done.log
+    assert "interrupted" in comment.body
+    assert comment.body != queued
+    assert checks(world, head)["lora-ci"] == "cancelled"
 
     world.builder.write("README.md", "# Ours\n")
     world.builder.commit("say what this is")
     head = world.push("topic")
     pushed = hub.payload("pull_request.synchronize", repo=REPO, number=pull.number)
     done = world.run("pull_request", pushed)
-    said = re.search(r"goes on (?:from|at) step (\d+)", done.log)
-    assert said, done.log
-    assert 0 < int(said[1]) <= stopped_at
+    shown = [int(step) for step in re.findall(r"(\d+)/300 loss", done.log)]
+    assert int(stopped[1]) < shown[0] < shown[-1] == 300
     assert [c.id for c in hub.repo(REPO).comments_on(pull.number)] == [comment.id]
-    # Without references nobody can judge it.
+    # Nobody can judge it without references, so it is no pass, and no failure either.
+    assert "inconclusive" in comment.body
     assert checks(world, head)["lora-ci"] == "action_required"
 
 
-def trained(here) -> int:
+def steps_trained(running: Running) -> int:
     """How many steps of training are done in any job."""
-    files = here.glob("act/*/hostexecutor/.lora-ci/steps/*/progress.json")
-    return max((json.loads(file.read_text()).get("done", 0) for file in files), default=0)
+    files = running.here.glob("act/*/hostexecutor/.lora-ci/steps/*/progress.json")
+    told = [json.loads(file.read_text()) for file in files]
+    return max((each["done"] for each in told if "loss" in each["note"]), default=0)
+
+
+def test_one_job_of_the_docs_does_it_all(toys, hub):
+    docs = (ROOT / "docs" / "github.md").read_text()
+    (text,) = (
+        t for t in re.findall(r"```yaml\n(.*?)```", docs, re.S) if "OWNER/lora-ci@COMMIT" in t
+    )
+    uses = f"- uses: acme/lora-ci@{toys.commit}\n        with: {{python: {toys.python}}}"
+    toys.builder.write(workflow.FILE, text.replace("- uses: OWNER/lora-ci@COMMIT", uses))
+    toys.builder.git("checkout", "-q", "-b", "topic")
+    head = change(toys, "a topic")
+    toys.push("topic")
+    pull = hub.open_pull(REPO, head=head, head_ref="topic")
+    payload = hub.payload("pull_request.opened", repo=REPO, number=pull.number)
+    done = toys.run("pull_request", payload)
+    assert done.code == 0, done.log
+    (comment,) = hub.repo(REPO).comments_on(pull.number)
+    assert "passed" in comment.body
+    assert checks(toys, head) == {"lora-ci": "success", "lora-ci / mei": "success"}
+    assert "verdict=passed" in done.log
+    assert re.search(r"set-output:: report=/.*\.html", done.log)

@@ -108,3 +108,41 @@ def test_no_expression_gets_into_a_shell(folder):
         jobs = content["jobs"].values() if "jobs" in content else [content["runs"]]
         for step in (step for job in jobs for step in job.get("steps", ())):
             assert "${{" not in step.get("run", ""), path.name
+
+
+def reusable() -> dict:
+    return yaml.safe_load((WORKFLOWS / "loras.yml").read_bytes())
+
+
+def test_the_caller_grants_what_the_jobs_ask_for_and_nothing_else():
+    """A permission that the caller does not grant keeps GitHub from starting any job."""
+    asked: dict[str, str] = {}
+    for job in reusable()["jobs"].values():
+        for name, level in job["permissions"].items():
+            asked[name] = max(asked.get(name, ""), level)  # read < write
+    caller = yaml.safe_load(workflow.TEXT)
+    assert caller["jobs"]["loras"]["permissions"] == asked
+    assert caller["permissions"] == reusable()["permissions"] == {}
+
+
+def test_the_machines_that_train_can_only_read():
+    assert set(reusable()["jobs"]["run"]["permissions"].values()) == {"read"}
+
+
+def test_secrets_are_named_one_by_one():
+    """None is handed on that nobody asked for; a fork's run has none at all."""
+    text = (WORKFLOWS / "loras.yml").read_text()
+    assert set(re.findall(r"secrets\.([\w-]+)", text)) == {"ledger-url"}
+    assert "inherit" not in text + workflow.TEXT
+
+
+def test_every_job_ends_in_time():
+    assert all("timeout-minutes" in job for job in reusable()["jobs"].values())
+
+
+def test_no_checkout_keeps_a_token_or_takes_the_head_of_a_pull_request():
+    for job in reusable()["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+                assert "head" not in step["with"]["ref"]
