@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "verify": "tell whether a release folder is whole, and who signed it",
     "pull": "take a release out of a store, verified",
     "yank": "say of a release that it must not be used any more",
+    "yank": "say of a release that it must not be used any more",
     "report": "render the report of a recorded run again",
     "status": "show the recent runs",
     "doctor": "tell whether this machine can do the work, and what to mend",

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put the one file of this tool where it looks for it below DIR, as <lora>.safetensors "
         "(default: the whole release, as <lora>/<version>/)",
     )
+    parser.add_argument(
+        "--allow-yanked", action="store_true", help="take a version that its team took back"
+    )
     add_output_arguments(parser)
 
 
@@ -48,6 +51,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         destination=args.to,
         tool=Tool(args.tool) if args.tool else None,
         today=SystemClock().now().date(),
+        allow_yanked=args.allow_yanked,
     )
     output.result(render(pulled), pulled, schema="pull")
     return ExitCode.PASSED

@@ -15,6 +15,7 @@ from lora_ci.deploy.release import diffusers_name, kohya_name
 from lora_ci.deploy.stores import Store, check_name
 from lora_ci.deploy.verify import Verified, verify_release
 from lora_ci.deploy.version import Version, parse_version
+from lora_ci.deploy.yank import newest_usable, refuse_yanked
 from lora_ci.signing.signers import Signers
 
 DEFAULT_CHANNEL = "latest"
@@ -62,6 +63,7 @@ def pull(
     destination: Path,
     tool: Tool | None,
     today: date,
+    allow_yanked: bool = False,
 ) -> Pulled:
     """Verifies the release and places its files; a second call changes nothing.
 
@@ -69,12 +71,15 @@ def pull(
     the whole release, as `<lora>/<version>/`.
 
     Raises:
-        InputError: there is no such release, or a file of another origin is in the way.
+        InputError: there is no such release, it was yanked, or a file of another origin is in the
+            way.
         IntegrityError: the release or its channel is not as signed, or out of date.
     """
     try:
         with open_destination(destination) as place:
             version, pointer = _choose(store, wanted, signers, place, today)
+            if not allow_yanked:
+                _check_usable(store, wanted.lora, version)
             store.fetch(wanted.lora, version, place.staging)
             verified = verify_release(place.staging, signers, today)
             _check_identity(verified, wanted.lora, version, pointer)
@@ -123,6 +128,15 @@ def _choose(
     pointer = open_pointer(data, wanted.lora, wanted.channel, signers, today)
     place.see(store.address, f"{wanted.lora}#{wanted.channel}", pointer.sequence)
     return pointer.number, pointer
+
+
+def _check_usable(store: Store, lora: str, version: Version) -> None:
+    """Raises InputError for a yanked version, with the one to take instead."""
+    if store.read_yank(lora, version) is None:
+        return
+    other = newest_usable(store, lora)
+    hint = f"next: lora-ci pull {lora}@v{other}" if other else "there is no other version"
+    refuse_yanked(store, lora, version, f"{hint}; --allow-yanked takes it all the same")
 
 
 def _check_identity(

@@ -2,6 +2,7 @@
 
 releases/<lora>/<version>/   the files of a release; never changed once there
 channels/<lora>/<channel>.json   signed pointers to a version; moved by compare-and-swap
+yanked/<lora>/<version>.json     marks of releases that must not be used any more
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lora_ci.signing.files import digest_folder, list_plain, read_plain, shown
 
 MAX_FILE_BYTES = 8 * 1024**3
 MAX_CHANNEL_BYTES = 64 * 1024
+MAX_YANK_BYTES = 64 * 1024
 MAX_FILES = 100
 
 
@@ -54,6 +56,14 @@ class ReleaseStore(Protocol):
 
         Killed anywhere and called again, it ends the same.
         """
+        ...
+
+    def read_yank(self, lora: str, version: Version) -> bytes | None:
+        """The mark of a release that must not be used; None for one that may be."""
+        ...
+
+    def yank(self, lora: str, version: Version, mark: bytes) -> None:
+        """Marks a release, or replaces its mark. The release stays as it is."""
         ...
 
 
@@ -117,6 +127,16 @@ class FolderStore:
             sync_folder(place.parent)
         return True
 
+    def read_yank(self, lora: str, version: Version) -> bytes | None:
+        path = self._yank(lora, version)
+        return read_plain(path, MAX_YANK_BYTES) if os.path.lexists(path) else None
+
+    def yank(self, lora: str, version: Version, mark: bytes) -> None:
+        path = self._yank(lora, version)
+        _make_folder(path.parent)
+        with locked(path.parent / ".lock"):
+            write_file(path, mark)
+
     def read_channel(self, lora: str, channel: str) -> bytes | None:
         path = self._channel(lora, channel)
         return read_plain(path, MAX_CHANNEL_BYTES) if os.path.lexists(path) else None
@@ -140,6 +160,9 @@ class FolderStore:
 
     def _releases(self, lora: str) -> Path:
         return self.root / "releases" / check_name(lora)
+
+    def _yank(self, lora: str, version: Version) -> Path:
+        return self.root / "yanked" / check_name(lora) / f"{version}.json"
 
     def _channel(self, lora: str, channel: str) -> Path:
         return self.root / "channels" / check_name(lora) / f"{check_name(channel)}.json"

@@ -17,6 +17,7 @@ from lora_ci.deploy.release import Release, change_since, parse_release
 from lora_ci.deploy.stores import ReleaseStore, Store
 from lora_ci.deploy.verify import Verified, verify_release
 from lora_ci.deploy.version import check_version, next_version
+from lora_ci.deploy.yank import refuse_yanked
 from lora_ci.signing.keys import PrivateKey
 from lora_ci.signing.signers import Signer, Signers
 
@@ -91,7 +92,7 @@ def _has_release(store: ReleaseStore, candidate: Release) -> bool:
     """True if the version is there, with this adapter.
 
     Raises:
-        InputError: another adapter has the version, or it is too low for what changed.
+        InputError: another adapter has the version, it was yanked, or is too low for what changed.
     """
     lora, released = candidate.lora, store.versions(candidate.lora)
     if not released:
@@ -101,11 +102,11 @@ def _has_release(store: ReleaseStore, candidate: Release) -> bool:
     if candidate.number not in released:
         check_version(lora, candidate.number, released[-1], level, why)
         return False
+    hint = f"next: git tag {lora}@v{next_version(released[-1], level)} && git push --tags"
+    refuse_yanked(store, lora, candidate.number, hint)
     if parse_release(store.manifest(lora, candidate.number)).adapter != candidate.adapter:
-        raise InputError(
-            f"version {candidate.number} of {lora} is released already, with another adapter",
-            hint=f"next: git tag {lora}@v{next_version(released[-1], level)} && git push --tags",
-        )
+        message = f"version {candidate.number} of {lora} is released already, with another adapter"
+        raise InputError(message, hint=hint)
     return True
 
 

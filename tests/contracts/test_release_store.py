@@ -74,6 +74,18 @@ def test_what_is_not_there_is_told_with_what_is(bench):
         assert "1.0.0" in caught.value.findings[0].hint
 
 
+def test_a_mark_stands_beside_the_release_and_can_be_replaced(bench):
+    store = bench.store
+    store.publish("mei", ONE, bench.folder(a=b"1"))
+    assert store.read_yank("mei", ONE) is None
+    for mark in (b"first", b"second"):
+        store.yank("mei", ONE, mark)
+    assert store.read_yank("mei", ONE) == b"second"
+    assert store.read_yank("mei", TWO) is None
+    assert bench.fetched(ONE) == {"a": b"1"}
+    assert store.versions("mei") == (ONE,)
+
+
 def test_a_channel_moves_only_from_what_was_seen(bench):
     store = bench.store
     assert store.read_channel("mei", "latest") is None
@@ -110,6 +122,8 @@ def test_names_that_lead_elsewhere_are_refused(bench, name):
         lambda: bench.store.manifest(name, ONE),
         lambda: bench.store.fetch(name, ONE, bench.root / "x"),
         lambda: bench.store.publish(name, ONE, bench.root),
+        lambda: bench.store.read_yank(name, ONE),
+        lambda: bench.store.yank(name, ONE, b""),
         lambda: bench.store.read_channel(name, "latest"),
         lambda: bench.store.read_channel("mei", name),
         lambda: bench.store.swap_channel("mei", name, None, b""),
