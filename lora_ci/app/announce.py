@@ -10,7 +10,6 @@ from functools import partial
 from typing import TypeVar
 
 from lora_ci.core.errors import ExitCode, LoraCIError
-from lora_ci.core.event import Trust
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome
@@ -74,7 +73,7 @@ def publish_run_check(view: RunView, forge: Forge, body: str, *, buttons: bool) 
 
 def _run_buttons(view: RunView) -> tuple[Button, ...]:
     """What a person may want next of a run."""
-    if view.event.trust is Trust.UNTRUSTED and not view.event.approved_by:
+    if view.plan.awaits_approval:
         return (APPROVE,)
     return () if view.outcome is Outcome.PASSED else (RUN_AGAIN,)
 

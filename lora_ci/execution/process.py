@@ -17,6 +17,9 @@ from lora_ci.steps.folder import StepFolder
 GRACE_S = 30.0
 POLL_S = 0.05
 
+# Tokens of the git host, and what lends them to git: a step needs none.
+SECRET = ("GITHUB_TOKEN", "GIT_CONFIG_", "LORA_CI_WEBHOOK_SECRET")
+
 Command = Callable[[StepFolder, Path, Path], list[str]]
 
 
@@ -44,6 +47,7 @@ class ProcessExecutor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env={k: v for k, v in os.environ.items() if not k.startswith(SECRET)},
                 start_new_session=True,
             )
         return f"{process.pid}:{started_at(process.pid) or 'gone'}"
