@@ -65,6 +65,21 @@ def test_pulls_of_forks_and_merged(hub):
     assert [p.number for p in repo.get_pulls(state="all")] == [2, 1]
 
 
+def test_the_head_of_a_fork_can_be_fetched(hub, tmp_path):
+    repo_of(hub).create_file("a.txt", "first", "hello\n")
+    fork = tmp_path / "fork"
+    git(tmp_path, "clone", "-q", hub.git_url(REPO), "fork")
+    git(fork, "checkout", "-qb", "topic")
+    git(fork, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "m", "--allow-empty")
+    hub.add_repo("mallory/loras", path=fork, fork_of=REPO)
+    head = hub.store("mallory/loras").resolve("topic")
+    hub.open_pull(REPO, head=head, head_ref="topic", fork="mallory/loras", login="mallory")
+    assert hub.store(REPO).refs() == {
+        "refs/heads/main": hub.store(REPO).resolve("main"),
+        "refs/pull/1/head": head,
+    }
+
+
 def test_permissions(hub):
     hub.grant("mei", REPO, "maintain")
     hub.person("guest")

@@ -316,6 +316,8 @@ class World:
             store.set_ref(f"refs/pull/{pull.number}/head", pull.head)
         except GitFailed:
             return
+        for ref in store.refs("refs/fork-heads/"):
+            store.git("update-ref", "-d", ref)
 
     # -- releases ---------------------------------------------------------------------------------
 
