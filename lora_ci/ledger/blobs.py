@@ -1,13 +1,15 @@
-"""Blobs of a repository, one after the other as they are asked for, from one git process."""
+"""Blobs of a repository as they are asked for, all from one git process."""
 
 from __future__ import annotations
 
 import subprocess
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
+from typing import IO
 
-from lora_ci.changes.git import Repository
+from lora_ci.changes.git import QUESTIONS, Repository
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.signals import signals_wait
 
@@ -20,26 +22,33 @@ class Blobs:
     def __init__(self, repo: Repository) -> None:
         self._repo = repo
 
-    def read(self, oid: str) -> bytes | None:
-        """The bytes of a blob; None if it is not here. Raises InfrastructureError."""
+    def read(self, oids: Sequence[str]) -> list[bytes | None]:
+        """The bytes of blobs; None for one that is not here. Raises InfrastructureError."""
         process = self._process
         assert process.stdin
         assert process.stdout
+        found: list[bytes | None] = []
         # A signal in the middle of an answer would make it the answer to the next question.
         with signals_wait():
-            try:
-                process.stdin.write(f"{oid}\n".encode())
-                process.stdin.flush()
-            except OSError as error:
-                raise self._ended() from error
-            header = process.stdout.readline().split()
-            if len(header) == 3 and header[0] == oid.encode():
-                size_bytes = int(header[2])
-                data = process.stdout.read(size_bytes + 1)
-                if len(data) == size_bytes + 1:
-                    return data[:-1] if header[1] == b"blob" else None
+            for first in range(0, len(oids), QUESTIONS):
+                asked = oids[first : first + QUESTIONS]
+                try:
+                    process.stdin.write("".join(f"{oid}\n" for oid in asked).encode())
+                    process.stdin.flush()
+                except OSError as error:
+                    raise self._ended() from error
+                found += [self._answer(process.stdout, oid) for oid in asked]
+        return found
+
+    def _answer(self, stream: IO[bytes], oid: str) -> bytes | None:
+        header = stream.readline().split()
         if header[1:] == [b"missing"]:
             return None
+        if len(header) == 3 and header[0] == oid.encode():
+            size_bytes = int(header[2])
+            data = stream.read(size_bytes + 1)
+            if len(data) == size_bytes + 1:
+                return data[:-1]
         raise self._ended()
 
     def close(self) -> None:

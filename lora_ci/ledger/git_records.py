@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from lora_ci.plan.records import MOST_PASSED
 
 REF = "refs/lora-ci/records"
 MOST_FINDINGS = 10
+MOST_AHEAD_BYTES = 256 << 20
 
 
 class _Entry(NamedTuple):
@@ -49,17 +51,24 @@ class GitRecords:
         self._repo = repo
         self._revision = revision
         self._blobs = Blobs(repo)
+        self._was_asked = False
+        self._ahead: dict[str, bytes | None] = {}
         self._left_out: list[tuple[str, str]] = []
         self._read: dict[str, tuple[_Entry, KeptRecord] | None] = {}
         self._carriers: dict[str, dict[str, None]] = defaultdict(dict)
 
     def find(self, fingerprint: str) -> Record | None:
+        if not self._was_asked:
+            self._was_asked = True
+            self._read_ahead(self._newest())
         found = self._winner(fingerprint)
         return found[1].record if found else None
 
     def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
         found: list[Record] = []
-        for entry in self._passed.get((lora, stage), ()):
+        entries = self._passed.get((lora, stage), ())
+        self._read_ahead(entries[:MOST_PASSED])
+        for entry in entries:
             winner = self._winner(entry.name.fingerprint)
             if winner and winner[0] is entry:
                 found.append(winner[1].record)
@@ -68,8 +77,10 @@ class GitRecords:
         return tuple(found)
 
     def finished_since(self, moment: str) -> tuple[Record, ...]:
-        names = (f for f, entries in self._by_fingerprint.items() if entries[0][0] >= moment)
-        found = (self.find(fingerprint) for fingerprint in names)
+        every = self._by_fingerprint.items()
+        since = {f: entries[0] for f, entries in every if entries[0].finished_at >= moment}
+        self._read_ahead(list(since.values()))
+        found = (self.find(fingerprint) for fingerprint in since)
         records = (record for record in found if record and record.finished_at >= moment)
         return tuple(sorted(records, key=attrgetter("finished_at", "fingerprint")))
 
@@ -135,6 +146,26 @@ class GitRecords:
                 found.append(_Entry(name.finished_at, oid, int(size), path, name))
         return found
 
+    def _newest(self) -> list[_Entry]:
+        """What a plan of all LoRAs finds, if nothing was turned back."""
+        found: dict[tuple[str, str], _Entry] = {}
+        for entries in self._by_fingerprint.values():
+            entry = entries[0]
+            key = entry.name.lora, entry.name.stage
+            found[key] = max(entry, found.get(key, entry))
+        return list(found.values())
+
+    def _read_ahead(self, entries: Sequence[_Entry]) -> None:
+        """Reads files at once that are about to be asked for one by one."""
+        known, left = self._read.keys(), MOST_AHEAD_BYTES
+        oids = []
+        for entry in entries:
+            left -= entry.size_bytes
+            if entry.name.fingerprint not in known and entry.oid not in self._ahead and left > 0:
+                oids.append(entry.oid)
+        if oids:
+            self._ahead |= zip(oids, self._blobs.read(oids), strict=True)
+
     def _winner(self, fingerprint: str) -> tuple[_Entry, KeptRecord] | None:
         """The newest file of a fingerprint that is a record."""
         if fingerprint not in self._read:
@@ -144,7 +175,9 @@ class GitRecords:
         return self._read[fingerprint]
 
     def _decode(self, entry: _Entry) -> KeptRecord | None:
-        data = self._blobs.read(entry.oid)
+        if entry.oid not in self._ahead:
+            (self._ahead[entry.oid],) = self._blobs.read([entry.oid])
+        data = self._ahead.pop(entry.oid)
         try:
             if data is None:
                 raise UnusableRecordError("its git object is not here; git fsck says more")

@@ -7,12 +7,15 @@ Source: https://docs.github.com/en/rest/actions/artifacts
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import stat
+import struct
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -31,7 +34,15 @@ PIECE_BYTES = 1 << 20
 MOST_ASKED = 20
 GONE = (404, 410)
 # All that zipfile raises at a file that somebody made up.
-NO_ZIP = (BadZipFile, NotImplementedError, EOFError, ValueError, OverflowError, zlib.error)
+NO_ZIP = (
+    BadZipFile,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -79,10 +90,10 @@ class ActionsArtifacts:
 
     def fetch(self, sha256: str, store: ArtifactStore) -> None:
         for carrier in self._carriers(sha256):
-            if carrier.id not in self._unpacked:
-                self._unpacked.add(carrier.id)
+            # What is damaged, or was put there by somebody, hides no other of its name.
+            with suppress(IntegrityError):
                 self._unpack(carrier, sha256, store)
-            if store.has(sha256):
+                store.get(sha256)
                 return
         hint = "next: lora-ci run --retrain, which makes it anew"
         message = f"artifact {sha256[:12]} is in none of the workflow artifacts that should have it"
@@ -110,7 +121,10 @@ class ActionsArtifacts:
         return sorted(usable, key=lambda listed: listed.id, reverse=True)
 
     def _unpack(self, carrier: _Listed, wanted: str, store: ArtifactStore) -> None:
-        """Puts the objects of an artifact into the store; one that is gone has none."""
+        """Puts the objects of an artifact into the store, once; one that is gone has none."""
+        if carrier.id in self._unpacked:
+            return
+        self._unpacked.add(carrier.id)
         with tempfile.TemporaryDirectory(prefix="lora-ci-") as folder:
             place = Path(folder) / "artifact.zip"
             try:
@@ -135,7 +149,10 @@ def unpack_objects(zipped: Path, wanted: str, store: ArtifactStore) -> None:
             for entry, sha256 in _objects(file):
                 if sha256 == wanted or not store.has(sha256):
                     _take(file, entry, sha256, Path(folder) / "object", store)
-    except NO_ZIP as error:
+    except (*NO_ZIP, OSError) as error:
+        # Offsets before the start of the file; all else is the machine's fault.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         message = f"the workflow artifact with {wanted[:12]} is no zip of a bundle: {error}"
         raise IntegrityError(message, hint="it was damaged; run again to make it anew") from error
 
