@@ -149,26 +149,31 @@ def test_a_fork_is_validated_only_until_it_is_approved(toys, hub, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "login", "bot"),
-    [("/lora-ci run", "stranger", False), ("thank you", "boss", False)],
-    ids=["no right", "no command"],
+    ("event", "changes", "answers"),
+    [
+        ("issue_comment.created", {"comment": "/lora-ci run", "login": "stranger"}, 1),
+        ("issue_comment.created", {"comment": "thank you", "login": "boss"}, 0),
+        ("issue_comment.edited", {"comment": "/lora-ci run", "login": "boss"}, 0),
+        ("issue_comment.created", {"comment": "/lora-ci run", "login": "helper[bot]"}, 0),
+        ("pull_request.closed", {}, 0),
+    ],
+    ids=["no right", "no command", "edited", "a bot", "closed"],
 )
-def test_a_comment_that_starts_nothing(toys, hub, said, login, bot):
-    hub.grant("boss", REPO, "write")
+def test_nothing_is_started(toys, hub, event, changes, answers):
+    for login in ("boss", "helper[bot]"):
+        hub.grant(login, REPO, "write")
     toys.builder.git("checkout", "-q", "-b", "topic")
     head = change(toys, "a topic")
     toys.push("topic")
     pull = hub.open_pull(REPO, head=head, head_ref="topic")
     toys.builder.git("checkout", "-q", "main")
-    payload = hub.payload(
-        "issue_comment.created", repo=REPO, number=pull.number, comment=said, login=login
-    )
-    done = toys.run("issue_comment", payload)
+    payload = hub.payload(event, repo=REPO, number=pull.number, **changes)
+    done = toys.run(event.partition(".")[0], payload)
     assert done.outcome("mei") is None
     assert done.outcome("report") is None
     assert not hub.repo(REPO).checks
-    answers = [c for c in hub.repo(REPO).comments_on(pull.number) if c.login.endswith("[bot]")]
-    assert len(answers) == (1 if said.startswith("/") else 0)
+    told = hub.repo(REPO).comments_on(pull.number)
+    assert len([c for c in told if c.login == "github-actions[bot]"]) == answers
 
 
 def test_a_tag_is_released_with_its_files(toys, hub):
@@ -239,7 +244,10 @@ def steps_trained(running: Running) -> int:
     return max((each["done"] for each in told if "loss" in each["note"]), default=0)
 
 
-def test_one_job_of_the_docs_does_it_all(toys, hub):
+@pytest.mark.parametrize("enterprise", [False, True], ids=["github.com", "enterprise server"])
+def test_one_job_of_the_docs_does_it_all(toys, hub, enterprise):
+    if enterprise:
+        toys.env["GITHUB_API_URL"] = hub.enterprise_url
     docs = (ROOT / "docs" / "github.md").read_text()
     (text,) = (
         t for t in re.findall(r"```yaml\n(.*?)```", docs, re.S) if "OWNER/lora-ci@COMMIT" in t

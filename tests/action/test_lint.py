@@ -146,3 +146,11 @@ def test_no_checkout_keeps_a_token_or_takes_the_head_of_a_pull_request():
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False
                 assert "head" not in step["with"]["ref"]
+
+
+def test_no_caller_can_put_another_action_in_the_place_of_ours():
+    """A fork writes the caller of its own run; a runner group trusts this file alone."""
+    for job in reusable()["jobs"].values():
+        (own,) = (s["with"] for s in job["steps"] if ".lora-ci-action" in str(s.get("with", {})))
+        assert own["repository"] == "${{ job.workflow_repository || inputs.lora-ci-repository }}"
+        assert own["ref"] == "${{ job.workflow_sha || inputs.lora-ci-commit }}"
