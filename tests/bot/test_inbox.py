@@ -16,6 +16,7 @@ from lora_ci.ledger.inbox import Approval, DeliveryState, Inbox, Move, Receipt
 from lora_ci.ledger.jobs import Halt, Jobs, JobState, NewJob
 from lora_ci.ledger.ledger import open_ledger
 from tests.bot.clocks import SetClock
+from tests.ledgers import new_ledger
 
 OLD, NEW = "a" * 40, "b" * 40
 # Dumped from a database that lora-ci made when that was its schema.
@@ -27,7 +28,7 @@ class Rooms:
 
     def __init__(self, folder: Path):
         self.clock = SetClock()
-        self.database = open_database(f"sqlite:///{folder / 'ledger.db'}", self.clock)
+        self.database = open_database(new_ledger(folder), self.clock)
         self.inbox, self.jobs = Inbox(self.database), Jobs(self.database)
         self.count = 0
 

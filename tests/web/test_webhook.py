@@ -14,6 +14,7 @@ from lora_ci.ledger.database import open_database
 from lora_ci.ledger.inbox import Inbox
 from lora_ci.web.app import Door, create_app
 from lora_ci.web.serve import open_server
+from tests.ledgers import new_ledger
 from tests.report.test_hostile_text import ATTACKS
 
 SECRET = b"a secret"
@@ -32,7 +33,7 @@ def headers(body=BODY, delivery="d-1", event="ping", secret=SECRET):
 
 @pytest.fixture
 def inbox(tmp_path):
-    database = open_database(f"sqlite:///{tmp_path / 'ledger.db'}", SystemClock())
+    database = open_database(new_ledger(tmp_path), SystemClock())
     yield Inbox(database)
     database.close()
 
@@ -85,11 +86,11 @@ def test_what_does_not_come_in(app, inbox, changes, status):
     assert inbox.take() is None
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_hostile_headers(app, inbox, attack):
-    text = attack.encode().decode("latin-1").replace("\n", " ")
-    for name in ("X-GitHub-Delivery", "X-GitHub-Event"):
-        assert post(app, **{name: text}).status_code == 400
+def test_hostile_headers(app, inbox):
+    for attack in ATTACKS:
+        text = attack.encode().decode("latin-1").replace("\n", " ")
+        for name in ("X-GitHub-Delivery", "X-GitHub-Event"):
+            assert post(app, **{name: text}).status_code == 400
     assert inbox.take() is None
 
 
