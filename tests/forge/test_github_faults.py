@@ -3,6 +3,8 @@
 import io
 import logging
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -27,10 +29,8 @@ NOTES = tuple(
 )
 KINDS = (
     "500_before",
-    "502_before",
     "500_after_write",
     "502_after_write",
-    "503_after_write",
     "reset",
     "reset_after_write",
     "truncated",
@@ -266,6 +266,22 @@ def test_secrets_are_in_no_log_and_no_repr(world, caplog):
 def test_what_is_no_token_is_refused_without_showing_it(token):
     with pytest.raises(UsageError, match="no token"):
         open_client(token, clock=None, rng=None)
+
+
+def test_nothing_heavy_is_loaded_before_github_is_asked():
+    code = (
+        "import sys, lora_ci.forge.github.open; print(*sorted({*sys.modules} & {*sys.argv}))"
+    )
+    heavy = ("github", "requests", "cryptography", "sqlalchemy", "torch")
+    ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, check=True)
+    assert ran.stdout.split() == []
+
+
+def test_without_pygithub_the_way_to_it_is_told(monkeypatch):
+    monkeypatch.setattr("lora_ci.forge.github.wire.find_spec", lambda _: None)
+    with pytest.raises(UsageError) as caught:
+        open_client("ghs_x", clock=None, rng=None)
+    assert "lora-ci[github]" in caught.value.findings[0].hint
 
 
 @pytest.mark.parametrize("url", ["", "api.github.com", "ftp://x", "file:///etc/passwd"])

@@ -111,14 +111,14 @@ def test_two_files_of_one_name_are_refused(world):
 
 
 def test_writers_at_once_lose_no_picture(world):
-    forges = [world.forge() for _ in range(6)]
-    with ThreadPoolExecutor(6) as pool:
+    forges = [world.forge() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
         put = [pool.submit(f.publish_picture, "x", b"%d" % n) for n, f in enumerate(forges)]
         addresses = [future.result() for future in put]
-    assert len(set(addresses)) == 6
+    assert len(set(addresses)) == 4
     store = world.hub.store(REPO)
     tree = [e for e in store.tree(BRANCH, recursive=True) if e["type"] == "blob"]
-    assert len(tree) == 6
+    assert len(tree) == 4
     assert world.head not in store.commits(BRANCH)
 
 

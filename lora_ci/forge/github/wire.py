@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -33,6 +34,9 @@ class Wire:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             hint = "expected such as https://api.github.com or https://git.example.org/api/v3"
             raise UsageError(f"{api_url!r} is no address of GitHub's API", hint=hint)
+        if find_spec("github") is None:
+            hint = "next: pip install 'lora-ci[github]'"
+            raise UsageError("PyGithub is not installed", hint=hint)
         self._requester: Requester | None = None
 
     def exchange(
