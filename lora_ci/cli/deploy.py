@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lora_ci.changes.git import open_repository
 from lora_ci.cli import run as run_command
-from lora_ci.cli.events import add_event_arguments
 from lora_ci.cli.output import Output
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.finding import Finding, Severity
@@ -56,7 +55,7 @@ def tag_event(args: argparse.Namespace) -> argparse.Namespace:
         hint = f"next: git tag {args.what}, or: git fetch --tags"
         raise UsageError(f"there is no git tag {args.what} here", hint=hint) from error
     parser = argparse.ArgumentParser()
-    add_event_arguments(parser)
+    run_command.add_arguments(parser)
     event = parser.parse_args(["--tag", args.what, "--head", head])
     return argparse.Namespace(**vars(event) | vars(args))
 
