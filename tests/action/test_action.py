@@ -171,3 +171,13 @@ def test_secrets_are_in_no_command_line():
     for found in yaml.safe_load(ACTION.read_bytes())["runs"]["steps"]:
         for secret in ("GITHUB_TOKEN", "LORA_CI_LEDGER_URL", "inputs.token"):
             assert secret not in found.get("run", "")
+
+
+def test_the_cache_has_a_name_of_its_own_for_any_choice_of_loras(job):
+    names = set()
+    for lora in ("", "mei", "mei leo", "a-long-name " * 100):
+        (job.temp / "output").unlink(missing_ok=True)
+        assert job.shell("Name the cache", LORA=lora).returncode == 0
+        names.add((job.temp / "output").read_text().strip())
+    assert len(names) == 4
+    assert all(len(name) < 40 for name in names)
