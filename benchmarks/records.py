@@ -21,7 +21,7 @@ from lora_ci.core.clock import SystemClock
 from lora_ci.core.plan import Record
 from lora_ci.core.step import Stage
 from lora_ci.ledger.git_records import REF, GitRecords
-from lora_ci.ledger.remote_records import publish_records
+from lora_ci.ledger.remote_records import fetch_records, publish_records
 from tests.bare import make_clone, make_hub
 from tests.past import make_record
 
@@ -45,10 +45,16 @@ def main() -> int:
         took = [
             publish(clone, records[i : i + args.push]) for i in range(0, len(records), args.push)
         ]
-        measure(clone, records, args.loras, args.repeat)
+        reader = make_clone(hub, Path(folder) / "reader")
+        started = time.perf_counter()
+        fetch_records(reader, "origin", clock=SystemClock(), rng=random.Random(1))
+        fetched = time.perf_counter() - started
+        measure(reader, records, args.loras, args.repeat)
         print(f"\n{len(took)} pushes of {args.push}: the first {took[0]:.2f} s, ", end="")
         print(f"the last {took[-1]:.2f} s")
+        print(f"fetched by a new clone in {fetched:.2f} s")
         print(f"at the remote: {size(hub)}; after git gc: {size(hub, collected=True)}")
+        print(f"of it records: {records_alone(hub)}")
     return 0
 
 
@@ -107,6 +113,15 @@ def size(hub: Path, *, collected: bool = False) -> str:
     if collected:
         subprocess.run(["git", "-C", str(hub), "gc", "-q"], check=True)
     took = sum(p.stat().st_size for p in (hub / "objects").rglob("*") if p.is_file())
+    return f"{took / 1e6:.1f} MB"
+
+
+def records_alone(hub: Path) -> str:
+    """What the records take without the trees and commits that keep them."""
+    form = "--batch-check=%(objecttype) %(objectsize:disk)"
+    command = ["git", "-C", str(hub), "cat-file", "--batch-all-objects", form]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    took = sum(int(line.split()[1]) for line in lines if line.startswith("blob "))
     return f"{took / 1e6:.1f} MB"
 
 

@@ -30,6 +30,12 @@ def test_deciding_names_the_files_that_dvc_names():
     assert "`lora-ci plan`, 2 LoRAs" in printed
 
 
+def test_reading_records_finds_all_of_them():
+    printed = run("benchmarks.records", "--records", "40", "--loras", "4", "--repeat", "1")
+    assert "| find 20 " in printed
+    assert "2 pushes of 20" in printed
+
+
 def test_without_the_official_script_its_row_is_missing_and_that_is_said():
     printed = run("benchmarks.train_step", "--steps", "8", "--pairs", "1")
     assert "skipped: the official script; next: --script" in printed
