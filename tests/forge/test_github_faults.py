@@ -269,9 +269,7 @@ def test_what_is_no_token_is_refused_without_showing_it(token):
 
 
 def test_nothing_heavy_is_loaded_before_github_is_asked():
-    code = (
-        "import sys, lora_ci.forge.github.open; print(*sorted({*sys.modules} & {*sys.argv}))"
-    )
+    code = "import sys, lora_ci.forge.github.open; print(*sorted({*sys.modules} & {*sys.argv}))"
     heavy = ("github", "requests", "cryptography", "sqlalchemy", "torch")
     ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, check=True)
     assert ran.stdout.split() == []
@@ -296,7 +294,10 @@ def test_an_answer_of_something_else_is_told():
         read_answer(answer, Person)
 
 
-@given(st.integers(300, 599), st.text(), st.dictionaries(st.sampled_from(HEADERS), st.text()))
+VALUES = st.text() | st.text("0123456789²٣-: ", max_size=20)
+
+
+@given(st.integers(300, 599), st.text(), st.dictionaries(st.sampled_from(HEADERS), VALUES))
 def test_any_refusal_is_read(status, text, headers):
     answer = Answer(what="GET /user", status=status, headers=headers, text=text)
     with pytest.raises((Refused, Unclear)) as caught:

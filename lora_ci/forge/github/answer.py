@@ -5,6 +5,7 @@ Source: https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ REPEATED = (500, 502, 503, 504)
 # What GitHub asks for where a secondary limit comes without a time.
 SECONDARY_WAIT_S = 60.0
 MAX_QUOTED = 300
+SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +130,10 @@ def _asked_wait_s(answer: Answer, told: str) -> float | None:
     """
     headers = answer.headers
     after = headers.get("retry-after", "")
-    if after.isdigit():
+    if SECONDS.fullmatch(after):
         return float(after)
     reset = headers.get("x-ratelimit-reset", "")
-    if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
+    if headers.get("x-ratelimit-remaining") == "0" and SECONDS.fullmatch(reset):
         # Both times are GitHub's: this machine's clock does not matter.
         now = answer.date.timestamp() if answer.date else float(reset) - SECONDARY_WAIT_S
         return max(1.0, float(reset) - now + 1.0)
