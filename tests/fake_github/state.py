@@ -146,6 +146,7 @@ class Asset:
     login: str
     created: float
     downloads: int = 0
+    state: str = "uploaded"
 
 
 @dataclass(slots=True)

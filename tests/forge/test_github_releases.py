@@ -42,6 +42,15 @@ def test_one_that_was_begun_is_finished(world):
     assert not world.hub.release(REPO, "mei@v1.0.0").draft
 
 
+def test_what_came_only_in_part_is_sent_again(world):
+    begin(world, mei=b"weights")
+    (asset,) = world.hub.release(REPO, "mei@v1.0.0").assets
+    asset.state = "starter"
+    world.forge().publish_release(world.draft(mei=b"weights"))
+    (sent,) = world.hub.release(REPO, "mei@v1.0.0").assets
+    assert (sent.id != asset.id, sent.state, sent.data) == (True, "uploaded", b"weights")
+
+
 def test_of_two_drafts_of_a_tag_the_oldest_stays(world):
     begin(world)
     begin(world)

@@ -227,7 +227,7 @@ def asset_shape(shapes: Shapes, repo: Repo, release: Release, asset: Asset) -> S
             "content_type": asset.content_type,
             "size": len(asset.data),
             "digest": f"sha256:{hashlib.sha256(asset.data).hexdigest()}",
-            "state": "uploaded",
+            "state": asset.state,
             "download_count": asset.downloads,
             "uploader": shapes.user(asset.login),
             "url": f"{shapes.repo_url(repo)}/releases/assets/{asset.id}",
