@@ -45,7 +45,7 @@ def test_one_that_was_begun_is_finished(world):
 def test_what_came_only_in_part_is_sent_again(world):
     begin(world, mei=b"weights")
     (asset,) = world.hub.release(REPO, "mei@v1.0.0").assets
-    asset.state = "starter"
+    asset.state = "open"
     world.forge().publish_release(world.draft(mei=b"weights"))
     (sent,) = world.hub.release(REPO, "mei@v1.0.0").assets
     assert (sent.id != asset.id, sent.state, sent.data) == (True, "uploaded", b"weights")
