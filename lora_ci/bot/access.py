@@ -45,14 +45,14 @@ class Access(Protocol):
         """What a process needs in its environment to work on the repository; it is secret."""
         ...
 
-    def hook_logs(self) -> tuple[HookLog, ...]:
-        """Where deliveries can be looked up that did not arrive."""
+    def hook_logs(self, repos: tuple[str, ...]) -> tuple[HookLog, ...]:
+        """Where deliveries can be looked up that did not arrive; `repos` are known to us."""
         ...
 
 
 @dataclass(slots=True)
 class TokenAccess:
-    """A token that is good for all repositories; `repos` are those that were heard of."""
+    """A token that is good for all repositories; `hook_url` is what their webhooks call."""
 
     server: Server
     client: GitHubClient
@@ -69,9 +69,9 @@ class TokenAccess:
     def environment(self, repo: str) -> Mapping[str, str]:
         return _environment(self.server, repo, self.token)
 
-    def hook_logs(self) -> tuple[HookLog, ...]:
+    def hook_logs(self, repos: tuple[str, ...]) -> tuple[HookLog, ...]:
         found = []
-        for repo in self._hosts:
+        for repo in repos:
             for page in self.client.pages(f"/repos/{repo}/hooks", list[_Hook]):
                 found += [
                     HookLog(self.client, f"/repos/{repo}/hooks/{hook.id}/deliveries")
@@ -110,7 +110,7 @@ class AppAccess:
         auth.renew(None)  # one that lasts as long as any can
         return {**_environment(self.server, repo, auth.token()), "LORA_CI_LOGIN": auth.login()}
 
-    def hook_logs(self) -> tuple[HookLog, ...]:
+    def hook_logs(self, repos: tuple[str, ...]) -> tuple[HookLog, ...]:
         return (HookLog(self.client, "/app/hook/deliveries"),)
 
     def _installation(self, repo: str) -> tuple[InstallationAuth, Host]:

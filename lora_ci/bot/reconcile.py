@@ -34,11 +34,11 @@ class _Attempt:
     status_code: int
 
 
-def ask_again(access: Access, inbox: Inbox, clock: Clock) -> int:
+def ask_again(access: Access, inbox: Inbox, repos: tuple[str, ...], clock: Clock) -> int:
     """Asks for deliveries of the last days that never arrived; how many that were."""
     asked = 0
     try:
-        for log in access.hook_logs():
+        for log in access.hook_logs(repos):
             for attempt in _missed(log, inbox, clock.now())[:AT_ONCE]:
                 # Asked for twice it comes twice, and counts once.
                 path = f"{log.path}/{attempt.id}/attempts"

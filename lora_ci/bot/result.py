@@ -46,7 +46,7 @@ def read_end(path: Path) -> End:
             return End(ending=Ending.DONE, note=result.nothing[:MAX_NOTE])
         case _:
             told = "; ".join(finding.message for finding in result.findings) or result.error
-            ending = Ending.DONE if result.error in LASTING else Ending.LOST
+            ending = Ending.DONE if result.error in LASTING else Ending.BLOCKED
             return End(ending=ending, note=told[:MAX_NOTE])
 
 

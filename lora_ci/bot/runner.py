@@ -11,13 +11,16 @@ from lora_ci.ledger.jobs import Job
 
 
 class Ending(StrEnum):
-    """What a process left: a result, one that a signal cut off, none that stands, or one that was
-    not shown as it should.
+    """What a process left.
+
+    `done`: a result. `stopped`: one that a signal cut off. `lost`: none, it died. `blocked`: none,
+    the host or the machine did not let it begin. `unshown`: one that people could not be shown.
     """
 
     DONE = "done"
     STOPPED = "stopped"
     LOST = "lost"
+    BLOCKED = "blocked"
     UNSHOWN = "unshown"
 
 

@@ -60,7 +60,7 @@ class Tender:
         if self._tidied_at is not None and now - self._tidied_at < TIDY_S:
             return
         self._tidied_at = now
-        ask_again(worker.access, worker.inbox, worker.clock)
+        ask_again(worker.access, worker.inbox, worker.jobs.repos(), worker.clock)
         worker.inbox.forget(older_than_s=KEPT_S)
         busy = {str(job.id) for job in worker.jobs.running()}
         before = worker.clock.now().timestamp() - KEPT_S

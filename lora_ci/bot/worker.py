@@ -24,9 +24,11 @@ LOG = logging.getLogger("lora_ci.bot")
 
 # How long a process has to write its checkpoint and say its last word.
 GRACE_S = 60.0
-MAX_ATTEMPTS = 3
-# A git host that is down is down for minutes.
-PUT_OFF_S = (30.0, 300.0)
+# What brings a process down does so again, a git host that is down comes back within hours.
+MAX_DEATHS = 3
+MAX_TRIES = 12
+PUT_OFF_S = (30.0, 300.0, 600.0)
+MOST = {Ending.LOST: MAX_DEATHS, Ending.BLOCKED: MAX_TRIES, Ending.UNSHOWN: MAX_TRIES}
 LAST_PAUSE_S = 0.05
 # Deliveries in a row; what runs is looked after in between.
 AT_ONCE = 20
@@ -78,18 +80,18 @@ class Worker:
         except (UsageError, InputError) as error:
             note, effects = str(error), ()
         except LoraCIError as error:
-            self._put_off(taken, str(error))
+            self._put_off(taken, str(error), MAX_TRIES)
             return True
         except Exception as error:  # the border: one delivery must not end the bot
             LOG.exception("delivery.broken id=%s", taken.id)
-            self._put_off(taken, f"{type(error).__name__}: {error}")
+            self._put_off(taken, f"{type(error).__name__}: {error}", MAX_DEATHS)
             return True
         self.inbox.settle(taken, note, *effects)
         _log("delivery.done", id=taken.id, event=taken.event, note=note)
         return True
 
-    def _put_off(self, taken: Delivery, why: str) -> None:
-        delay_s = PUT_OFF_S[min(taken.attempts, len(PUT_OFF_S)) - 1]
+    def _put_off(self, taken: Delivery, why: str, most: int) -> None:
+        delay_s = None if taken.attempts >= most else _delay_s(taken.attempts)
         state = self.inbox.put_off(taken, why, delay_s=delay_s)
         _log(f"delivery.{state}", id=taken.id, event=taken.event, attempt=taken.attempts, why=why)
 
@@ -108,7 +110,7 @@ class Worker:
             self._ended(job, End(ending=Ending.DONE, note=f"of another version: {error}"))
             return True
         except (LoraCIError, OSError) as error:
-            self._ended(job, End(ending=Ending.LOST, note=str(error)))
+            self._ended(job, End(ending=Ending.BLOCKED, note=str(error)))
             return True
         self.jobs.note_handle(job, handle)
         _log("job.started", id=job.id, repo=job.repo, number=job.number, head=job.head)
@@ -142,15 +144,16 @@ class Worker:
         _log(f"job.{ending}", id=job.id, repo=job.repo, number=job.number, note=note)
         if job.stopping:
             self.jobs.finish(job, f"{job.stopping}; {note}")
-        elif ending is Ending.DONE or job.attempts >= MAX_ATTEMPTS:
-            self.jobs.finish(job, note)
-            if ending is Ending.LOST:
-                self._tell_lost(job, note)
         elif ending is Ending.UNSHOWN and end.run_id and not job.run_id:
-            self.jobs.show_again(job, note, end.run_id, delay_s=PUT_OFF_S[0])
+            self.jobs.show_again(job, note, end.run_id, delay_s=_delay_s(1))
+        elif ending is Ending.STOPPED:
+            self.jobs.again(job, note, delay_s=0.0, counted=counted)
+        elif ending is Ending.DONE or job.attempts >= MOST[ending]:
+            self.jobs.finish(job, note)
+            if ending is not Ending.DONE and not job.run_id:
+                self._tell_lost(job, note)
         else:
-            delay_s = 0.0 if ending is Ending.STOPPED else PUT_OFF_S[0]
-            self.jobs.again(job, note, delay_s=delay_s, counted=counted)
+            self.jobs.again(job, note, delay_s=_delay_s(job.attempts))
 
     def _tell_lost(self, job: Job, note: str) -> None:
         """Says on the pull request that there will be no result: the process could not."""
@@ -164,6 +167,11 @@ class Worker:
             self.access.host(job.repo).reply(job.number, f"job-{job.id}", told)
         except LoraCIError as error:
             _log("job.untold", id=job.id, why=f"{note}; {error}")
+
+
+def _delay_s(attempts: int) -> float:
+    """How long to wait after so many attempts."""
+    return PUT_OFF_S[min(attempts, len(PUT_OFF_S)) - 1]
 
 
 def _log(what: str, **facts: object) -> None:

@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Serves until a signal; what runs then is interrupted and taken up by the next server."""
     secrets = check_start(args)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("lora_ci").setLevel(logging.INFO)
     from lora_ci.ledger.database import open_database
     from lora_ci.ledger.inbox import Inbox
     from lora_ci.ledger.jobs import Jobs

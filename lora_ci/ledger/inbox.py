@@ -12,8 +12,6 @@ from lora_ci.ledger.database import Database
 from lora_ci.ledger.jobs import Halt, JobState, NewJob, add_job, halt
 from lora_ci.ledger.tables import approval, delivery, job
 
-# A delivery that could not be dealt with so often is left alone.
-MAX_ATTEMPTS = 3
 KNOWN_AT_ONCE = 500
 
 
@@ -142,14 +140,14 @@ class Inbox:
                 self._apply(connection, taken, effect)
         return True
 
-    def put_off(self, taken: Delivery, note: str, *, delay_s: float) -> DeliveryState:
-        """Another attempt later; after the last one it is parked with the note."""
-        state = DeliveryState.WAITING if taken.attempts < MAX_ATTEMPTS else DeliveryState.PARKED
+    def put_off(self, taken: Delivery, note: str, *, delay_s: float | None) -> DeliveryState:
+        """Another attempt after a delay, or (None) it is parked, with the note."""
+        state = DeliveryState.PARKED if delay_s is None else DeliveryState.WAITING
         with self._db.transaction() as connection:
             connection.execute(
                 update(delivery)
                 .where(delivery.c.seq == taken.seq, delivery.c.state == DeliveryState.WAITING)
-                .values(state=state, note=note, due_at=self._db.now(delay_s))
+                .values(state=state, note=note, due_at=self._db.now(delay_s or 0))
             )
         return state
 

@@ -117,6 +117,11 @@ class Jobs:
         rows = self._db.rows(query)
         return _job(rows[0]) if rows else None
 
+    def repos(self) -> tuple[str, ...]:
+        """The repositories that jobs were of."""
+        query = select(job.c.repo).distinct().order_by(job.c.repo)
+        return tuple(row["repo"] for row in self._db.rows(query))
+
     def mark_running(self, waiting: Job) -> bool:
         """waiting → running; False if it was ended meanwhile."""
         return self._move(

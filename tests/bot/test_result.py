@@ -37,7 +37,7 @@ def run(outcome, *notes):
         ),
         (
             {"schema": "lora-ci.error/1", "error": "github.unreachable", "findings": []},
-            Ending.LOST,
+            Ending.BLOCKED,
             "github.unreachable",
         ),
     ],

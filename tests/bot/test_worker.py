@@ -66,7 +66,7 @@ class Entry:
     def environment(self, repo):
         return {}
 
-    def hook_logs(self):
+    def hook_logs(self, repos):
         return ()
 
 
@@ -199,7 +199,7 @@ def test_what_died_is_made_again_three_times(bot):
     for number in range(3):
         assert len(bot.heads) == number + 1
         bot.end(number, LOST)
-        bot.clock.pass_s(31)
+        bot.clock.pass_s(301)
         bot.turn()
     assert len(bot.heads) == 3
     assert bot.state == [("done", "the process left no result")]
@@ -355,6 +355,17 @@ def test_a_host_that_is_down_is_asked_later(bot):
     bot.clock.pass_s(31)
     bot.turn()
     assert bot.heads == [HEAD]
+
+
+def test_a_host_that_is_down_for_long(bot):
+    bot.access.people = None
+    bot.pull("opened")
+    for _ in range(11):
+        assert bot.inbox.waiting().deliveries == 1
+        bot.clock.pass_s(601)
+        bot.turn()
+    assert bot.inbox.waiting().deliveries == 0
+    assert bot.inbox.note_of("d-1") == "GitHub cannot be reached"
 
 
 def test_what_breaks_us_is_left_alone_after_three_attempts(bot):
