@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from lora_ci.changes.git import open_repository
+from lora_ci.changes.range import default_branch
 from lora_ci.cli import workflow
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.place import top_of
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             lines.append("next: put one there, or write {hub: owner/name, revision: <commit id>}")
         lines.append("next: read it, then lora-ci config check")
     if workflow.FILE in missing:
-        write_new(root / workflow.FILE, workflow.TEXT)
+        write_new(root / workflow.FILE, workflow.written_for(branch_of(root)))
         lines.append(f"wrote {root / workflow.FILE}")
         lines.append(f"next: put owner and commit of your lora-ci into {workflow.PLACE} there")
     output.result("\n".join(lines), told | {"files": missing}, schema="init")
@@ -188,3 +190,11 @@ def write_new(path: Path, text: str) -> None:
         raise UsageError(f"{path} is there already", hint=hint) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def branch_of(root: Path) -> str | None:
+    """The default branch, where the folder is a repository already."""
+    try:
+        return default_branch(open_repository(root))
+    except UsageError:
+        return None

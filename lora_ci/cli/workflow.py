@@ -1,5 +1,10 @@
 """The workflow that `lora-ci init --github` writes."""
 
+from __future__ import annotations
+
+import json
+import re
+
 FILE = ".github/workflows/lora-ci.yml"
 # Where lora-ci is, at which commit: an installed package knows neither.
 PLACE = "OWNER/lora-ci/.github/workflows/loras.yml@COMMIT"
@@ -36,3 +41,11 @@ jobs:
       contents: write          # records on refs/lora-ci/records, pictures, releases
       pull-requests: write     # the comment, answers to commands
 """
+
+
+def written_for(branch: str | None) -> str:
+    """The workflow of a repository whose default branch has that name; None: it is not known."""
+    if branch is None:
+        return TEXT
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9/_.-]*", branch)
+    return TEXT.replace("[main]", f"[{branch if plain else json.dumps(branch)}]", 1)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lora_ci.cli import workflow
 from lora_ci.cli.main import main
@@ -143,3 +144,12 @@ def test_the_written_text_is_commented(tmp_path):
     text = (tmp_path / ".lora-ci.yml").read_text()
     assert text.count("#") >= 3
     assert list(load_config(text.encode()).loras) == ["mei"]
+
+
+@pytest.mark.parametrize(
+    ("branch", "shown"), [("master", "[master]"), ("main", "[main]"), ("a'b", '["a\'b"]')]
+)
+def test_the_workflow_looks_at_the_default_branch(branch, shown):
+    written = workflow.written_for(branch)
+    assert f"    branches: {shown}\n" in written
+    assert yaml.safe_load(written)[True]["push"]["branches"] == [branch]
