@@ -119,7 +119,8 @@ def handle(
     view = view_now()
     view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
     deps.ledger.save_view(view)
-    notes = keep(view, deps)
+    left_out = (note for layer in deps.shared for note in layer.findings())
+    notes = (*left_out, *keep(view, deps))
     if deps.bundle is None:
         notes = (*notes, *publish(view, deps).notes)
     return replace(view, notes=notes)

@@ -67,7 +67,12 @@ def read_records(
 
         opened = open_ledger(ledger or ledger_url(state), SystemClock())
         known = (Snapshot(opened), *shared)
-    return KeptRecords(LayeredRecords(known), store) if known else NoRecords()
+    return kept_records(known, store) if known else NoRecords()
+
+
+def kept_records(layers: tuple[Records, ...], store: ArtifactStore) -> Records:
+    """Several pasts as one; a record whose artifacts are gone hides none that has its own."""
+    return LayeredRecords(tuple(KeptRecords(layer, store) for layer in layers))
 
 
 def ledger_url(state: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from lora_ci.app.anew import Anew, AnewRecords
 from lora_ci.app.live import Live
-from lora_ci.app.records import STATE, KeptRecords, ledger_url, open_store
+from lora_ci.app.records import STATE, kept_records, ledger_url, open_store
 from lora_ci.app.source import Source
 from lora_ci.core.clock import Clock, SystemClock
 from lora_ci.core.finding import Finding
@@ -19,9 +19,10 @@ from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.process import ProcessExecutor
 from lora_ci.forge.forge import Forge
 from lora_ci.forge.local import LocalForge
+from lora_ci.ledger.git_records import GitRecords
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from lora_ci.ledger.snapshot import Snapshot
-from lora_ci.plan.records import LayeredRecords, Records
+from lora_ci.plan.records import Records
 from lora_ci.store.layered import Remote
 from lora_ci.store.store import ArtifactStore
 
@@ -59,7 +60,7 @@ class Deps:
     state: Path
     live: Live
     signing_key: Path | None
-    shared: tuple[Records, ...] = ()
+    shared: tuple[GitRecords, ...] = ()
     share: Share | None = None
     anew: Anew | None = None
     bundle: Bundle | None = None
@@ -68,8 +69,7 @@ class Deps:
     @property
     def records(self) -> Records:
         """What may be reused, as it is now."""
-        known = LayeredRecords((Snapshot(self.ledger), *self.shared))
-        kept = KeptRecords(known, self.store)
+        kept = kept_records((Snapshot(self.ledger), *self.shared), self.store)
         return AnewRecords(kept, self.anew) if self.anew else kept
 
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Prints part by part what is now and what was then; runs nothing."""
     event, source = open_event(args, read_asked(args, None))
-    records, _ = open_past(args, source, Hub())
+    records = open_past(args, source, Hub()).records
     plan, gathered = plan_event(event, source, records, SystemClock())
     if args.lora not in gathered.config.loras:
         known = ", ".join(gathered.config.loras)

@@ -42,11 +42,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
         return ExitCode.PASSED
     with hub.refusing(asked):
         event, source = open_event(args, asked, hub.host)
-        records, store = open_past(args, source, hub)
-        plan, gathered = plan_event(event, source, records, clock)
+        past = open_past(args, source, hub)
+        plan, gathered = plan_event(event, source, past.records, clock)
     view = planned(plan, event, clock, run_id_of(args))
     if args.bundle:
-        write_bundle(args.bundle, view, (), store, name=args.bundle_name)
+        write_bundle(args.bundle, view, (), past.store, name=args.bundle_name)
+    output.findings(past.findings())
     if hub.forge:
         output.findings(publish_running(view, hub.forge))
     needs = {name: lora.needs for name, lora in gathered.config.loras.items()}

@@ -38,6 +38,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Prints the plan of B with every step that would run, also those that wait for others."""
     source = open_git_source(args.repo, args.default_branch)
     start, to = source.repo.commit(args.start), source.repo.commit(args.to)
-    records, _ = open_past(args, source, Hub())
+    records = open_past(args, source, Hub()).records
     plan = simulate(start, to, source, records, SystemClock())
     return plan_command.show(plan, output, markdown=args.markdown)

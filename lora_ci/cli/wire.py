@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -14,6 +14,7 @@ from lora_ci.app.git_source import GitSource
 from lora_ci.app.records import STATE, open_store, read_records
 from lora_ci.cli.hub import Hub
 from lora_ci.core.clock import SystemClock
+from lora_ci.core.finding import Finding
 from lora_ci.execution.executor import Watch
 from lora_ci.plan.records import Records
 from lora_ci.store.layered import Remote
@@ -73,14 +74,26 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
     )
 
 
-def open_past(
-    args: argparse.Namespace, source: GitSource, hub: Hub
-) -> tuple[Records, ArtifactStore]:
-    """What may be reused, for a plan: it makes nothing that is not there."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What may be reused. `shared` are the records among it that others published."""
+
+    records: Records
+    store: ArtifactStore
+    shared: GitRecords | None
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What of the published records is left out."""
+        return self.shared.findings() if self.shared else ()
+
+
+def open_past(args: argparse.Namespace, source: GitSource, hub: Hub) -> Past:
+    """The past, for a plan: it makes nothing that is not there."""
     state, shared = source.root / STATE, shared_records(args, source)
     store = open_store(args.store or state / "objects", remotes_of(hub, shared))
     others = (shared,) if shared else ()
-    return read_records(state, store, ledger=args.ledger_url, shared=others), store
+    records = read_records(state, store, ledger=args.ledger_url, shared=others)
+    return Past(records=records, store=store, shared=shared)
 
 
 def shared_records(args: argparse.Namespace, source: GitSource) -> GitRecords | None:
