@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Column, Connection, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.ledger.database import Database
 from lora_ci.ledger.jobs import Halt, JobState, NewJob, add_job, halt
@@ -72,6 +84,21 @@ class Waiting:
     running: int
 
 
+def _up_to(waiting: Select[Any]) -> Any:
+    """How many rows there are, counted no further than needed."""
+    limited = waiting.limit(bindparam("most")).subquery()
+    return select(func.count()).select_from(limited).scalar_subquery()
+
+
+# Made once: what comes through the door has no time to spare.
+INSERT = insert(delivery)
+KNOWN = select(delivery.c.seq).where(delivery.c.id == bindparam("delivery_id"))
+WAITING_UP_TO = select(
+    _up_to(select(delivery.c.seq).where(delivery.c.state == DeliveryState.WAITING))
+    + _up_to(select(job.c.id).where(job.c.state == JobState.WAITING))
+)
+
+
 class Inbox:
     """Deliveries in order of arrival, and what was done about each, in one transaction."""
 
@@ -81,23 +108,23 @@ class Inbox:
     def receive(self, delivery_id: str, event: str, payload: bytes, *, limit: int) -> Receipt:
         """Keeps a delivery, unless it is known or `limit` things wait already."""
         now = self._db.now()
-        with self._db.transaction() as connection:
-            known = select(delivery.c.seq).where(delivery.c.id == delivery_id)
-            if connection.execute(known).first():
-                return Receipt.KNOWN
-            if _waiting_up_to(connection, limit) >= limit:
-                return Receipt.FULL
-            connection.execute(
-                insert(delivery).values(
-                    id=delivery_id,
-                    event=event,
-                    received_at=now,
-                    due_at=now,
-                    payload=payload,
-                    state=DeliveryState.WAITING,
-                    attempts=0,
-                )
-            )
+        values = {
+            "id": delivery_id,
+            "event": event,
+            "received_at": now,
+            "due_at": now,
+            "payload": payload,
+            "state": DeliveryState.WAITING,
+            "attempts": 0,
+        }
+        try:
+            with self._db.transaction() as connection:
+                if (connection.execute(WAITING_UP_TO, {"most": limit}).scalar() or 0) >= limit:
+                    known = connection.execute(KNOWN, {"delivery_id": delivery_id}).first()
+                    return Receipt.KNOWN if known else Receipt.FULL
+                connection.execute(INSERT, values)
+        except DuplicateKey:
+            return Receipt.KNOWN
         return Receipt.NEW
 
     def take(self) -> Delivery | None:
@@ -219,18 +246,6 @@ def _approve(connection: Connection, new: Approval, now: str) -> None:
         insert(approval).values(
             repo=new.repo, number=new.number, sha=new.sha, person=new.person[:64], at=now
         )
-    )
-
-
-def _waiting_up_to(connection: Connection, limit: int) -> int:
-    """How many deliveries and jobs wait, counted no further than needed."""
-    deliveries = (
-        select(delivery.c.seq).where(delivery.c.state == DeliveryState.WAITING).limit(limit)
-    )
-    jobs = select(job.c.id).where(job.c.state == JobState.WAITING).limit(limit)
-    return sum(
-        connection.execute(select(func.count()).select_from(part.subquery())).scalar() or 0
-        for part in (deliveries, jobs)
     )
 
 

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from flask import Flask
     from waitress.server import BaseWSGIServer, MultiSocketServer
 
-THREADS = 8
+# They wait for one ledger: more of them answer no sooner.
+THREADS = 4
+
+# A payload is to come in one piece.
+RECEIVE_BYTES = 1 << 16
 
 
 def open_server(app: Flask, host: str, port: int) -> MultiSocketServer | BaseWSGIServer:
@@ -25,5 +29,6 @@ def open_server(app: Flask, host: str, port: int) -> MultiSocketServer | BaseWSG
         # One byte more than is taken, as waitress refuses what reaches it.
         max_request_body_size=MAX_BYTES + 1,
         ident=None,
+        recv_bytes=RECEIVE_BYTES,
         clear_untrusted_proxy_headers=True,
     )
