@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,9 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action, Record
 from lora_ci.core.run import RunView, StepView, run_outcome
 from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.ledger.record_file import RUN
 from lora_ci.plan.decide import ADAPTER
+from lora_ci.report.reason import details_of
 from lora_ci.steps.folder import write_whole
 from lora_ci.store.store import ArtifactStore
 
@@ -31,6 +34,7 @@ OBJECTS = "objects"
 ADAPTERS = "adapters"
 MAX_PART_BYTES = 64 << 20
 MAX_BUNDLES = 10_000
+SAME = "next: run all jobs with the same lora-ci"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +70,26 @@ def write_bundle(
     for step in view.steps:
         if step.result is None:
             continue
-        made_here = step.decision.action is Action.RUN
-        for artifact in step.result.artifacts if made_here else ():
-            sha256 = artifact.sha256
+        for sha256 in _digests(step, step.result):
             _copy(sha256, store, folder / OBJECTS / sha256[:2] / sha256[2:])
         adapter = step.result.artifact(ADAPTER)
-        if step.decision.stage is Stage.TRAIN and adapter:
+        if step.decision.stage is Stage.TRAIN and adapter and view.outcome is not None:
             file = f"{step.decision.lora}{Path(ADAPTER).suffix}"
             _copy(adapter.sha256, store, folder / ADAPTERS / file)
     part = _Part(view=view, records=records, name=name)
     write_whole(folder / PART, msgspec.json.encode(part))
+
+
+def _digests(step: StepView, result: StepResult) -> tuple[str, ...]:
+    """What the job that publishes cannot get otherwise: what was made here, and a whole release.
+
+    An earlier run may have made the files of a release, in a store that only this machine sees.
+    """
+    made = tuple(artifact.sha256 for artifact in result.artifacts)
+    release = details_of((step,))[Stage.DEPLOY].release
+    if release:
+        return (*made, *(file.sha256 for file in release.files))
+    return made if step.decision.action is Action.RUN else ()
 
 
 def adapters_in(folder: Path) -> tuple[Path, ...]:
@@ -91,37 +105,72 @@ def read_bundles(
     The objects go into the store. `cancelled`: what has no result was stopped, not lost.
 
     Raises:
-        UsageError: there is no bundle of a plan.
+        UsageError: there is no bundle of a plan, or there are several.
         InfrastructureError: one cannot be read.
     """
     places = sorted(path.parent for path in folder.glob(f"**/{PART}"))[:MAX_BUNDLES]
     parts = [_read_part(place / PART) for place in places]
-    planned = next((part.view for part in parts if part.view.outcome is None), None)
-    if planned is None:
-        hint = "next: lora-ci plan --bundle FOLDER, before the jobs"
-        raise UsageError(f"{folder}: no bundle of a plan", hint=hint)
+    planned = _planned(folder, [part.view for part in parts])
     notes = [note for place in places for note in _take_objects(place / OBJECTS, store)]
-    views = [part.view for part in parts]
     records: dict[str | None, tuple[Record, ...]] = defaultdict(tuple)
     for part in parts:
         records[part.name] += part.records
-    view = _merge(planned, views, tuple(notes), clock, cancelled=cancelled)
+    ended = [part.view for part in parts if part.view.outcome is not None]
+    of_it = [view for view in ended if _subject(view) == _subject(planned)]
+    notes += [_foreign(view) for view in ended if view not in of_it]
+    view = _merge(planned, of_it, tuple(notes), clock, cancelled=cancelled)
     return Gathered(view=view, records=records)
+
+
+def _planned(folder: Path, views: Iterable[RunView]) -> RunView:
+    """The one that says what the run is about."""
+    plans = [view for view in views if view.outcome is None]
+    if not plans:
+        hint = "next: lora-ci plan --bundle FOLDER, before the jobs"
+        raise UsageError(f"{folder}: no bundle of a plan", hint=hint)
+    if len(plans) > 1:
+        hint = "next: gather the bundles of one run, in a folder of their own"
+        raise UsageError(f"{folder}: bundles of {len(plans)} plans", hint=hint)
+    return plans[0]
+
+
+def _subject(view: RunView) -> tuple[object, ...]:
+    """What a run speaks for."""
+    event = view.event
+    return event.kind, event.head, event.number, event.tag
+
+
+def _foreign(view: RunView) -> Finding:
+    """An earlier attempt saw the pull request as it was then."""
+    message = (
+        f"a job's result is left out: it is of {view.event.head[:12]}, not of what was planned"
+    )
+    return Finding(rule="bundle.foreign", severity=Severity.WARNING, message=message)
 
 
 def _merge(
     planned: RunView,
-    views: Iterable[RunView],
+    ended: Sequence[RunView],
     notes: tuple[Finding, ...],
     clock: Clock,
     *,
     cancelled: bool,
 ) -> RunView:
-    """What was planned, with what the jobs came to in its place."""
-    ended = [view for view in views if view.outcome is not None]
-    done = {(s.decision.lora, s.decision.stage): s for view in ended for s in view.steps}
-    steps = tuple(done.get((s.decision.lora, s.decision.stage), s) for s in planned.steps)
-    stopped = cancelled or any(view.outcome is Outcome.INTERRUPTED for view in ended)
+    """What was planned, with what the jobs came to in its place.
+
+    Of several attempts of a job the last one counts. What the plan blocked stays so, whatever a
+    job says: it had no right to it.
+    """
+    last: dict[tuple[str, Stage], tuple[RunView, StepView]] = {}
+    for view in sorted(ended, key=attrgetter("started_at")):
+        last |= {(s.decision.lora, s.decision.stage): (view, s) for s in view.steps}
+    steps = tuple(
+        step
+        if step.decision.action is Action.BLOCKED
+        else last.get((step.decision.lora, step.decision.stage), (planned, step))[1]
+        for step in planned.steps
+    )
+    stopped = cancelled or any(view.outcome is Outcome.INTERRUPTED for view, _ in last.values())
     if stopped:
         steps = tuple(_stopped(step) for step in steps)
     plan = replace(planned.plan, decisions=tuple(step.decision for step in steps))
@@ -146,11 +195,16 @@ def _stopped(step: StepView) -> StepView:
 def _read_part(path: Path) -> _Part:
     try:
         if path.stat().st_size > MAX_PART_BYTES:
-            raise InfrastructureError(f"{path}: larger than {MAX_PART_BYTES} bytes")
-        return msgspec.json.decode(path.read_bytes(), type=_Part)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        hint = "next: run all jobs with the same lora-ci"
-        raise InfrastructureError(f"{path}: no readable run ({error})", hint=hint) from error
+            raise InfrastructureError(f"{path}: over {MAX_PART_BYTES} bytes", hint=SAME)
+        part = msgspec.json.decode(path.read_bytes(), type=_Part)
+        # One becomes the name of a file, the other is counted with.
+        whole = RUN.fullmatch(part.view.run_id) is not None
+        whole = whole and datetime.fromisoformat(part.view.started_at).tzinfo is not None
+    except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise InfrastructureError(f"{path}: no readable run ({error})", hint=SAME) from error
+    if not whole:
+        raise InfrastructureError(f"{path}: no readable run (its id or its time)", hint=SAME)
+    return part
 
 
 def _take_objects(folder: Path, store: ArtifactStore) -> list[Finding]:

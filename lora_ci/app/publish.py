@@ -10,7 +10,7 @@ from functools import partial
 
 from lora_ci.app.announce import CHECK, attempt, note_of, publish_run_check
 from lora_ci.app.wiring import Deps
-from lora_ci.core.errors import InputError, LoraCIError
+from lora_ci.core.errors import InfrastructureError, InputError, LoraCIError
 from lora_ci.core.finding import Finding
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
@@ -136,14 +136,18 @@ def trained(steps: tuple[StepView, ...]) -> bool:
 
 
 def _publish_release(view: RunView, lora: str, deps: Deps, address: str | None) -> None:
-    """What was deployed, with its files: the store has them unless another machine made them."""
+    """What was deployed, with all of its files: one that was published could not be completed."""
     result = result_of(view.of(lora), Stage.DEPLOY)
     release = details_of(view.of(lora))[Stage.DEPLOY].release
     if result is None or release is None or result.outcome is not Outcome.PASSED:
         return
     digests = {a.name: a.sha256 for a in result.artifacts}
     digests |= {file.name: file.sha256 for file in release.files}
-    files = {name: deps.store.get(sha) for name, sha in digests.items() if deps.store.has(sha)}
+    absent = sorted(name for name, sha256 in digests.items() if not deps.store.has(sha256))
+    if absent:
+        message = f"not in the store of this machine: {', '.join(absent)}"
+        raise InfrastructureError(message, hint="next: lora-ci report, on the one that released it")
+    files = {name: deps.store.get(sha256) for name, sha256 in digests.items()}
     tag = view.event.tag or f"{lora}@v{release.version}"
     notes = render_release_notes(view, lora, address)
     deps.forge.publish_release(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lora_ci.changes.git import Repository
+from lora_ci.changes.git import OBJECT_ID, Repository
 from lora_ci.changes.shallow import (
     fetch_commit,
     fetch_parent,
@@ -110,7 +110,12 @@ def _usable(repo: Repository, commit: str) -> bool:
 
 
 def fetched(repo: Repository, revision: str) -> str:
-    """The commit of that name, fetched if it is not here. Raises UsageError."""
+    """The commit of that name, fetched if it is not here. Raises UsageError.
+
+    An id means the commit, even where somebody called a branch so.
+    """
+    if OBJECT_ID.fullmatch(revision):
+        return fetch_commit(repo, revision) or repo.commit(revision)
     found = find_branch(repo, revision) or fetch_commit(repo, revision)
     return found or repo.commit(revision)
 

@@ -9,9 +9,9 @@ from lora_ci.app.bundle import PART, adapters_in, read_bundles, write_bundle
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.core.plan import Action
-from lora_ci.core.step import Outcome, StepResult
+from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.store.local import LocalStore
-from tests.views import make_view, train_step, validate_step
+from tests.views import blocked_step, deploy_step, make_view, train_step, validate_step
 
 
 class Noon:
@@ -94,3 +94,68 @@ def test_without_a_plan_or_with_rubbish_it_says_so(store, tmp_path):
 def test_only_stages_that_need_it_have_adapters(store, tmp_path):
     write_bundle(tmp_path / "b", make_view(validate_step()), (), store, name=None)
     assert adapters_in(tmp_path / "b") == ()
+
+
+def bundle(tmp_path, store, name, view):
+    write_bundle(tmp_path / "in" / name, view, (), store, name=name)
+
+
+def ended(step, outcome, **changes):
+    """A job that came to its end."""
+    step = replace(step, result=StepResult(outcome=outcome))
+    return replace(make_view(step), outcome=outcome, **changes)
+
+
+def test_the_last_attempt_of_a_job_counts(store, tmp_path):
+    step = train_step()
+    bundle(tmp_path, store, "plan", planned(step))
+    for attempt, outcome in ((9, Outcome.INTERRUPTED), (10, Outcome.PASSED)):
+        view = ended(step, outcome, started_at=f"2026-01-01T11:{attempt:02}:00+00:00")
+        bundle(tmp_path, store, f"job-{attempt}", view)
+    found = read_bundles(tmp_path / "in", store, Noon()).view
+    assert found.outcome is Outcome.PASSED
+
+
+def test_what_is_of_another_commit_passes_nothing(store, tmp_path):
+    """A run that is started again looks at the pull request as it is by then."""
+    step = train_step()
+    bundle(tmp_path, store, "plan", planned(step))
+    earlier = ended(step, Outcome.PASSED)
+    earlier = replace(earlier, event=replace(earlier.event, head="0" * 40))
+    bundle(tmp_path, store, "job", earlier)
+    found = read_bundles(tmp_path / "in", store, Noon()).view
+    assert found.outcome is Outcome.ERROR
+    assert [note.rule for note in found.notes] == ["bundle.foreign"]
+
+
+def test_what_the_plan_blocked_no_job_can_pass(store, tmp_path):
+    step = blocked_step("mei", Stage.TRAIN, "a foreign push gets validation only")
+    bundle(tmp_path, store, "plan", planned(step))
+    bundle(tmp_path, store, "job", ended(train_step(), Outcome.PASSED))
+    assert read_bundles(tmp_path / "in", store, Noon()).view.outcome is Outcome.INCONCLUSIVE
+
+
+def test_of_two_plans_none_is_taken(store, tmp_path):
+    bundle(tmp_path, store, "plan", planned(train_step()))
+    bundle(tmp_path, store, "another", planned())
+    with pytest.raises(UsageError, match="bundles of 2 plans"):
+        read_bundles(tmp_path / "in", store, Noon())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"run_id": "../../x"}, {"started_at": "soon"}, {"started_at": "2026-01-01T11:59:00"}],
+)
+def test_a_run_that_no_lora_ci_writes_is_none(store, tmp_path, changes):
+    bundle(tmp_path, store, "plan", replace(planned(train_step()), **changes))
+    with pytest.raises(InfrastructureError, match="no readable run"):
+        read_bundles(tmp_path / "in", store, Noon())
+
+
+def test_a_release_comes_whole_whoever_made_its_files(store, tmp_path):
+    file = tmp_path / "weights"
+    file.write_bytes(b"weights")
+    sha256 = store.put(file)
+    files = [{"name": "mei.safetensors", "sha256": sha256, "size": 7}]
+    write_bundle(tmp_path / "b", make_view(deploy_step(files=files)), (), store, name="b")
+    assert (tmp_path / "b" / "objects" / sha256[:2] / sha256[2:]).read_bytes() == b"weights"

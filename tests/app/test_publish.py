@@ -78,28 +78,36 @@ def test_comment_page_and_checks_show_the_same_run(deps):
     assert levels == ["failure"] * 3 + ["warning"]
 
 
-def test_a_tagged_run_makes_a_release_with_the_files_that_are_in_the_store(deps, tmp_path):
-    weights = tmp_path / "adapter.safetensors"
+def released(deps, tmp_path, *files):
+    """A run that released an adapter, and what else is named."""
+    weights, card = tmp_path / "adapter.safetensors", tmp_path / "README.md"
     weights.write_bytes(b"weights")
-    sha256 = deps.store.put(weights)
-    files = [
-        {"name": "adapter.safetensors", "sha256": sha256, "size": 7},
-        {"name": "manifest.json", "sha256": "0" * 64, "size": 9},
-    ]
-    card = tmp_path / "README.md"
     card.write_text("card")
+    sha256 = deps.store.put(weights)
+    known = {"name": "adapter.safetensors", "sha256": sha256, "size": 7}
     kept = Artifact(
         name="README.md", sha256=deps.store.put(card), size_bytes=4, media_type="text/markdown"
     )
-    step = deploy_step(files=files)
+    step = deploy_step(files=[known, *files])
     step = replace(step, result=replace(step.result, artifacts=(kept,)))
-    view = make_view(step, tag="mei@v1.1.0")
+    return make_view(step, tag="mei@v1.1.0")
+
+
+def test_a_tagged_run_makes_a_release_with_its_files(deps, tmp_path):
+    view = released(deps, tmp_path)
     assert publish(view, deps).notes == ()
     place = deps.state / "forge" / "releases" / "mei@v1.1.0"
-    released = sorted(p.name for p in (place / "files").iterdir())
-    assert released == ["README.md", "adapter.safetensors"]
-    assert "manifest.json" in (place / "notes.md").read_text()
+    names = sorted(p.name for p in (place / "files").iterdir())
+    assert names == ["README.md", "adapter.safetensors"]
+    assert "adapter.safetensors" in (place / "notes.md").read_text()
     assert not (deps.state / "forge" / "pulls").exists()
+
+
+def test_a_release_without_one_of_its_files_is_not_published(deps, tmp_path):
+    lost = {"name": "mei-kohya.safetensors", "sha256": "0" * 64, "size": 9}
+    (note,) = publish(released(deps, tmp_path, lost), deps).notes
+    assert "not in the store of this machine: mei-kohya.safetensors" in note.message
+    assert not (deps.state / "forge" / "releases").exists()
 
 
 def test_a_blocked_deployment_releases_nothing(deps):

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from lora_ci.changes.git import open_repository
-from lora_ci.changes.range import default_branch, find_range
+from lora_ci.changes.range import default_branch, fetched, find_range
 from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.core.event import EventKind
 from tests.builders import RepoBuilder
@@ -45,6 +45,12 @@ def test_a_pull_request_is_compared_with_where_it_left(repo):
     assert found.base == fork
     assert found.why == "where it left main, where it goes to"
     assert pull_request(repo, head, repo.git("rev-parse", "main")).base == fork
+
+
+def test_a_branch_that_is_called_like_a_commit_is_not_it(repo):
+    looked_at, other = repo.git("rev-parse", "main"), branch(repo, "topic", "a")
+    repo.git("update-ref", f"refs/remotes/origin/{looked_at}", other)
+    assert fetched(open_repository(repo.root), looked_at) == looked_at
 
 
 def test_of_the_bases_of_a_criss_cross_one_is_taken_and_that_is_said(repo):
