@@ -44,6 +44,7 @@ schema: venv
 SCRIPT_PYTHON ?= $(BIN)/python
 bench: venv
 	$(BIN)/python -m benchmarks.decide
+	$(BIN)/python -m benchmarks.webhooks
 	$(BIN)/python -m benchmarks.train_step $(if $(SCRIPT),--script $(SCRIPT) --python $(SCRIPT_PYTHON))
 
 clean:

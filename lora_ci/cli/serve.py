@@ -28,7 +28,7 @@ SERVER_URL = "https://github.com"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where it listens, who it is, how much it does at once."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8030, help="port to listen on (8030)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (8080)")
     parser.add_argument(
         "--state", type=Path, default=Path("lora-ci-bot"), help="folder of its own (./lora-ci-bot)"
     )

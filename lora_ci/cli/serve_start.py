@@ -87,7 +87,7 @@ def _option_faults(args: argparse.Namespace) -> Iterator[Finding]:
         if value < 1:
             yield _fault(f"{name} {value}: at least 1", f"next: {name} 1")
     if not 0 <= args.port < 65536:
-        yield _fault(f"--port {args.port} is no port", "next: --port 8030")
+        yield _fault(f"--port {args.port} is no port", "next: --port 8080")
 
 
 def _machine_faults(state: Path) -> Iterator[Finding]:

@@ -36,6 +36,12 @@ def test_reading_records_finds_all_of_them():
     assert "2 pushes of 20" in printed
 
 
+def test_every_webhook_is_answered():
+    printed = run("benchmarks.webhooks", "--rate", "20", "--seconds", "0.5", "--kib", "2")
+    assert printed.count("| 20/s ") == 1
+    assert printed.count("| 40/s ") == 2
+
+
 def test_without_the_official_script_its_row_is_missing_and_that_is_said():
     printed = run("benchmarks.train_step", "--steps", "8", "--pairs", "1")
     assert "skipped: the official script; next: --script" in printed

@@ -1,9 +1,11 @@
 """The whole bot: a real server, real processes, git over HTTP, a fake GitHub."""
 
 import fcntl
+import re
 import signal
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -170,6 +172,13 @@ def test_all_that_is_missing_is_told_at_once(tmp_path):
     good = {"LORA_CI_WEBHOOK_SECRET": SECRET}
     told = lora_ci(tmp_path, "serve", "--app-id", "1", "--key-file", "bad.pem", env=good)
     assert_one_message(told, 2, "private key")
+
+
+def test_the_docs_name_every_option(tmp_path):
+    told = lora_ci(tmp_path, "serve", "--help")
+    options = set(re.findall(r"--[a-z-]+", told.out)) - {"--help", "--json", "--quiet"}
+    text = (Path(__file__).parents[2] / "docs" / "bot.md").read_text()
+    assert {option for option in options if f"`{option}`" not in text} == set()
 
 
 def test_one_server_for_a_folder(tmp_path):
