@@ -30,7 +30,7 @@ APPROVE = Button(id="approve", label="Approve", description="Let this commit tra
 def publish_running(view: RunView, forge: Forge) -> tuple[Finding, ...]:
     """Shows a run that goes on: comment and check; the rest comes at its end. Never raises."""
     notes: list[Finding] = []
-    trying = partial(attempt, notes, view.run_id)
+    trying = partial(attempt, notes, None)
     body = trying("the comment", partial(render_comment, view)) or ""
     if view.event.number:
         trying("the comment", partial(forge.upsert_comment, view.event.number, body))
@@ -41,7 +41,7 @@ def publish_running(view: RunView, forge: Forge) -> tuple[Finding, ...]:
 def publish_refusal(error: LoraCIError, head: str, number: int | None, forge: Forge) -> None:
     """Shows why there is no run: the config is wrong, or the machine. Never raises."""
     notes: list[Finding] = []
-    trying = partial(attempt, notes, "")
+    trying = partial(attempt, notes, None)
     body = trying("the comment", partial(render_refusal, error, head)) or ""
     if number:
         trying("the comment", partial(forge.upsert_comment, number, body))
@@ -78,13 +78,16 @@ def _run_buttons(view: RunView) -> tuple[Button, ...]:
     return () if view.outcome is Outcome.PASSED else (RUN_AGAIN,)
 
 
-def attempt(notes: list[Finding], run_id: str, what: str, act: Callable[[], T]) -> T | None:
-    """What the act gives; None, and a note, where it fails in any way."""
+def attempt(notes: list[Finding], run_id: str | None, what: str, act: Callable[[], T]) -> T | None:
+    """What the act gives; None, and a note, where it fails in any way.
+
+    `run_id` is that of a run whose end is recorded, None where there is none yet.
+    """
     try:
         return act()
     except Exception as error:  # noqa: BLE001 - a border: results are recorded, showing them is extra
         told = str(error) if isinstance(error, LoraCIError) else f"{type(error).__name__}: {error}"
-        hint = f"the results are recorded; next: lora-ci report {run_id}"
+        hint = f"the results are recorded; next: lora-ci report {run_id}" if run_id else None
         notes.append(note_of("publish.failed", f"{what} could not be published: {told}", hint))
         return None
 

@@ -99,7 +99,8 @@ def _decide(
             return Cancel(pull.number), "What runs for this pull request is stopped."
         case Verb.DEPLOY:
             event = _release(command, ask, pull)
-            told = f"`{code(command.tag or '')}` is released from `{event.head or ''}`."
+            merged = (event.head or "")[:7]
+            told = f"The release of `{code(command.tag or '')}` from `{merged}` starts."
             return Run(event=event, loras=command.loras), told
         case Verb.APPROVE:
             _check_approval(command, ask, pull)
@@ -111,6 +112,8 @@ def _decide(
             retrain = command.verb is Verb.RETRAIN
             names = ", ".join(f"`{code(name)}`" for name in command.loras) or "Everything"
             told = f"{names} of `{short}` {'is trained anew' if retrain else 'runs'}."
+            if pull.fork:
+                told += f" It comes from a fork: nothing trains without `{WORD} approve {short}`."
             run = Run(
                 event=_event(ask, pull),
                 loras=command.loras,

@@ -53,7 +53,7 @@ def find_range(
         raise UsageError(message, hint="next: nothing; no CI is needed for a deleted branch")
     head = repo.commit(head)
     if kind is EventKind.PULL_REQUEST and base:
-        return _branched(repo, fetched(repo, base), head, f"{_short(base)}, where it goes to")
+        return _branched(repo, fetched(repo, base), head, _target(base))
     if base:
         return Range(fetched(repo, base), f"{_short(base)}, as asked")
     why_not = ""
@@ -98,6 +98,11 @@ def _crossed(bases: list[str]) -> str:
     if len(bases) == 1:
         return ""
     return f" (the first of {len(bases)} merge bases: branches were merged crosswise)"
+
+
+def _target(base: str) -> str:
+    """What a pull request goes to; payloads give the commit alone."""
+    return "the branch it goes to" if OBJECT_ID.fullmatch(base) else base
 
 
 def _short(revision: str) -> str:

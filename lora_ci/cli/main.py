@@ -32,7 +32,6 @@ COMMANDS: dict[str, str] = {
     "verify": "tell whether a release folder is whole, and who signed it",
     "pull": "take a release out of a store, verified",
     "yank": "say of a release that it must not be used any more",
-    "yank": "say of a release that it must not be used any more",
     "report": "render the report of a recorded run again",
     "status": "show the recent runs",
     "doctor": "tell whether this machine can do the work, and what to mend",
@@ -90,8 +89,9 @@ def came_of_signal(error: BaseException | None) -> bool:
 
 def bug(output: Output) -> int:
     """Shows the error that nobody expected; it is ours, never the user's."""
-    output.note(traceback.format_exc())
-    output.note("this is a bug in lora-ci; please report it with the text above")
+    output.fault(
+        f"{traceback.format_exc()}\nthis is a bug in lora-ci; please report it with the text above"
+    )
     return ExitCode.INFRASTRUCTURE
 
 

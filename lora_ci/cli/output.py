@@ -48,8 +48,12 @@ class Output:
     def note(self, text: str) -> None:
         """Lines for people, on stderr."""
         if not self.quiet:
-            self._end_bar()
-            print("\n".join(map(clean, text.split("\n"))), file=sys.stderr)
+            self.fault(text)
+
+    def fault(self, text: str) -> None:
+        """Lines that are told however quiet it is to be, on stderr."""
+        self._end_bar()
+        print("\n".join(map(clean, text.split("\n"))), file=sys.stderr)
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """Findings on stderr, one each, with the hint below."""

@@ -41,13 +41,14 @@ def render_comment(
 
     The verdict is on top and the way to more at the end: cutting keeps both.
     """
+    what = "What ran" if view.outcome else "What runs"
     body = [
         *_top(verdict(view), reason(view)),
         *render_changes_markdown(view.plan.changes),
         *render_overview(view),
         *_scores(view, pictures or {}),
         *render_findings(_findings_by_lora(view)),
-        *folded(f"What ran and why: {counted(len(view.steps), 'stage')}", _stages(view.steps)),
+        *folded(f"{what} and why: {counted(len(view.steps), 'stage')}", _stages(view.steps)),
     ]
     end = [*render_outlook(view), _footer(view, report_url), ""]
     return cut("\n".join([*body, ""]), report_url, end="\n".join(end))
@@ -58,7 +59,7 @@ def render_check(
 ) -> str:
     """The text of the check of one LoRA: its scores, stages and findings."""
     steps = view.of(lora)
-    body = [prose(_sentence(lora_reason(view, lora))), ""]
+    body = [prose(_sentence(f"{lora} {lora_reason(view, lora)}")), ""]
     if details_of(steps)[Stage.QA].judged:
         body += render_judgement(steps)
         body += render_grid(lora, grid_url) if grid_url else []

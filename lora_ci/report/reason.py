@@ -91,6 +91,9 @@ def lora_reason(view: RunView, lora: str) -> str:
         if step.result and step.result.outcome is outcome:
             told = _told(step)
             return f"{VERBS[outcome]} {step.decision.stage}{f': {told}' if told else ''}"
+    deploy = next((s.decision for s in steps if s.decision.stage is Stage.DEPLOY), None)
+    if deploy and deploy.action is Action.BLOCKED:
+        return f"is not released: {shorten(deploy.why, MOST)}"
     stuck = Action.RUN if outcome is Outcome.ERROR else Action.BLOCKED
     return _not_done(next(s for s in steps if s.result is None and s.decision.action is stuck))
 
@@ -113,7 +116,9 @@ def _going_on(steps: tuple[StepView, ...], *, begun: bool) -> str:
     elif stages.to_come:
         soon = stages.to_come[0].decision
         facts.append(f"{soon.stage} of {soon.lora} is next")
-    if begun:
+    if not left and not begun:
+        facts.append("nothing is to run, the report comes next")
+    elif begun:
         facts.append(f"{len(stages.done)} of {counted(len(stages.done) + len(left), 'stage')} done")
     else:
         facts.append(f"{counted(len(left), 'stage')} to run")

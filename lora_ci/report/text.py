@@ -37,7 +37,8 @@ def render_plan_text(plan: Plan) -> str:
     ]
     if not any(d.estimate for d in plan.decisions):
         head, rows = head[:3] + head[4:], [row[:3] + row[4:] for row in rows]
-    return "\n".join([*changes_text(plan), *_table(head, rows), "", summary(plan)])
+    shown = [*_table(head, rows), ""] if rows else []
+    return "\n".join([*changes_text(plan), *shown, summary(plan)])
 
 
 def changes_text(plan: Plan) -> list[str]:
@@ -117,7 +118,8 @@ def render_run_text(view: RunView) -> str:
     state = f"{view.outcome} in" if view.outcome else "going on for"
     told = f"{state} {duration(view.duration_s)} (run {clean(view.run_id)})"
     verdict = f"{SIGNS[view.outcome]} {told}"
-    return "\n".join([*_table(("lora", "stage", "result", "why"), rows), "", verdict])
+    shown = [*_table(("lora", "stage", "result", "why"), rows), ""] if rows else []
+    return "\n".join([*shown, verdict])
 
 
 def outcome_text(step: StepView) -> tuple[str, str]:

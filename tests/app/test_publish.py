@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_ci.app import publish as publishing
+from lora_ci.app.announce import publish_running
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.publish import publish
 from lora_ci.app.wiring import open_deps
@@ -143,6 +144,13 @@ def test_a_forge_that_takes_nothing_gives_notes_and_no_error(deps, error):
         "the release of mei",
     ]
     assert all(view.run_id in (n.hint or "") for n in done.notes)
+
+
+def test_what_is_not_recorded_yet_is_not_called_recorded():
+    going = replace(make_view(validate_step()), outcome=None)
+    notes = publish_running(going, BrokenForge(InfrastructureError("502")))
+    assert [n.message.split(" could not")[0] for n in notes] == ["the comment", "the check"]
+    assert {n.hint for n in notes} == {None}
 
 
 def test_pictures_that_are_gone_changed_or_too_many_are_left_out_and_told(deps, monkeypatch):

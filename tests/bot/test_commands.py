@@ -125,6 +125,7 @@ def test_a_run_is_on_behalf_of_the_author():
     assert wanted.approved_by is None
     assert host.reactions == [(99, "eyes"), (99, "rocket")]
     assert "`mei` of `aaaaaaa` runs." in host.replies["99"]
+    assert "nothing trains without `/lora-ci approve aaaaaaa`" in host.replies["99"]
 
 
 @pytest.mark.parametrize(

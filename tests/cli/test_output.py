@@ -2,8 +2,10 @@
 
 import json
 
+from lora_ci.cli import status
+from lora_ci.cli.main import main
 from lora_ci.cli.output import Output
-from lora_ci.core.errors import UsageError
+from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.finding import Finding, Severity
 
 HOSTILE = "a\n::error::pwn \x1b[2J \0"
@@ -22,6 +24,17 @@ def test_a_finding_is_two_lines(capsys):
 def test_notes_keep_their_lines_and_nothing_else(capsys):
     Output(json=False, quiet=False).note("one\ntwo \x1b[2J\0")
     assert capsys.readouterr().err == "one\ntwo �[2J�\n"
+
+
+def test_a_bug_is_told_however_quiet_it_is_to_be(capsys, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(status, "run", broken)
+    assert main(["status", "--quiet"]) == ExitCode.INFRASTRUCTURE
+    told = capsys.readouterr().err
+    assert "RuntimeError: a bug" in told
+    assert "please report it" in told
 
 
 def test_progress_is_one_line(capsys):

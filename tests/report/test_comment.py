@@ -9,6 +9,7 @@ from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.report.comment import MARKER, render_check, render_comment
 from lora_ci.report.markdown import MAX_CHARACTERS
 from lora_ci.report.overview import SHOWN_LORAS
+from lora_ci.report.reason import lora_reason
 from lora_ci.report.text import render_plan_text, render_run_text
 from tests.situations import COMMENTS, OTHERS, REPORT, several
 from tests.views import (
@@ -99,6 +100,8 @@ def test_a_run_of_nothing_says_why():
     empty = make_view(findings=(finding,))
     assert "tag `x` names no LoRA" in render_comment(empty)
     assert "nothing is to be done here" in render_comment(make_view())
+    assert render_run_text(empty).startswith("✓ passed in")
+    assert render_plan_text(empty.plan) == "nothing to run"
 
 
 def test_a_stage_that_ought_to_have_run_is_named():
@@ -114,3 +117,10 @@ def test_a_stage_that_broke_down_says_how():
     view = make_view(replace(qa_step(), result=result))
     assert "qa     ! error  qa of mei crashed: KeyError: 1" in render_run_text(view)
     assert "mei could not finish qa: qa of mei crashed" in render_comment(view)
+
+
+def test_a_release_that_did_not_happen_is_called_that():
+    why = "qa inconclusive in run 41"
+    blocked = (blocked_step("mei", stage, why) for stage in (Stage.OPTIMIZE, Stage.DEPLOY))
+    view = make_view(validate_step(), train_step(), *blocked)
+    assert lora_reason(view, "mei") == f"is not released: {why}"

@@ -11,7 +11,7 @@ from lora_ci.plan.estimate import PRIOR
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.page import render_page
 from lora_ci.report.progress import cost_to_go, is_guess, percent, progress_text
-from lora_ci.report.reason import lora_outcome, verdict
+from lora_ci.report.reason import lora_outcome, reason, verdict
 from lora_ci.report.text import render_run_text
 from tests.situations import going_on, just_queued, training, training_queued
 from tests.views import (
@@ -20,9 +20,11 @@ from tests.views import (
     make_view,
     priced,
     queued_step,
+    reused,
     running_step,
     to_come,
     validate_step,
+    whole_chain,
 )
 
 
@@ -90,3 +92,8 @@ def test_page_and_terminal_show_a_run_that_goes_on():
     text = render_run_text(training())
     assert re.search(r"train +running 45 % +270 of 600, loss 0.2171\n", text)
     assert "… going on for 4 min 32 s" in text
+
+
+def test_a_run_with_nothing_to_do_counts_no_stages():
+    view = going_on(make_view(*(reused(step) for step in whole_chain())))
+    assert reason(view) == "nothing is to run, the report comes next"
