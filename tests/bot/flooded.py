@@ -32,13 +32,13 @@ SECRET = "a secret of many characters"
 
 
 class HastyClock:
-    """Waiting takes no time; only the clock moves on."""
+    """Waiting takes no time; only the clock moves on, `speed` times as fast as others."""
 
-    def __init__(self, ahead: timedelta = timedelta()) -> None:
-        self.ahead = ahead
+    def __init__(self, ahead: timedelta = timedelta(), speed: int = 1) -> None:
+        self.ahead, self.speed, self.began = ahead, speed, datetime.now(UTC)
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return self.began + self.speed * (datetime.now(UTC) - self.began) + self.ahead
 
     def monotonic(self) -> float:
         return self.now().timestamp()
@@ -110,9 +110,11 @@ class Flooded:
             self.clock.sleep(1)
 
 
-def make_bot(state: Path, url: str, api_url: str, token: str, ahead_s: float = 0) -> Flooded:
+def make_bot(
+    state: Path, url: str, api_url: str, token: str, ahead_s: float = 0, speed: int = 1
+) -> Flooded:
     """A bot on the ledger of a folder, with a token."""
-    clock = HastyClock(timedelta(seconds=ahead_s))
+    clock = HastyClock(timedelta(seconds=ahead_s), speed)
     database = open_database(f"sqlite:///{state / 'ledger.db'}", clock)
     inbox, jobs = Inbox(database), Jobs(database)
     client = open_client(token, clock=clock, rng=random.Random(1), api_url=api_url)
@@ -127,7 +129,7 @@ def make_bot(state: Path, url: str, api_url: str, token: str, ahead_s: float = 0
 def main(state: str, port: str, api_url: str, token: str, ahead_s: str) -> None:
     """Serves until it is killed."""
     url = f"http://127.0.0.1:{port}"
-    bot = make_bot(Path(state), url, api_url, token, float(ahead_s))
+    bot = make_bot(Path(state), url, api_url, token, float(ahead_s), speed=100)
     tender = Tender(bot.worker)
     door = Door(inbox=bot.inbox, secret=SECRET.encode(), repos=Path(state) / "repos", limit=10_000,
                 wake=tender.wake)  # fmt: skip

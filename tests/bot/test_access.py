@@ -19,7 +19,7 @@ from lora_ci.forge.github.open import open_app
 from lora_ci.ledger.database import open_database
 from lora_ci.ledger.inbox import Inbox
 from lora_ci.ledger.jobs import Jobs
-from tests.bot.test_worker import Processes
+from tests.bot.test_bot_worker import Processes
 from tests.forge.test_github_app import pem_of
 from tests.github_world import REPO, open_world
 from tests.ledgers import new_ledger
