@@ -10,12 +10,12 @@ from lora_ci.app.bundle import write_bundle
 from lora_ci.app.live import Announcer
 from lora_ci.app.plan_event import plan_event, plan_gathered
 from lora_ci.app.publish import publish
+from lora_ci.app.scope import EVERYTHING, Scope, check_scope
 from lora_ci.app.source import Gathered
 from lora_ci.app.specs import make_spec
 from lora_ci.app.wiring import Deps
-from lora_ci.config.model import Config
 from lora_ci.core.clock import new_run_id
-from lora_ci.core.errors import ExitCode, LoraCIError, UsageError
+from lora_ci.core.errors import ExitCode, LoraCIError
 from lora_ci.core.event import Event
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Action, Decision, Plan, Record
@@ -33,43 +33,6 @@ EXIT_CODES: dict[Outcome | None, ExitCode] = {
     Outcome.ERROR: ExitCode.INFRASTRUCTURE,
     Outcome.INTERRUPTED: ExitCode.INTERRUPTED,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What part of the plan is wanted: some LoRAs, or the stages up to `last`.
-
-    `needed` are LoRAs that the wanted ones wait for; they go as far as their verdict.
-    """
-
-    loras: frozenset[str] | None = None
-    last: Stage | None = None
-    needed: frozenset[str] = frozenset()
-
-    def wants(self, decision: Decision) -> bool:
-        """True if the decision lies inside the scope."""
-        if self.loras is None or decision.lora in self.loras:
-            return self.last is None or until(decision.stage, self.last)
-        return decision.lora in self.needed and until(decision.stage, Stage.QA)
-
-    def with_needs(self, config: Config) -> Scope:
-        """The scope and all that it needs, however far away."""
-        found: set[str] = set()
-        ahead = list(self.loras or ())
-        while ahead:
-            new = [n for n in config.loras[ahead.pop()].needs if n not in found]
-            found.update(new)
-            ahead += new
-        return replace(self, needed=frozenset(found))
-
-
-def until(stage: Stage, last: Stage) -> bool:
-    """True if the stage does not come after `last`."""
-    stages = list(Stage)
-    return stages.index(stage) <= stages.index(last)
-
-
-EVERYTHING = Scope()
 
 
 def handle(
@@ -143,15 +106,6 @@ def shared(records: tuple[Record, ...], deps: Deps, *, kept_in: str | None) -> t
         return deps.share(records, kept_in=kept_in) if deps.share and records else ()
     except LoraCIError as error:
         return error.findings
-
-
-def check_scope(scope: Scope, gathered: Gathered) -> None:
-    """Raises UsageError for a LoRA that the config does not have."""
-    known = gathered.config.loras
-    unknown = sorted((scope.loras or frozenset()) - known.keys())
-    if unknown:
-        hint = f"next: name one of: {', '.join(known)}"
-        raise UsageError(f"no LoRA `{unknown[0]}` is in the config of this commit", hint=hint)
 
 
 Key = tuple[str, Stage]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from datetime import datetime
 
+from lora_ci.app.anew import Anew, AnewRecords
 from lora_ci.app.announce import publish_running
 from lora_ci.app.bundle import write_bundle
+from lora_ci.app.commands import Run
 from lora_ci.app.plan_event import plan_event
+from lora_ci.app.scope import Scope, check_scope
+from lora_ci.app.source import Gathered, Source
 from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import add_forge_arguments, open_hub, run_id_of
 from lora_ci.cli.output import Output, add_output_arguments
@@ -18,6 +24,7 @@ from lora_ci.core.event import Event
 from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Plan
 from lora_ci.core.run import RunView, StepView
+from lora_ci.plan.records import Records
 from lora_ci.report.plan_comment import render_plan_markdown
 from lora_ci.report.text import render_plan_text
 
@@ -43,7 +50,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     with hub.refusing(asked):
         event, source = open_event(args, asked, hub.host)
         past = open_past(args, source, hub)
-        plan, gathered = plan_event(event, source, past.records, clock)
+        asked = dated(asked, clock)
+        plan, gathered = plan_asked(asked, event, source, past.records, clock)
     view = planned(plan, event, clock, run_id_of(args))
     if args.bundle:
         write_bundle(args.bundle, view, (), past.store, name=args.bundle_name)
@@ -54,6 +62,28 @@ def run(args: argparse.Namespace, output: Output) -> int:
     tell_plan(hub.job, plan, needs, asked)
     hub.job.write_summary(render_plan_markdown(plan))
     return show(plan, output, markdown=args.markdown)
+
+
+def dated(asked: Run | None, clock: Clock) -> Run | None:
+    """What is asked for, with a time where something is to be made anew: jobs must agree on it."""
+    if asked is None or not asked.retrain or asked.asked_at:
+        return asked
+    return replace(asked, asked_at=clock.now().isoformat())
+
+
+def plan_asked(
+    asked: Run | None, event: Event, source: Source, records: Records, clock: Clock
+) -> tuple[Plan, Gathered]:
+    """The plan of the LoRAs that were asked for. Raises UsageError: there is no such LoRA."""
+    loras = frozenset(asked.loras) if asked and asked.loras else None
+    scope, anew = Scope(loras=loras), None
+    if asked and asked.retrain and asked.asked_at:
+        anew = Anew(loras=loras, since=datetime.fromisoformat(asked.asked_at))
+        records = AnewRecords(records, anew)
+    plan, gathered = plan_event(event, source, records, clock)
+    check_scope(scope, gathered)
+    plan = scope.with_needs(gathered.config).narrow(plan)
+    return anew.explain(plan) if anew else plan, gathered
 
 
 def planned(plan: Plan, event: Event, clock: Clock, run_id: str | None) -> RunView:

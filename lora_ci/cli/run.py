@@ -10,7 +10,8 @@ from pathlib import Path
 from lora_ci.app.anew import Anew
 from lora_ci.app.bundle import adapters_in
 from lora_ci.app.commands import Run
-from lora_ci.app.handle import EVERYTHING, EXIT_CODES, Scope, handle
+from lora_ci.app.handle import EXIT_CODES, handle
+from lora_ci.app.scope import EVERYTHING, Scope
 from lora_ci.app.wiring import Deps
 from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import Hub, add_forge_arguments, open_hub, run_id_of

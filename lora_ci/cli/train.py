@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lora_ci.app.handle import Scope
+from lora_ci.app.scope import Scope
 from lora_ci.cli import run as run_command
 from lora_ci.cli.output import Output
 from lora_ci.core.step import Stage

@@ -1,0 +1,65 @@
+"""What part of a plan is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lora_ci.app.source import Gathered
+from lora_ci.config.model import Config
+from lora_ci.core.errors import UsageError
+from lora_ci.core.plan import Decision, Plan
+from lora_ci.core.step import Stage
+from lora_ci.plan.estimate import total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What part of the plan is wanted: some LoRAs, or the stages up to `last`.
+
+    `needed` are LoRAs that the wanted ones wait for; they go as far as their verdict.
+    """
+
+    loras: frozenset[str] | None = None
+    last: Stage | None = None
+    needed: frozenset[str] = frozenset()
+
+    def wants(self, decision: Decision) -> bool:
+        """True if the decision lies inside the scope."""
+        if self.loras is None or decision.lora in self.loras:
+            return self.last is None or until(decision.stage, self.last)
+        return decision.lora in self.needed and until(decision.stage, Stage.QA)
+
+    def narrow(self, plan: Plan) -> Plan:
+        """The plan without what lies outside the scope."""
+        if self.loras is None and self.last is None:
+            return plan
+        wanted = tuple(d for d in plan.decisions if self.wants(d))
+        return replace(plan, decisions=wanted, estimate=total(d.estimate for d in wanted))
+
+    def with_needs(self, config: Config) -> Scope:
+        """The scope and all that it needs, however far away."""
+        found: set[str] = set()
+        ahead = list(self.loras or ())
+        while ahead:
+            new = [n for n in config.loras[ahead.pop()].needs if n not in found]
+            found.update(new)
+            ahead += new
+        return replace(self, needed=frozenset(found))
+
+
+def until(stage: Stage, last: Stage) -> bool:
+    """True if the stage does not come after `last`."""
+    stages = list(Stage)
+    return stages.index(stage) <= stages.index(last)
+
+
+EVERYTHING = Scope()
+
+
+def check_scope(scope: Scope, gathered: Gathered) -> None:
+    """Raises UsageError for a LoRA that the config does not have."""
+    known = gathered.config.loras
+    unknown = sorted((scope.loras or frozenset()) - known.keys())
+    if unknown:
+        hint = f"next: name one of: {', '.join(known)}"
+        raise UsageError(f"no LoRA `{unknown[0]}` is in the config of this commit", hint=hint)
