@@ -11,7 +11,6 @@ from lora_ci.cli.plan import dated, plan_asked
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import UsageError
 from lora_ci.core.event import Event, EventKind
-from lora_ci.core.plan import Action
 from lora_ci.core.step import Stage
 from lora_ci.forge.payload import Announced
 from tests.builders import RepoBuilder
@@ -32,7 +31,8 @@ class World:
 
     def __init__(self, root):
         made = RepoBuilder(root)
-        made.write("models/sd/unet/config.json", "{}")
+        for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+            made.write(f"models/sd/{part}/config.json", "{}")
         for name in ("mei", "leo"):
             made.dvc_add(f"datasets/{name}", {"a.png": name.encode()})
         made.write(".lora-ci.yml", CONFIG)
@@ -66,11 +66,10 @@ def test_only_the_named_ones_are_planned(world):
 def test_what_is_wished_anew_is_planned_anew_until_it_was_made(world):
     assert world.plan().to_run() == ()
     before, after = (NOON + timedelta(minutes=m) for m in (-1, 1))
-    for asked_at in (None, after.isoformat()):
-        decisions = world.plan(loras=("mei",), retrain=True, asked_at=asked_at).decisions
-        assert {(d.lora, d.stage, d.why) for d in decisions if d.action is Action.RUN} == {
-            ("mei", Stage.TRAIN, "asked to be made again")
-        }
+    anew = world.plan(loras=("mei",), retrain=True, asked_at=after.isoformat())
+    assert [(d.lora, d.stage, d.why) for d in anew.to_run()] == [
+        ("mei", Stage.TRAIN, "asked to be made again")
+    ]
     assert world.plan(retrain=True, asked_at=before.isoformat()).to_run() == ()
 
 
