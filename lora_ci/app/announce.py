@@ -58,11 +58,15 @@ def publish_refusal(error: LoraCIError, head: str, number: int | None, forge: Fo
 
 
 def publish_run_check(view: RunView, forge: Forge, body: str, *, buttons: bool) -> None:
-    """The check that speaks for the whole run: its name is the same for every config."""
+    """The check that speaks for the whole commit: its name is the same for every config.
+
+    A run of some LoRAs says nothing of the others, so it is no pass.
+    """
+    passed = view.outcome is Outcome.PASSED
     check = Check(
         head=view.event.head,
         name=CHECK,
-        outcome=view.outcome,
+        outcome=Outcome.INCONCLUSIVE if passed and view.plan.left_out else view.outcome,
         title=reason(view),
         summary=body,
         annotations=to_annotations(view.plan.findings),

@@ -63,7 +63,7 @@ def handle(
         return RunView(
             run_id=run_id,
             event=event,
-            plan=plan,
+            plan=scope.narrow(plan),
             steps=work.steps(),
             started_at=started_at,
             duration_s=deps.clock.monotonic() - started,

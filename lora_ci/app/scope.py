@@ -8,7 +8,7 @@ from lora_ci.app.source import Gathered
 from lora_ci.config.model import Config
 from lora_ci.core.errors import UsageError
 from lora_ci.core.plan import Decision, Plan
-from lora_ci.core.step import Stage
+from lora_ci.core.step import Outcome, Stage
 from lora_ci.plan.estimate import total
 
 
@@ -34,7 +34,15 @@ class Scope:
         if self.loras is None and self.last is None:
             return plan
         wanted = tuple(d for d in plan.decisions if self.wants(d))
-        return replace(plan, decisions=wanted, estimate=total(d.estimate for d in wanted))
+        left_out = {d.lora: None for d in plan.decisions if not _has_passed(d)}
+        for decision in wanted:
+            left_out.pop(decision.lora, None)
+        return replace(
+            plan,
+            decisions=wanted,
+            estimate=total(d.estimate for d in wanted),
+            left_out=tuple(left_out),
+        )
 
     def with_needs(self, config: Config) -> Scope:
         """The scope and all that it needs, however far away."""
@@ -51,6 +59,12 @@ def until(stage: Stage, last: Stage) -> bool:
     """True if the stage does not come after `last`."""
     stages = list(Stage)
     return stages.index(stage) <= stages.index(last)
+
+
+def _has_passed(decision: Decision) -> bool:
+    """True if it is on record that the stage passed."""
+    record = decision.record
+    return record is not None and record.result.outcome is Outcome.PASSED
 
 
 EVERYTHING = Scope()

@@ -72,7 +72,8 @@ class Plan:
     `estimate` is what they cost together, None where no GPU is needed. `skipped` says why nothing
     is looked at, as the push itself wished. `awaits_approval` is true where an approval of this
     commit would let blocked stages run; `releasable` names the LoRAs that a tag may release once
-    they have passed.
+    they have passed. `left_out` names the LoRAs that nobody asked for this time and that are not
+    known to pass.
     """
 
     head: str
@@ -83,6 +84,7 @@ class Plan:
     skipped: str | None = None
     awaits_approval: bool = False
     releasable: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def of(self, lora: str) -> tuple[Decision, ...]:
         """The decisions of one LoRA, in stage order."""

@@ -63,7 +63,12 @@ def lora_outcome(view: RunView, lora: str) -> Outcome | None:
 
 
 def reason(view: RunView) -> str:
-    """What decided the run, or how far it is."""
+    """What decided the run, or how far it is, and whom nobody asked for."""
+    others = _listed(list(view.plan.left_out))
+    return f"{_reason(view)}{f'; not asked for: {others}' if others else ''}"
+
+
+def _reason(view: RunView) -> str:
     loras = view.loras()
     if view.plan.skipped:
         return f"nothing is looked at: {shorten(view.plan.skipped, MOST)}"

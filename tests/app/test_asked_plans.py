@@ -59,6 +59,9 @@ def world(tmp_path):
 def test_only_the_named_ones_are_planned(world):
     assert {d.lora for d in world.plan().decisions} == {"mei", "leo"}
     assert {d.lora for d in world.plan(loras=("leo",)).decisions} == {"leo"}
+    assert world.plan(loras=("leo",)).left_out == (), "mei is known to pass"
+    world.records.items[:] = [r for r in world.records.items if r.lora == "leo"]
+    assert world.plan(loras=("leo",)).left_out == ("mei",)
     with pytest.raises(UsageError, match="no LoRA `nobody`"):
         world.plan(loras=("nobody",))
 

@@ -116,6 +116,15 @@ def test_a_blocked_deployment_releases_nothing(deps):
     assert not (deps.state / "forge" / "releases").exists()
 
 
+def test_a_run_of_some_loras_is_no_pass_for_the_commit(deps):
+    view = make_view(validate_step(), train_step())
+    publish(replace(view, plan=replace(view.plan, left_out=("leo",))), deps)
+    (path,) = (p for p in deps.state.glob("forge/checks/*/*") if "mei" not in p.name)
+    check = json.loads(path.read_text())
+    assert check["outcome"] == "inconclusive"
+    assert check["title"].endswith("; not asked for: leo")
+
+
 @dataclass(frozen=True)
 class BrokenForge:
     """Takes nothing."""
