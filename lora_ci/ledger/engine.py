@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect, text
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
-from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.ledger.tables import SCHEMA_VERSION
 
 BUSY_TIMEOUT_MS = 30_000
@@ -28,8 +29,18 @@ HINTS = {
 
 
 def open_engine(url: str) -> Engine:
-    """An engine on a database at the current schema. SQLite runs in WAL mode."""
-    engine = create_engine(url)
+    """An engine on a database at the current schema. SQLite runs in WAL mode.
+
+    Raises UsageError for what is no address of a database; it may hold a password, so it is not told.
+    """
+    try:
+        engine = create_engine(url)
+    except ArgumentError as error:
+        hint = "expected such as postgresql+psycopg://user:password@host/name"
+        raise UsageError("the ledger's URL is no address of a database", hint=hint) from error
+    except ImportError as error:
+        message = f"the ledger's URL needs a driver that is not installed: {error.name}"
+        raise UsageError(message, hint="expected one that this Python has") from error
     event.listen(engine, "handle_error", _explain)
     if engine.dialect.name == "sqlite":
         _tune_sqlite(engine)

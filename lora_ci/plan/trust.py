@@ -79,11 +79,13 @@ def _waits(event: Event, policy: Policy) -> str:
 def skip_reason(event: Event, paths: tuple[str, ...], files: tuple[str, ...]) -> str | None:
     """Why a push is not looked at: it says so itself, or none of its files matches `paths`.
 
-    Fingerprints see to it that what is skipped is caught up with by the next push.
+    Fingerprints see to it that what is skipped is caught up with by the next push. What is skipped
+    passes, so a foreign push has no say in it.
     """
     if event.kind not in PUSHES:
         return None
-    if match := SKIP.search(event.message):
+    own = event.trust is Trust.TRUSTED
+    if own and (match := SKIP.search(event.message)):
         return f"its message says {match[0]}"
     if paths and event.base and not any(matches(name, paths) for name in files):
         return f"none of the {len(files)} changed files matches `paths`"

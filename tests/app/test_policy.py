@@ -135,6 +135,9 @@ def test_a_payload_says_it_all(repo, tmp_path: Path):
     assert decisions["train"]["action"] == "blocked"
     payload["pull_request"]["title"] = "Rank 8 [skip lora-ci]"
     file.write_text(json.dumps(payload))
+    assert plan(repo, "--event", str(file))["train"]["action"] == "blocked", "a fork cannot pass so"
+    payload["pull_request"]["head"]["repo"]["full_name"] = "team/loras"
+    file.write_text(json.dumps(payload))
     assert plan(repo, "--event", str(file)) == {}
     file.write_text("{}")
     told = lora_ci(repo.root, "plan", "--event", str(file))

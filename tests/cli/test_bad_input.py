@@ -308,3 +308,11 @@ def test_a_reader_that_goes_away_is_no_error(repo):
         ["bash", "-c", command], cwd=repo.root, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("url", ["mysql://u:sekret@h/db", "u:sekret@h", "nosuch://u:sekret@h/db"])
+def test_a_ledger_that_is_no_database_is_told_without_its_password(repo, url):
+    told = lora_ci(repo.root, "plan", f"--ledger-url={url}")
+    assert told.code == 2
+    assert "the ledger's URL" in told.err
+    assert "sekret" not in told.err
