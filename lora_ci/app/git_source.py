@@ -103,6 +103,11 @@ class GitSource:
             return ruling
         return replace(read_config(tree.read, event.head), policy=ruling.policy)
 
+    def may_require_checks(self, head: str) -> bool:
+        """False where no policy that could hold for the commit speaks of `required_checks`."""
+        texts = (self.repo.file(c, FILE_NAME) for c in (self.default, head) if c)
+        return any(text and b"required_checks" in text for text in texts)
+
     def own_config(self, event: Event, tree: Tree) -> Config:
         """The config of a trusted push under the default branch's policy, where there is one."""
         config = read_config(tree.read, event.head)

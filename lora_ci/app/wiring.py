@@ -12,6 +12,7 @@ from lora_ci.app.live import Live
 from lora_ci.app.records import STATE, kept_records, ledger_url, open_store
 from lora_ci.app.source import Source
 from lora_ci.core.clock import Clock, SystemClock
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Record
 from lora_ci.execution.executor import Executor, Watch
@@ -97,6 +98,7 @@ def open_deps(
     ensure_state(state)
     clock, live = SystemClock(), Live(watch)
     objects = places.objects or state / "objects"
+    ensure_folder(objects)
     store = open_store(objects, places.remotes)
     return Deps(
         source=source,
@@ -111,6 +113,15 @@ def open_deps(
         live=live,
         signing_key=signing_key,
     )
+
+
+def ensure_folder(objects: Path) -> None:
+    """The store's folder: that it cannot be used is told before hours of training."""
+    try:
+        objects.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the store {objects} cannot be used: {error.strerror}"
+        raise InfrastructureError(message, hint=f"next: ls -ld {objects.parent}") from error
 
 
 def ensure_state(state: Path) -> None:

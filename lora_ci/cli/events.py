@@ -128,7 +128,7 @@ def open_event(
     branch = args.default_branch or (said.default_branch if said else None)
     source = open_git_source(args.repo, branch)
     event = make_event(args, source) if said is None else announced_event(said, args, source)
-    passed = (*args.passed_check, *_passed_checks(event.head, host))
+    passed = (*args.passed_check, *_passed_checks(event.head, source, host))
     event = replace(
         event,
         trust=Trust.UNTRUSTED if args.untrusted else event.trust,
@@ -138,10 +138,10 @@ def open_event(
     return event, source
 
 
-def _passed_checks(head: str, host: Host | None) -> tuple[str, ...]:
-    """What the host knows of the head; a check that nobody can see has not passed."""
+def _passed_checks(head: str, source: GitSource, host: Host | None) -> tuple[str, ...]:
+    """What the host knows of the head, where it matters; what nobody can see has not passed."""
     try:
-        return host.passed_checks(head) if host else ()
+        return host.passed_checks(head) if host and source.may_require_checks(head) else ()
     except LoraCIError:
         return ()
 

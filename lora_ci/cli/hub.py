@@ -17,7 +17,13 @@ from lora_ci.app.commands import Run
 from lora_ci.app.records import STATE
 from lora_ci.changes.git import open_repository
 from lora_ci.core.clock import SystemClock
-from lora_ci.core.errors import Interrupted, LoraCIError, UsageError
+from lora_ci.core.errors import (
+    InfrastructureError,
+    Interrupted,
+    LoraCIError,
+    UsageError,
+    machine_error,
+)
 from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.job import Job
 from lora_ci.store.layered import Remote
@@ -80,11 +86,20 @@ class Hub:
             yield
         except Interrupted:
             raise
-        except LoraCIError as error:
+        except Exception as error:
             head = asked.event.head if asked else None
             if self.forge and asked and head:
-                publish_refusal(error, head, asked.event.number, self.forge)
+                publish_refusal(_told(error), head, asked.event.number, self.forge)
             raise
+
+
+def _told(error: Exception) -> LoraCIError:
+    """What people are told of any error; the words of one that nobody foresaw may be secret."""
+    if isinstance(error, LoraCIError):
+        return error
+    known = machine_error(error) if isinstance(error, OSError) else None
+    hint = "the log of the job tells more"
+    return known or InfrastructureError(f"lora-ci crashed: {type(error).__name__}", hint=hint)
 
 
 def open_hub(args: argparse.Namespace) -> Hub:

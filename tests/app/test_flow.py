@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lora_ci.app.git_source import open_git_source
+from lora_ci.app.wiring import Places, open_deps
 from lora_ci.cli.main import main
+from lora_ci.core.errors import InfrastructureError
 from tests.builders import RepoBuilder
 from tests.command import copy_repo
 from tests.tiny_sd import write_dataset
@@ -158,3 +161,11 @@ def test_init_writes_a_config_that_is_fine_and_never_overwrites(tmp_path, capsys
     assert main(["config", "check", "--repo", str(tmp_path)]) == 0
     assert main(["config", "show", "--repo", str(tmp_path)]) == 0
     assert main(["init", "--repo", str(tmp_path)]) == 2
+
+
+def test_a_store_that_cannot_be_used_is_told_before_the_work(tmp_path):
+    repo = RepoBuilder(tmp_path)
+    repo.commit()
+    (tmp_path / "file").touch()
+    with pytest.raises(InfrastructureError, match="file cannot be used: File exists"):
+        open_deps(open_git_source(repo.root), places=Places(objects=tmp_path / "file"))

@@ -1,0 +1,55 @@
+"""What the command line asks of the git host, and what it tells it."""
+
+import argparse
+from types import SimpleNamespace
+
+import pytest
+
+from lora_ci.app.commands import Run
+from lora_ci.cli.events import add_event_arguments, open_event
+from lora_ci.cli.hub import Hub
+from lora_ci.core.errors import UsageError
+from lora_ci.core.event import EventKind
+from lora_ci.core.step import Outcome
+from lora_ci.forge.payload import Announced
+from tests.builders import RepoBuilder
+
+CONFIG = "version: 1\nloras: {}\n"
+ASKED = Run(event=Announced(kind=EventKind.PULL_REQUEST, repo="a/b", head="a" * 40, number=7))
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "told"),
+    [
+        (KeyError("s3cret"), Outcome.ERROR, "lora-ci crashed: KeyError"),
+        (PermissionError(13, "", "objects"), Outcome.ERROR, "objects: Permission denied"),
+        (UsageError("no LoRA `x`"), Outcome.FAILED, "no LoRA `x`"),
+    ],
+)
+def test_no_check_is_left_waiting_whatever_went_wrong(error, outcome, told):
+    shown = []
+    forge = SimpleNamespace(
+        upsert_comment=lambda number, body: shown.append(body), publish_check=shown.append
+    )
+    with pytest.raises(type(error)), Hub(forge=forge).refusing(ASKED):
+        raise error
+    body, check = shown
+    assert (check.outcome, check.title) == (outcome, told)
+    assert "s3cret" not in body + check.summary
+
+
+def test_the_host_is_asked_for_checks_only_where_a_policy_wants_some(tmp_path):
+    repo = RepoBuilder(tmp_path)
+    repo.write(".lora-ci.yml", CONFIG)
+    repo.commit()
+    parser = argparse.ArgumentParser()
+    add_event_arguments(parser)
+    args = parser.parse_args(["--repo", str(repo.root), "--default-branch", "main"])
+    asked_for = []
+    host = SimpleNamespace(passed_checks=lambda head: asked_for.append(head) or ("lint",))
+    assert open_event(args, None, host)[0].passed_checks == ()
+    assert asked_for == []
+    repo.write(".lora-ci.yml", CONFIG + "policy: {required_checks: [lint]}\n")
+    head = repo.commit()
+    assert open_event(args, None, host)[0].passed_checks == ("lint",)
+    assert asked_for == [head]
