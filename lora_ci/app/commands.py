@@ -23,7 +23,8 @@ class Run:
     """A run that was asked for: of `loras` (empty: all); `retrain` forgets what they had until
     `asked_at` (ISO 8601; None: now).
 
-    `approved_by` is who let the commit of `event` run, and only that one.
+    `approved_by` is who let the commit of `event` run, and only that one; `key` is that of the
+    reply to the comment that asked.
     """
 
     event: Announced
@@ -31,6 +32,7 @@ class Run:
     retrain: bool = False
     approved_by: str | None = None
     asked_at: str | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def _decide(
                 loras=command.loras,
                 retrain=retrain,
                 asked_at=ask.asked_at,
+                key=ask.key if ask.comment is not None else None,
             )
             return run, told
 

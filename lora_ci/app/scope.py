@@ -70,10 +70,14 @@ def _has_passed(decision: Decision) -> bool:
 EVERYTHING = Scope()
 
 
+class UnknownLora(UsageError):  # noqa: N818 - what it is
+    """A LoRA was asked for that is not there: a slip of whoever asks, no fault of the commit."""
+
+
 def check_scope(scope: Scope, gathered: Gathered) -> None:
-    """Raises UsageError for a LoRA that the config does not have."""
+    """Raises UnknownLora for a LoRA that the config does not have."""
     known = gathered.config.loras
     unknown = sorted((scope.loras or frozenset()) - known.keys())
     if unknown:
-        hint = f"next: name one of: {', '.join(known)}"
-        raise UsageError(f"no LoRA `{unknown[0]}` is in the config of this commit", hint=hint)
+        hint = f"name one of: {', '.join(known)}"
+        raise UnknownLora(f"no LoRA `{unknown[0]}` is in the config of this commit", hint=hint)

@@ -6,7 +6,7 @@ import argparse
 import base64
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from typing import TextIO
 from lora_ci.app.announce import publish_refusal
 from lora_ci.app.commands import Run
 from lora_ci.app.records import STATE
+from lora_ci.app.scope import UnknownLora
 from lora_ci.changes.git import open_repository
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import (
@@ -26,6 +27,7 @@ from lora_ci.core.errors import (
 )
 from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.job import Job
+from lora_ci.report.markdown import prose
 from lora_ci.store.layered import Remote
 
 # The names of what carries an object, by its sha256.
@@ -81,16 +83,29 @@ class Hub:
 
     @contextmanager
     def refusing(self, asked: Run | None) -> Iterator[None]:
-        """Shows on the host what kept the block from its end, where that has a commit."""
+        """Shows on the host what kept the block from its end, where that has a commit.
+
+        What is only a slip in a comment is answered there, and what is shown of the commit stays.
+        """
         try:
             yield
         except Interrupted:
+            raise
+        except UnknownLora as error:
+            self._answer(asked, error)
             raise
         except Exception as error:
             head = asked.event.head if asked else None
             if self.forge and asked and head:
                 publish_refusal(_told(error), head, asked.event.number, self.forge)
             raise
+
+    def _answer(self, asked: Run | None, error: LoraCIError) -> None:
+        if not (self.host and asked and asked.key and asked.event.number):
+            return
+        told = f"Nothing runs: {prose(str(error))}; {prose(error.findings[0].hint or '')}."
+        with suppress(LoraCIError):
+            self.host.reply(asked.event.number, asked.key, told)
 
 
 def _told(error: Exception) -> LoraCIError:

@@ -1,11 +1,13 @@
 """What the command line asks of the git host, and what it tells it."""
 
 import argparse
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from lora_ci.app.commands import Run
+from lora_ci.app.scope import UnknownLora
 from lora_ci.cli.events import add_event_arguments, open_event
 from lora_ci.cli.hub import Hub
 from lora_ci.core.errors import UsageError
@@ -36,6 +38,20 @@ def test_no_check_is_left_waiting_whatever_went_wrong(error, outcome, told):
     body, check = shown
     assert (check.outcome, check.title) == (outcome, told)
     assert "s3cret" not in body + check.summary
+
+
+def test_a_slip_in_a_comment_is_answered_there_and_changes_no_result():
+    replies = {}
+    host = SimpleNamespace(reply=lambda number, key, body: replies.update({(number, key): body}))
+    slip = UnknownLora("no LoRA `x` is in the config of this commit", hint="name one of: mei, leo")
+    hub = Hub(forge=SimpleNamespace(), host=host)
+    for asked in (replace(ASKED, key="99"), ASKED, None):
+        with pytest.raises(UnknownLora), hub.refusing(asked):
+            raise slip
+    assert replies == {
+        (7, "99"): "Nothing runs: no LoRA `x` is in the config of this commit; "
+        "name one of: mei, leo."
+    }
 
 
 def test_the_host_is_asked_for_checks_only_where_a_policy_wants_some(tmp_path):
