@@ -111,7 +111,7 @@ class Flooded:
 
 
 def make_bot(
-    state: Path, url: str, api_url: str, token: str, ahead_s: float = 0, speed: int = 1
+    state: Path, url: str, api_url: str, token: str, *, ahead_s: float = 0, speed: int = 1
 ) -> Flooded:
     """A bot on the ledger of a folder, with a token."""
     clock = HastyClock(timedelta(seconds=ahead_s), speed)
@@ -129,7 +129,7 @@ def make_bot(
 def main(state: str, port: str, api_url: str, token: str, ahead_s: str) -> None:
     """Serves until it is killed."""
     url = f"http://127.0.0.1:{port}"
-    bot = make_bot(Path(state), url, api_url, token, float(ahead_s), speed=100)
+    bot = make_bot(Path(state), url, api_url, token, ahead_s=float(ahead_s), speed=100)
     tender = Tender(bot.worker)
     door = Door(inbox=bot.inbox, secret=SECRET.encode(), repos=Path(state) / "repos", limit=10_000,
                 wake=tender.wake)  # fmt: skip

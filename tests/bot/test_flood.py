@@ -158,8 +158,11 @@ def test_killed_again_and_again(tmp_path):
         sent = flood.deliveries + rng.sample(flood.deliveries, len(flood.deliveries) // 3)
         rng.shuffle(sent)
         alive = start(tmp_path, port, hub, token, 0)
+        bot = make_bot(tmp_path, url, hub.api_url, token)
         try:
             for number, (name, event, body) in enumerate(sent):
+                if number == 20:
+                    until(alive, bot.jobs.repos)
                 if number % 40 == 20:
                     alive.kill()
                     alive.wait(10)
@@ -173,19 +176,27 @@ def test_killed_again_and_again(tmp_path):
             alive.wait(10)
             # An hour later: what was lost is asked for again.
             alive = start(tmp_path, port, hub, token, 3600)
-            bot = make_bot(tmp_path, url, hub.api_url, token, 3600)
-            deadline = time.monotonic() + DEADLINE_S
             names = {name for name, _, _ in flood.deliveries}
-            while bot.inbox.known(names) != names or any(
-                (bot.inbox.waiting().deliveries, bot.inbox.waiting().jobs)
-            ):
-                assert alive.poll() is None
-                assert time.monotonic() < deadline, bot.inbox.waiting()
-                time.sleep(0.1)
+
+            def is_done():
+                waiting = bot.inbox.waiting()
+                some = waiting.deliveries + waiting.jobs + waiting.running
+                return bot.inbox.known(names) == names and not some
+
+            until(alive, is_done)
         finally:
             alive.send_signal(signal.SIGKILL)
             alive.wait(10)
         flood.check(replies_each=2)
+
+
+def until(alive, what):
+    """Waits while the bot is at work."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not what():
+        assert alive.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def start(state, port, hub, token, ahead_s):
