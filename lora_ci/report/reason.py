@@ -27,7 +27,6 @@ VERBS = {
     Outcome.ERROR: "could not finish",
 }
 WORDS = {
-    Action.RUN: "has no result of",
     Action.WAIT: "waits for",
     Action.BLOCKED: "is blocked before",
 }
@@ -166,6 +165,8 @@ def _passed(steps: tuple[StepView, ...]) -> str:
 
 
 def _not_done(step: StepView) -> str:
+    if step.decision.action is Action.RUN:
+        return f"has no result of {step.decision.stage}: what was to make one left none"
     action = WORDS.get(step.decision.action, step.decision.action)
     return f"{action} {step.decision.stage}: {shorten(step.decision.why, MOST)}"
 

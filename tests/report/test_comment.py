@@ -108,7 +108,8 @@ def test_a_stage_that_ought_to_have_run_is_named():
     lost = replace(optimize_step(), result=None)
     view = make_view(lost)
     assert view.outcome is Outcome.ERROR
-    assert "mei has no result of optimize" in render_comment(view)
+    told = "mei has no result of optimize: what was to make one left none"
+    assert told in render_comment(view)
 
 
 def test_a_stage_that_broke_down_says_how():
