@@ -115,7 +115,9 @@ def _decide(
             names = ", ".join(f"`{code(name)}`" for name in command.loras) or "Everything"
             told = f"{names} of `{short}` {'is trained anew' if retrain else 'runs'}."
             if pull.fork:
-                told += f" It comes from a fork: nothing trains without `{WORD} approve {short}`."
+                told += (
+                    f" It comes from a fork: nothing trains without `{WORD} approve {pull.head}`."
+                )
             run = Run(
                 event=_event(ask, pull),
                 loras=command.loras,
@@ -130,10 +132,10 @@ def _check_approval(command: Command, ask: Ask, pull: PullRequest) -> None:
     """Raises Refused unless the head as it is now is what was looked at, by somebody else."""
     if not pull.is_open:
         raise Refused("the pull request is closed")
-    if not pull.head.startswith(command.sha or "?"):
+    if pull.head != command.sha:
         raise Refused(
-            f"the head is `{pull.head[:12]}` now, not `{command.sha}`: look at what is new, then "
-            f"`{WORD} approve {pull.head[:12]}`"
+            f"the head is not `{(command.sha or '')[:12]}` any more: look at what is new, then "
+            f"`{WORD} approve {pull.head}`"
         )
     if ask.person == pull.author:
         raise Refused("nobody may approve what is their own")

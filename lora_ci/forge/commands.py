@@ -13,7 +13,8 @@ WORD = "/lora-ci"
 MARKER = "<!-- lora-ci"
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 LORA = re.compile(r"[a-z0-9][a-z0-9._-]*")
-SHA = re.compile(r"[0-9a-f]{7,64}")
+# All of it: for a short one, whoever wrote the commit can make another that fits.
+SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 MAX_LORAS = 100
 
 
@@ -42,7 +43,7 @@ USAGE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command: `loras` are empty for all, `sha` may be short, `tag` is what `deploy` names.
+    """A command: `loras` are empty for all, `tag` is what `deploy` names.
 
     `problem` says why what was typed is none; its verb is `help` then.
     """
@@ -87,7 +88,9 @@ def _parse(words: list[str]) -> Command:
             return _for_loras(verb, rest)
         case Verb.APPROVE:
             if len(rest) != 1 or not SHA.fullmatch(rest[0].lower()):
-                return _bad("`approve` needs the commit: at least seven of its hex digits")
+                return _bad(
+                    "`approve` needs the whole id of the commit, as lora-ci's comment has it"
+                )
             return Command(verb=verb, sha=rest[0].lower())
         case Verb.DEPLOY:
             tag = parse_tag(rest[0]) if len(rest) == 1 else None

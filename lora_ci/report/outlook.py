@@ -43,7 +43,7 @@ def _approval(view: RunView, loras: list[str]) -> str:
     how = "on your machines, with data and config from outside" if foreign else "at that cost"
     return (
         f"**Waits for approval.** A member with write access who is not the author may write "
-        f"`/lora-ci approve {code(view.event.head[:7])}`: then {_blocked(view, loras)} run {how}. "
+        f"`/lora-ci approve {code(view.event.head)}`: then {_blocked(view, loras)} run {how}. "
         f"A new push asks again."
     )
 

@@ -136,7 +136,7 @@ def test_a_fork_is_validated_only_until_it_is_approved(toys, hub, tmp_path):
 
     hub.grant("boss", REPO, "write")
     toys.builder.git("checkout", "-q", "main")
-    said = f"Looks good.\n\n/lora-ci approve {head[:12]}"
+    said = f"Looks good.\n\n/lora-ci approve {head}"
     payload = hub.payload(
         "issue_comment.created", repo=REPO, number=pull.number, comment=said, login="boss"
     )

@@ -254,7 +254,7 @@ def test_a_fork_waits_for_an_approval_of_its_commit(bot):
     bot.pull("opened", **foreign)
     assert bot.runner.started[0][1].approved_by is None
     bot.end(0)
-    bot.say("/lora-ci approve aaaaaaa")
+    bot.say(f"/lora-ci approve {HEAD}")
     assert bot.runner.started[1][1].approved_by == "bob"
     bot.end(1)
     # The same commit again: it is still approved.
@@ -270,13 +270,13 @@ def test_an_approval_while_it_waits_for_its_turn(tmp_path):
     bot = Bot(tmp_path, People(fork=True), parallel=1)
     bot.deliver("push", {**PUSH, "ref": "refs/heads/main"})
     bot.pull("opened", **{"pull_request.head.repo": None})
-    bot.say("/lora-ci approve aaaaaaa")
+    bot.say(f"/lora-ci approve {HEAD}")
     bot.end(0)
     assert bot.runner.started[1][1].approved_by == "bob"
     bot.database.close()
 
 
-@pytest.mark.parametrize("text", ["approve bbbbbbb", "run", "retrain", "cancel"])
+@pytest.mark.parametrize("text", [f"approve {'b' * 40}", "run", "retrain", "cancel"])
 def test_commands_that_start_nothing(bot, text):
     if not text.startswith("approve"):
         bot.host.person = type(bot.host.person)("read")

@@ -61,7 +61,7 @@ def test_no_command(body):
 @pytest.mark.parametrize(
     "words",
     ["fly", "run Mei", "run ../mei", "run --retrain", "approve", "approve main", "approve abc123",
-     "approve abc1234 def5678", "deploy mei", "deploy mei@v1", "deploy mei#prod", "cancel all"],
+     "approve abc1234 def5678", f"approve {HEAD[:39]}", "deploy mei", "deploy mei@v1", "deploy mei#prod", "cancel all"],
 )  # fmt: skip
 def test_a_bad_command_is_answered_with_help(words):
     command = parse_command(f"/lora-ci {words}")
@@ -125,11 +125,11 @@ def test_a_run_is_on_behalf_of_the_author():
     assert wanted.approved_by is None
     assert host.reactions == [(99, "eyes"), (99, "rocket")]
     assert "`mei` of `aaaaaaa` runs." in host.replies["99"]
-    assert "nothing trains without `/lora-ci approve aaaaaaa`" in host.replies["99"]
+    assert f"nothing trains without `/lora-ci approve {HEAD}`" in host.replies["99"]
 
 
 @pytest.mark.parametrize(
-    "text", ["run", "retrain", "cancel", "approve aaaaaaa", "deploy mei@v1.0.0"]
+    "text", ["run", "retrain", "cancel", f"approve {HEAD}", "deploy mei@v1.0.0"]
 )
 def test_only_those_who_may_push_are_obeyed(text):
     for permission in ("none", "read", "triage"):
@@ -147,18 +147,18 @@ def test_everybody_may_look(text):
 
 
 def test_an_approval_is_bound_to_the_head():
-    wanted = ask(People(fork=True), "approve AAAAAAA")
+    wanted = ask(People(fork=True), f"approve {HEAD.upper()}")
     assert isinstance(wanted, Run)
     assert (wanted.approved_by, wanted.event.head) == ("bob", HEAD)
     for host, person, why in (
         (People(fork=True), "ann", "their own"),
         (People(fork=True, is_open=False), "bob", "closed"),
     ):
-        assert ask(host, "approve aaaaaaa", person) is None
+        assert ask(host, f"approve {HEAD}", person) is None
         assert why in host.replies["99"]
     host = People(fork=True)
-    assert ask(host, "approve bbbbbbb") is None
-    assert "/lora-ci approve aaaaaaaaaaaa" in host.replies["99"]
+    assert ask(host, f"approve {BASE}") is None
+    assert f"/lora-ci approve {HEAD}" in host.replies["99"]
 
 
 def test_a_release_needs_a_merge():
