@@ -10,10 +10,12 @@ from functools import partial
 from typing import TypeVar
 
 from lora_ci.core.errors import ExitCode, LoraCIError
+from lora_ci.core.event import EventKind
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome
-from lora_ci.forge.forge import Button, Check, Forge
+from lora_ci.forge.forge import Button, Check, Forge, Host
+from lora_ci.forge.payload import Announced
 from lora_ci.report.annotations import to_annotations
 from lora_ci.report.comment import render_comment, render_refusal
 from lora_ci.report.figures import shorten
@@ -27,24 +29,37 @@ RUN_AGAIN = Button(id="run", label="Run again", description="What failed or was 
 APPROVE = Button(id="approve", label="Approve", description="Let this commit train on our GPUs")
 
 
-def publish_running(view: RunView, forge: Forge) -> tuple[Finding, ...]:
+def publish_running(view: RunView, forge: Forge, host: Host | None) -> tuple[Finding, ...]:
     """Shows a run that goes on: comment and check; the rest comes at its end. Never raises."""
     notes: list[Finding] = []
     trying = partial(attempt, notes, None)
     body = trying("the comment", partial(render_comment, view)) or ""
-    if view.event.number:
-        trying("the comment", partial(forge.upsert_comment, view.event.number, body))
+    number = view.event.number
+    if number and is_last_word(view.event.kind, view.event.head, number, host):
+        trying("the comment", partial(forge.upsert_comment, number, body))
     trying("the check", partial(publish_run_check, view, forge, body, buttons=False))
     return (*notes, *forge.notes())
 
 
-def publish_refusal(error: LoraCIError, head: str, number: int | None, forge: Forge) -> None:
+def is_last_word(kind: EventKind, head: str, number: int, host: Host | None) -> bool:
+    """False for a run of a head that the pull request has no more: a newer one speaks for it."""
+    if host is None or kind is not EventKind.PULL_REQUEST:
+        return True
+    try:
+        return host.pull_request(number).head == head
+    except LoraCIError:
+        return True  # not to be known: better said twice than not at all
+
+
+def publish_refusal(
+    error: LoraCIError, said: Announced, head: str, forge: Forge, host: Host | None
+) -> None:
     """Shows why there is no run: the config is wrong, or the machine. Never raises."""
     notes: list[Finding] = []
     trying = partial(attempt, notes, None)
     body = trying("the comment", partial(render_refusal, error, head)) or ""
-    if number:
-        trying("the comment", partial(forge.upsert_comment, number, body))
+    if said.number and is_last_word(said.kind, head, said.number, host):
+        trying("the comment", partial(forge.upsert_comment, said.number, body))
     theirs = error.exit_code in (ExitCode.FAILED, ExitCode.USAGE)
     check = Check(
         head=head,

@@ -57,7 +57,7 @@ def handle(
     scope = scope.with_needs(gathered.config)
     deps.ledger.start_run(run_id, event)
     work = Work(run_id, event, deps, scope, gathered, plan)
-    announcer = Announcer(partial(publish_running, forge=deps.forge), deps.clock)
+    announcer = Announcer(partial(publish_running, forge=deps.forge, host=deps.host), deps.clock)
 
     def view_now(outcome: Outcome | None = None) -> RunView:
         return RunView(

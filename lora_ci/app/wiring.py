@@ -18,7 +18,7 @@ from lora_ci.core.plan import Record
 from lora_ci.execution.executor import Executor, Watch
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.process import ProcessExecutor
-from lora_ci.forge.forge import Forge
+from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.local import LocalForge
 from lora_ci.ledger.git_records import GitRecords
 from lora_ci.ledger.ledger import Ledger, open_ledger
@@ -66,6 +66,7 @@ class Deps:
     anew: Anew | None = None
     bundle: Bundle | None = None
     buttons: bool = False
+    host: Host | None = None
 
     @property
     def records(self) -> Records:

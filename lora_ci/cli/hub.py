@@ -97,7 +97,7 @@ class Hub:
         except Exception as error:
             head = asked.event.head if asked else None
             if self.forge and asked and head:
-                publish_refusal(_told(error), head, asked.event.number, self.forge)
+                publish_refusal(_told(error), asked.event, head, self.forge, self.host)
             raise
 
     def _answer(self, asked: Run | None, error: LoraCIError) -> None:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         write_bundle(args.bundle, view, (), past.store, name=args.bundle_name)
     output.findings(past.findings())
     if hub.forge:
-        output.findings(publish_running(view, hub.forge))
+        output.findings(publish_running(view, hub.forge, hub.host))
     needs = {name: lora.needs for name, lora in gathered.config.loras.items()}
     tell_plan(hub.job, plan, needs, asked)
     hub.job.write_summary(render_plan_markdown(plan))

@@ -119,7 +119,8 @@ def tell(args: argparse.Namespace, view: RunView, deps: Deps, hub: Hub, output: 
         output.note("interrupted; the same command goes on where it stopped")
     elif view.outcome is not Outcome.PASSED:
         output.note(f"next: lora-ci report {view.run_id}, for the page with everything")
-    hub.job.write_summary(render_comment(view))
+    if hub.job.is_silent:  # else the forge had nowhere else to show it
+        hub.job.write_summary(render_comment(view))
     tell_run(hub.job, view, page_of(view, deps), adapters_of(args, view, deps))
 
 

@@ -71,6 +71,7 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
         share=sharing(args, source),
         bundle=Bundle(args.bundle, args.bundle_name) if args.bundle else None,
         buttons=args.buttons,
+        host=hub.host,
     )
 
 

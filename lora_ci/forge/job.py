@@ -63,6 +63,15 @@ class Job:
                 data = whole + CUT.encode()
             self.summary.write_bytes(data)
 
+    def shows(self, markdown: str) -> bool:
+        """True if a section says just this."""
+        return markdown in self._sections.values()
+
+    @property
+    def is_silent(self) -> bool:
+        """True if the summary has nothing yet."""
+        return not self._sections
+
     def annotate(self, annotations: Iterable[Annotation]) -> None:
         """Shows annotations at the job, each once, up to GitHub's limit."""
         if self.commands is not None:

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from lora_ci.app import publish as publishing
-from lora_ci.app.announce import publish_running
+from lora_ci.app.announce import publish_refusal, publish_running
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.publish import publish
 from lora_ci.app.wiring import open_deps
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.event import EventKind
 from lora_ci.core.step import Stage
+from lora_ci.forge.forge import PullRequest
+from lora_ci.forge.payload import Announced
 from tests.builders import RepoBuilder
 from tests.views import (
     PICTURES,
@@ -157,7 +160,7 @@ def test_a_forge_that_takes_nothing_gives_notes_and_no_error(deps, error):
 
 def test_what_is_not_recorded_yet_is_not_called_recorded():
     going = replace(make_view(validate_step()), outcome=None)
-    notes = publish_running(going, BrokenForge(InfrastructureError("502")))
+    notes = publish_running(going, BrokenForge(InfrastructureError("502")), None)
     assert [n.message.split(" could not")[0] for n in notes] == ["the comment", "the check"]
     assert {n.hint for n in notes} == {None}
 
@@ -184,3 +187,25 @@ def test_a_grid_that_is_no_picture_is_not_linked(deps, tmp_path):
     done = publish(view, deps)
     assert "the grid of mei" in done.notes[0].message
     assert "<img" not in (deps.state / "forge" / "pulls" / "7" / "comment.md").read_text()
+
+
+class Moved:
+    """A host where the pull request has another head by now."""
+
+    def pull_request(self, number):
+        return PullRequest(
+            number=number, title="", author="", head="f" * 40, ref="", base="", base_ref="",
+            fork=False, is_open=True,
+        )  # fmt: skip
+
+
+def test_an_older_run_does_not_take_the_comment_from_a_newer_one(deps):
+    view = make_view(validate_step())
+    publish(view, replace(deps, host=Moved()))
+    publish_running(replace(view, outcome=None), deps.forge, Moved())
+    said = Announced(kind=EventKind.PULL_REQUEST, repo="acme/loras", number=7)
+    publish_refusal(InfrastructureError("gone"), said, view.event.head, deps.forge, Moved())
+    assert not (deps.state / "forge" / "pulls").exists()
+    assert list((deps.state / "forge" / "checks").iterdir())
+    publish(view, deps)
+    assert (deps.state / "forge" / "pulls" / "7" / "comment.md").exists()

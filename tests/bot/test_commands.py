@@ -61,7 +61,8 @@ def test_no_command(body):
 @pytest.mark.parametrize(
     "words",
     ["fly", "run Mei", "run ../mei", "run --retrain", "approve", "approve main", "approve abc123",
-     "approve abc1234 def5678", f"approve {HEAD[:39]}", "deploy mei", "deploy mei@v1", "deploy mei#prod", "cancel all"],
+     "approve abc1234 def5678", f"approve {HEAD[:39]}", "deploy mei", "deploy mei@v1",
+     "deploy mei#prod", "cancel all"],
 )  # fmt: skip
 def test_a_bad_command_is_answered_with_help(words):
     command = parse_command(f"/lora-ci {words}")

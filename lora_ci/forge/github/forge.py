@@ -107,6 +107,8 @@ class GitHubForge:
 
     def _show_in_job(self, check: Check) -> None:
         self.job.annotate(check.annotations)
+        if self.job.shows(check.summary):
+            return  # the comment's text, which stands there for want of a comment
         told = f"### {escape(check.name)}: {escape(check.title)}\n\n{check.summary}"
         self.job.write_summary(told, section=f"check {check.name}")
 
