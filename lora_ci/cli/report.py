@@ -11,11 +11,14 @@ from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import EXIT_CODES, shared
 from lora_ci.app.publish import publish
 from lora_ci.app.wiring import Deps
+from lora_ci.cli.events import read_run
 from lora_ci.cli.hub import Hub, open_hub
 from lora_ci.cli.output import Output
 from lora_ci.cli.run import add_common_arguments, tell
 from lora_ci.cli.wire import open_wired
 from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
+from lora_ci.core.event import Event
+from lora_ci.forge.payload import Announced
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="the run whose jobs left the bundles below this folder (`plan` and `run --bundle`); "
         "the exit code is the run's",
+    )
+    parser.add_argument(
+        "--asked",
+        type=Path,
+        metavar="FILE",
+        help="what `plan` made of the event (its output `asked`): the bundles must be of it",
     )
     parser.add_argument(
         "--cancelled",
@@ -62,6 +71,8 @@ def run_of_bundles(args: argparse.Namespace, deps: Deps, hub: Hub, output: Outpu
     """The end of a run that several jobs did; the exit code is that of the worst step."""
     gathered = read_bundles(args.bundles, deps.store, deps.clock, cancelled=args.cancelled)
     view, notes = gathered.view, list(gathered.view.notes)
+    if args.asked:
+        check_asked(read_run(args.asked).event, view.event)
     deps.ledger.start_run(view.run_id, view.event)
     deps.ledger.save_view(view)
     for name, records in gathered.records.items():
@@ -69,3 +80,11 @@ def run_of_bundles(args: argparse.Namespace, deps: Deps, hub: Hub, output: Outpu
     view = replace(view, notes=(*notes, *publish(view, deps).notes))
     tell(args, view, deps, hub, output)
     return EXIT_CODES[view.outcome]
+
+
+def check_asked(asked: Announced, event: Event) -> None:
+    """Raises UsageError for bundles of another event: every job of a run can leave some."""
+    told = asked.kind, asked.head or event.head, asked.number, asked.tag
+    if told != (event.kind, event.head, event.number, event.tag):
+        message = f"the bundles are of {event.kind} {event.head[:12]}, which nobody asked for"
+        raise UsageError(message, hint="next: run the whole workflow again")

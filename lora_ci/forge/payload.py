@@ -18,6 +18,8 @@ from lora_ci.core.event import EventKind, Trust
 MAX_BYTES = 25 * 1024 * 1024  # GitHub's own cap for a payload
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 ZERO = re.compile(r"0+")
+# It goes on to jobs as a variable of theirs, and the system has a limit for one of those.
+MOST_MESSAGE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,8 @@ def _push(fields: _Fields, known: dict[str, Any]) -> Announced:
         tag = ref.removeprefix("refs/tags/")
         # `after` is the tag object of an annotated tag; its commit stands beside it.
         head = fields.maybe("head_commit.id") or after
+        if not COMMIT.fullmatch(head):
+            raise _Missing("head_commit.id")
         return Announced(kind=EventKind.TAG, head=head, ref=ref, tag=tag, **known)
     before = fields.commit("before")
     return Announced(
@@ -145,7 +149,7 @@ def _push(fields: _Fields, known: dict[str, Any]) -> Announced:
         head=after,
         before=None if ZERO.fullmatch(before) else before,
         ref=ref,
-        message=fields.maybe("head_commit.message") or "",
+        message=(fields.maybe("head_commit.message") or "")[:MOST_MESSAGE],
         **known,
     )
 
@@ -163,7 +167,7 @@ def _pull_request(fields: _Fields, known: dict[str, Any]) -> Announced:
         ref=fields.maybe("pull_request.head.ref"),
         number=number,
         trust=Trust.TRUSTED if own else Trust.UNTRUSTED,
-        message=fields.maybe("pull_request.title") or "",
+        message=(fields.maybe("pull_request.title") or "")[:MOST_MESSAGE],
         **known,
     )
 

@@ -31,7 +31,8 @@ HINTS = {
 def open_engine(url: str) -> Engine:
     """An engine on a database at the current schema. SQLite runs in WAL mode.
 
-    Raises UsageError for what is no address of a database; it may hold a password, so it is not told.
+    Raises UsageError for what is no address of a database: it is not told, as it may hold a
+    password.
     """
     try:
         engine = create_engine(url)

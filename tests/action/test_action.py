@@ -130,8 +130,22 @@ def test_a_job_of_the_matrix_does_what_was_planned(job):
 def test_the_report_is_made_of_bundles(job):
     _, argv = job.run("report", BUNDLE="/b", CANCELLED="false")
     assert argv == ["report", *job.always, "--bundles=/b"]
-    _, argv = job.run("report", BUNDLE="/b", CANCELLED="true")
-    assert argv[-1] == "--cancelled"
+    _, argv = job.run("report", BUNDLE="/b", CANCELLED="true", ASKED="{}")
+    assert argv[-3:] == [f"--asked={job.temp}/lora-ci-asked.json", "--bundles=/b", "--cancelled"]
+
+
+def test_nothing_of_the_work_tree_is_run_when_it_is_installed(job):
+    """A `venv.py` or `pip.py` in the current folder would come before Python's own."""
+    stub = job.temp / "lora-ci" / "bin" / "python"
+    stub.parent.mkdir(parents=True)
+    for place in (job.temp / "python", stub):
+        place.write_text('#!/bin/sh\necho "$@" >> "$RUNNER_TEMP/calls"\n')
+        place.chmod(0o755)
+    found = f"{job.temp}:{os.environ['PATH']}"
+    done = job.shell("Install lora-ci", PATH=found, ACTION_PATH="/lora-ci", EXTRAS="")
+    assert done.returncode == 0, done.stderr
+    calls = (job.temp / "calls").read_text().splitlines()
+    assert [call.split()[:3] for call in calls] == [["-P", "-m", "venv"], ["-P", "-m", "pip"]]
 
 
 @pytest.mark.parametrize("name", ["LORA", "REPOSITORY", "ASKED", "GITHUB_EVENT_NAME", "RECORDS"])

@@ -3,15 +3,21 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from lora_ci.app.bundle import PART, adapters_in, read_bundles, write_bundle
+from lora_ci.app.commands import Run
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.errors import InfrastructureError, UsageError
+from lora_ci.core.event import EventKind
 from lora_ci.core.plan import Action
 from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.forge.payload import Announced
 from lora_ci.store.local import LocalStore
-from tests.views import blocked_step, deploy_step, make_view, train_step, validate_step
+from tests.builders import RepoBuilder
+from tests.command import lora_ci
+from tests.views import HEAD, blocked_step, deploy_step, make_view, train_step, validate_step
 
 
 class Noon:
@@ -159,3 +165,28 @@ def test_a_release_comes_whole_whoever_made_its_files(store, tmp_path):
     files = [{"name": "mei.safetensors", "sha256": sha256, "size": 7}]
     write_bundle(tmp_path / "b", make_view(deploy_step(files=files)), (), store, name="b")
     assert (tmp_path / "b" / "objects" / sha256[:2] / sha256[2:]).read_bytes() == b"weights"
+
+
+def test_bundles_of_another_event_than_was_asked_for_are_not_shown(store, tmp_path):
+    repo = RepoBuilder(tmp_path / "repo")
+    repo.commit()
+    view = planned(train_step())
+    bundle(tmp_path, store, "plan", view)
+    bundle(tmp_path, store, "job", ended(train_step(), Outcome.PASSED))
+    asked = tmp_path / "asked.json"
+    args = ["report", "--bundles", str(tmp_path / "in"), "--asked", str(asked)]
+    forge = repo.root / ".lora-ci" / "forge"
+    event = Announced(kind=EventKind.PULL_REQUEST, repo="r", head=HEAD, number=7)
+    for changes in (
+        {"head": "0" * 40},
+        {"number": 8},
+        {"kind": EventKind.TAG, "tag": "mei@v1.0.0"},
+    ):
+        asked.write_bytes(msgspec.json.encode(Run(event=replace(event, **changes))))
+        told = lora_ci(repo.root, *args)
+        assert told.code == 2
+        assert "which nobody asked for" in told.err
+        assert not list(forge.glob("checks/*"))
+    asked.write_bytes(msgspec.json.encode(Run(event=event)))
+    assert lora_ci(repo.root, *args).code == 0
+    assert list(forge.glob("checks/*"))

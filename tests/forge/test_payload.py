@@ -67,6 +67,14 @@ def test_a_tag_is_its_commit_even_if_it_is_annotated():
     assert (said.kind, said.tag, said.head) == (EventKind.TAG, "mei@v1.0.0", B)
 
 
+def test_a_commit_is_an_id_and_a_message_is_bounded():
+    """A job gets it as a variable of its environment."""
+    with pytest.raises(UsageError, match=r"head_commit\.id"):
+        parse({**PUSH, "ref": "refs/tags/mei@v1.0.0", "head_commit": {"id": "main"}})
+    said = parse({**PUSH, "head_commit": {"id": B, "message": "x" * 1_000_000}})
+    assert len(said.message) == 4096
+
+
 def test_a_pull_request():
     said = parse(PULL)
     assert (said.kind, said.number, said.head, said.base) == (EventKind.PULL_REQUEST, 7, B, A)
