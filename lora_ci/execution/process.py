@@ -17,8 +17,15 @@ from lora_ci.steps.folder import StepFolder
 GRACE_S = 30.0
 POLL_S = 0.05
 
-# Tokens of the git host, and what lends them to git: a step needs none.
-SECRET = ("GITHUB_TOKEN", "GIT_CONFIG_", "LORA_CI_WEBHOOK_SECRET")
+# Tokens of the git host, what lends them to git, the ledger's password, where the key is: a step
+# needs none, as the spec of `deploy` names its key.
+SECRET = (
+    "GITHUB_TOKEN",
+    "GIT_CONFIG_",
+    "LORA_CI_LEDGER_URL",
+    "LORA_CI_SIGNING_KEY",
+    "LORA_CI_WEBHOOK_SECRET",
+)
 
 Command = Callable[[StepFolder, Path, Path], list[str]]
 
