@@ -23,7 +23,8 @@ from lora_ci.forge.job import Job
 
 API_URL = "https://api.github.com"
 SERVER_URL = "https://github.com"
-REPOSITORY = re.compile(r"[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}")
+# Owners that a company manages have an underscore.
+REPOSITORY = re.compile(r"[A-Za-z0-9_-]{1,64}/[A-Za-z0-9._-]{1,100}")
 
 
 def open_github(
