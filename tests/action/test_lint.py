@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-def check(folder: Path, *command: str | Path) -> None:
+def check(folder: Path, program: str, *arguments: str | Path) -> None:
+    command = [Path(sys.executable).parent / program, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
