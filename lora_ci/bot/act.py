@@ -41,8 +41,8 @@ class Acts:
                 return self._start(event)
             case Ask():
                 return self._answer(intent)
-            case Stop(repo=repo, number=number, why=why):
-                return why, (Halt(repo=repo, number=number, why=why),)
+            case Stop():
+                return self._stop(intent)
             case Moved(old, new):
                 return self._move(old, new)
             case Ignored(why):
@@ -65,6 +65,17 @@ class Acts:
             if pull.head != event.head:
                 return f"the head is {pull.head[:7]} by now", ()
         return "to be run", (_job(Run(event=event), following=True),)
+
+    def _stop(self, stop: Stop) -> Answer:
+        """An end of what runs, unless the pull request is open again: this came late then."""
+        if stop.number is not None:
+            try:
+                pull = self.access.host(stop.repo).pull_request(stop.number)
+            except InputError:
+                pull = None  # gone for good
+            if pull and pull.is_open:
+                return "the pull request is open by now", ()
+        return stop.why, (Halt(repo=stop.repo, number=stop.number, why=stop.why),)
 
     def _answer(self, ask: Ask) -> Answer:
         number = ask.number

@@ -74,6 +74,9 @@ class Worker:
         taken = self.inbox.take()
         if taken is None:
             return False
+        if taken.unheard >= MAX_DEATHS:
+            self._put_off(taken, f"the bot died of it {taken.unheard} times", 0)
+            return True
         try:
             acts = Acts(self.inbox, self.jobs, self.access, self.clock, self.state)
             note, effects = acts.about(taken)

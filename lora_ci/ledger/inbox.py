@@ -45,13 +45,17 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A delivery that waits; `attempts` counts the one that it was taken for."""
+    """A delivery that waits; `attempts` counts the one that it was taken for.
+
+    `unheard` are the attempts in a row before it of which nothing was heard: the process died.
+    """
 
     seq: int
     id: str
     event: str
     payload: bytes
     attempts: int
+    unheard: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +120,7 @@ class Inbox:
             "payload": payload,
             "state": DeliveryState.WAITING,
             "attempts": 0,
+            "unheard": 0,
         }
         try:
             with self._db.transaction() as connection:
@@ -143,7 +148,7 @@ class Inbox:
             connection.execute(
                 update(delivery)
                 .where(table.seq == row["seq"], table.state == DeliveryState.WAITING)
-                .values(attempts=row["attempts"] + 1)
+                .values(attempts=row["attempts"] + 1, unheard=row["unheard"] + 1)
             )
         return Delivery(
             seq=row["seq"],
@@ -151,6 +156,7 @@ class Inbox:
             event=row["event"],
             payload=row["payload"] or b"",
             attempts=row["attempts"] + 1,
+            unheard=row["unheard"],
         )
 
     def settle(self, taken: Delivery, note: str, *effects: Effect) -> bool:
@@ -174,7 +180,7 @@ class Inbox:
             connection.execute(
                 update(delivery)
                 .where(delivery.c.seq == taken.seq, delivery.c.state == DeliveryState.WAITING)
-                .values(state=state, note=note, due_at=self._db.now(delay_s or 0))
+                .values(state=state, note=note, due_at=self._db.now(delay_s or 0), unheard=0)
             )
         return state
 

@@ -75,6 +75,7 @@ delivery = Table(
     Column("payload", LargeBinary),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("unheard", Integer, nullable=False),
     Column("note", Text),
     Index("delivery_state", "state", "seq"),
 )

@@ -164,10 +164,23 @@ def test_a_newer_push_takes_the_place_of_the_older(bot):
     assert bot.state[0] == ("done", "a newer push: ddddddd; interrupted")
 
 
+def test_a_closing_that_is_told_late_ends_nothing(bot):
+    bot.pull("opened")
+    bot.access.people = None
+    bot.pull("closed")
+    assert bot.inbox.waiting().deliveries == 1
+    bot.access.people = bot.host
+    bot.clock.pass_s(31)
+    bot.turn()
+    assert bot.inbox.note_of("d-2") == "the pull request is open by now"
+    assert bot.runner.stops == []
+
+
 @pytest.mark.parametrize("how", ["closed", "cancel", "deleted"])
 def test_what_ends_a_run(bot, how):
     bot.pull("opened")
     if how == "closed":
+        bot.host.pull = replace(bot.host.pull, is_open=False)
         bot.pull("closed")
     elif how == "cancel":
         bot.say("/lora-ci cancel")
@@ -380,6 +393,27 @@ def test_what_breaks_us_is_left_alone_after_three_attempts(bot):
     assert bot.inbox.note_of("d-1") == "ZeroDivisionError: a bug"
     assert bot.inbox.waiting().deliveries == 0
     assert bot.deliver("ping", {}) == "nothing is done about `ping`"
+
+
+def test_what_kills_the_bot_is_left_alone_after_three_deaths(bot):
+    class Killed(BaseException):
+        """Nothing of ours goes on after it."""
+
+    def die(repo):
+        raise Killed
+
+    bot.access.people = None
+    bot.pull("opened")  # a host that is down is no death
+    bot.clock.pass_s(31)
+    healthy, bot.access.host = bot.access.host, die
+    for _ in range(3):
+        with pytest.raises(Killed):
+            bot.another().turn()
+    bot.access.host = healthy
+    bot.worker = bot.another()
+    bot.turn()
+    assert bot.inbox.note_of("d-1") == "the bot died of it 3 times"
+    assert bot.inbox.waiting().deliveries == 0
 
 
 def test_a_renamed_repository_keeps_its_clone(bot, tmp_path):

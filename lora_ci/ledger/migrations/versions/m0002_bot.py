@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("payload", sa.LargeBinary),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("unheard", sa.Integer, nullable=False),
         sa.Column("note", sa.Text),
     )
     op.create_index("delivery_state", "delivery", ["state", "seq"])
