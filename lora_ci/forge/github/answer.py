@@ -158,7 +158,9 @@ def _hint(answer: Answer) -> str:
 
 def _permission_hint(headers: Mapping[str, str]) -> str:
     """What to type so that it is allowed; alternatives stand between semicolons."""
-    needed = clean(headers.get("x-accepted-github-permissions", "")).split(";")[0]
+    ways = clean(headers.get("x-accepted-github-permissions", "")).split(";")
+    # Comments of pull requests are issues' as well; the workflow grants the narrower one.
+    needed = next((way for way in ways if "pull_requests" in way), ways[0])
     rights = [right.strip().replace("_", "-").split("=") for right in needed.split(",")]
     pairs = ", ".join(f"{right[0]}: {right[1]}" for right in rights if len(right) == 2)
     if pairs:

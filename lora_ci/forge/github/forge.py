@@ -53,6 +53,7 @@ class GitHubForge:
     _way: Way = Way.CHECK
     _address: str | None = None
     _notes: dict[str, Finding] = field(default_factory=dict)
+    _refused: dict[str, Refused] = field(default_factory=dict)
 
     def publish_report(self, run_id: str, page: str) -> str | None:
         self.pages.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,8 @@ class GitHubForge:
         self.job.write_summary(told, section=f"check {check.name}")
 
     def _note(self, what: str, message: str, why: Refused) -> None:
-        """One finding for each kind of thing, whose last word counts."""
+        """One finding for each kind of thing: where it is shown now, and what was refused first."""
+        why = self._refused.setdefault(what, why)
         self._notes[what] = Finding(
             rule=f"github.{what}",
             severity=Severity.WARNING,

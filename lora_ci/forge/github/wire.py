@@ -170,7 +170,7 @@ def _clear(what: str) -> Iterator[None]:
         hint = "is its certificate one that this machine trusts? (REQUESTS_CA_BUNDLE)"
         raise InfrastructureError(f"{what}: {clean(str(error))}", hint=hint) from error
     except requests.RequestException as error:
-        raise Unclear(f"{what}: {type(error).__name__}") from error
+        raise Unclear(f"{what}: GitHub gave no answer ({type(error).__name__})") from error
     except RuntimeError as error:
         # PyGithub's, when it is sent to another host.
         raise InfrastructureError(str(error), hint="is GITHUB_API_URL right?") from error
