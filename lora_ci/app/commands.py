@@ -23,14 +23,14 @@ class Run:
     """A run that was asked for: of `loras` (empty: all); `retrain` forgets what they had until
     `asked_at` (ISO 8601; None: now).
 
-    `approved_by` is who let the commit of `event` run, and only that one; `key` is that of the
-    reply to the comment that asked.
+    `approved_by` are those who let the commit of `event` run, and only that one; `key` is that of
+    the reply to the comment that asked.
     """
 
     event: Announced
     loras: tuple[str, ...] = ()
     retrain: bool = False
-    approved_by: str | None = None
+    approved_by: tuple[str, ...] = ()
     asked_at: str | None = None
     key: str | None = None
 
@@ -106,7 +106,7 @@ def _decide(
             return Run(event=event, loras=command.loras), told
         case Verb.APPROVE:
             _check_approval(command, ask, pull)
-            run = Run(event=_event(ask, pull), approved_by=ask.person)
+            run = Run(event=_event(ask, pull), approved_by=(ask.person,))
             return run, f"`{short}` may run. A new push needs a new approval."
         case Verb.RUN | Verb.RETRAIN:
             if not pull.is_open:

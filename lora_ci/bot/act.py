@@ -99,7 +99,7 @@ class Acts:
                 run = replace(run, asked_at=now if run.retrain else None)
                 effects: list[Effect] = [_job(run, following=False)]
                 if run.approved_by and run.event.head:
-                    effects.insert(0, _approval(ask, number, run.approved_by, run.event.head))
+                    effects.insert(0, _approval(ask, number, run.event.head))
                 return f"asked by {ask.person}: {ask.command.verb}", tuple(effects)
 
     def _push_again(self, ask: Ask, wanted: str) -> Answer:
@@ -148,5 +148,5 @@ def _job(run: Run, *, following: bool) -> NewJob:
     )
 
 
-def _approval(ask: Ask, number: int, person: str, sha: str) -> Approval:
-    return Approval(repo=ask.repo, number=number, sha=sha, person=person)
+def _approval(ask: Ask, number: int, sha: str) -> Approval:
+    return Approval(repo=ask.repo, number=number, sha=sha, person=ask.person)

@@ -120,11 +120,12 @@ class Worker:
         return True
 
     def _with_approval(self, wanted: Run, job: Job) -> Run:
-        """What is wanted with the approval of its very commit, if there is one by now."""
-        event = wanted.event
-        if event.trust is Trust.TRUSTED or wanted.approved_by or job.number is None:
+        """What is wanted with all approvals of its very commit: the policy says which count."""
+        needs_one = wanted.event.trust is Trust.UNTRUSTED or wanted.approved_by
+        if not needs_one or job.number is None:
             return wanted
-        return replace(wanted, approved_by=self.inbox.approver(job.repo, job.number, job.head))
+        people = self.inbox.approvers(job.repo, job.number, job.head)
+        return replace(wanted, approved_by=tuple(dict.fromkeys((*people, *wanted.approved_by))))
 
     def _look_at(self, job: Job) -> bool:
         """True if the job's process ended."""

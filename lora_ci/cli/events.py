@@ -128,11 +128,12 @@ def open_event(
     branch = args.default_branch or (said.default_branch if said else None)
     source = open_git_source(args.repo, branch)
     event = make_event(args, source) if said is None else announced_event(said, args, source)
+    approved = (args.approved_by or "").strip()
     passed = (*args.passed_check, *_passed_checks(event.head, source, host))
     event = replace(
         event,
         trust=Trust.UNTRUSTED if args.untrusted else event.trust,
-        approved_by=(args.approved_by or "").strip() or (asked.approved_by if asked else None),
+        approvals=(approved,) if approved else asked.approved_by if asked else (),
         passed_checks=passed,
     )
     return event, source

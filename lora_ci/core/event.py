@@ -29,7 +29,7 @@ class Event:
     """One event; `head` and `base` are full commit ids, `number` is the pull request's.
 
     `message` is what the push says of itself: the head's commit message, a pull request's title.
-    `approved_by` is who said that it may run; `passed_checks` are other checks of the head.
+    `approvals` are those who said that it may run; `passed_checks` are other checks of the head.
     """
 
     kind: EventKind
@@ -43,5 +43,5 @@ class Event:
     number: int | None = None
     tag: str | None = None
     message: str = ""
-    approved_by: str | None = None
+    approvals: tuple[str, ...] = ()
     passed_checks: tuple[str, ...] = ()

@@ -198,13 +198,15 @@ class Inbox:
         rows = self._db.rows(select(delivery.c.note).where(delivery.c.id == delivery_id))
         return rows[0]["note"] if rows else None
 
-    def approver(self, repo: str, number: int, sha: str) -> str | None:
-        """Who approved this very commit of a pull request; the last."""
+    def approvers(self, repo: str, number: int, sha: str) -> tuple[str, ...]:
+        """Who approved this very commit of a pull request, in the order in which they did."""
         table = approval.c
         rows = self._db.rows(
-            select(table.person).where(table.repo == repo, table.number == number, table.sha == sha)
+            select(table.person)
+            .where(table.repo == repo, table.number == number, table.sha == sha)
+            .order_by(table.at, table.person)
         )
-        return rows[0]["person"] if rows else None
+        return tuple(row["person"] for row in rows)
 
     def waiting(self) -> Waiting:
         """How much there is to do."""
@@ -244,13 +246,13 @@ class Inbox:
 
 
 def _approve(connection: Connection, new: Approval, now: str) -> None:
-    """Keeps an approval; a later one of the same commit replaces it."""
-    table = approval.c
+    """Keeps an approval, one for each person: nobody's takes another's away."""
+    table, person = approval.c, new.person[:64]
     same = table.repo == new.repo, table.number == new.number, table.sha == new.sha
-    connection.execute(delete(approval).where(*same))
+    connection.execute(delete(approval).where(*same, table.person == person))
     connection.execute(
         insert(approval).values(
-            repo=new.repo, number=new.number, sha=new.sha, person=new.person[:64], at=now
+            repo=new.repo, number=new.number, sha=new.sha, person=person, at=now
         )
     )
 

@@ -110,6 +110,6 @@ approval = Table(
     Column("repo", String(255), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("sha", String(64), primary_key=True),
-    Column("person", String(64), nullable=False),
+    Column("person", String(64), primary_key=True),
     Column("at", String(40), nullable=False),
 )

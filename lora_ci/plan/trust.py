@@ -43,10 +43,8 @@ class Allowed:
 
 def is_approved(event: Event, policy: Policy) -> bool:
     """True if somebody who may has said that it may run; nobody may for their own push."""
-    who = event.approved_by
-    if not who or who == event.actor:
-        return False
-    return not policy.approvers or who in policy.approvers
+    others = [who for who in event.approvals if who != event.actor]
+    return any(not policy.approvers or who in policy.approvers for who in others)
 
 
 def decide_right(event: Event, policy: Policy) -> Allowed:
@@ -71,8 +69,9 @@ def decide_right(event: Event, policy: Policy) -> Allowed:
 def _waits(event: Event, policy: Policy) -> str:
     """Why an unapproved push waits, and who can end that."""
     who = ", ".join(policy.approvers) or "somebody who may push"
-    if event.approved_by:
-        return f"{event.approved_by} may not approve; validation only until one of {who} does"
+    if event.approvals:
+        those = ", ".join(event.approvals)
+        return f"{those} may not approve; validation only until one of {who} does"
     return f"an untrusted push gets validation only, until {who} approves it"
 
 

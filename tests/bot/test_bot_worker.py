@@ -265,18 +265,29 @@ def test_a_fork_waits_for_an_approval_of_its_commit(bot):
     bot.host.pull = replace(bot.host.pull, fork=True)
     foreign = {"pull_request.head.repo": {"full_name": "eve/loras"}}
     bot.pull("opened", **foreign)
-    assert bot.runner.started[0][1].approved_by is None
+    assert bot.runner.started[0][1].approved_by == ()
     bot.end(0)
     bot.say(f"/lora-ci approve {HEAD}")
-    assert bot.runner.started[1][1].approved_by == "bob"
+    assert bot.runner.started[1][1].approved_by == ("bob",)
     bot.end(1)
     # The same commit again: it is still approved.
     bot.pull("reopened", **foreign)
-    assert bot.runner.started[2][1].approved_by == "bob"
+    assert bot.runner.started[2][1].approved_by == ("bob",)
     bot.end(2)
     bot.host.pull = replace(bot.host.pull, head=NEXT)
     bot.pull(head=NEXT, **foreign)
-    assert bot.runner.started[3][1].approved_by is None
+    assert bot.runner.started[3][1].approved_by == ()
+
+
+def test_nobodys_approval_takes_anothers_away(tmp_path):
+    bot = Bot(tmp_path, People(fork=True))
+    for number, person in enumerate(("boss", "eve", "boss")):
+        bot.clock.pass_s(1)
+        bot.say(f"/lora-ci approve {HEAD}", person=person, comment=number)
+        bot.end(number)
+    given = [wanted.approved_by for _, wanted in bot.runner.started]
+    assert given == [("boss",), ("boss", "eve"), ("eve", "boss")]
+    bot.database.close()
 
 
 def test_an_approval_while_it_waits_for_its_turn(tmp_path):
@@ -285,7 +296,7 @@ def test_an_approval_while_it_waits_for_its_turn(tmp_path):
     bot.pull("opened", **{"pull_request.head.repo": None})
     bot.say(f"/lora-ci approve {HEAD}")
     bot.end(0)
-    assert bot.runner.started[1][1].approved_by == "bob"
+    assert bot.runner.started[1][1].approved_by == ("bob",)
     bot.database.close()
 
 
@@ -337,7 +348,7 @@ def test_buttons(bot):
     bot.end(0)
     pressed = {"action": "requested_action", "requested_action": {"identifier": "approve"}}
     bot.deliver("check_run", {**nameless, **pressed})
-    assert bot.runner.started[1][1].approved_by == "bob"
+    assert bot.runner.started[1][1].approved_by == ("bob",)
     bot.end(1)
     bot.deliver("check_run", nameless)
     assert bot.runner.started[2][1].loras == ("mei",)

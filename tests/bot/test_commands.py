@@ -123,7 +123,7 @@ def test_a_run_is_on_behalf_of_the_author():
     assert isinstance(wanted, Run)
     assert (wanted.event.actor, wanted.event.head, wanted.loras) == ("ann", HEAD, ("mei",))
     assert wanted.event.trust is Trust.UNTRUSTED
-    assert wanted.approved_by is None
+    assert wanted.approved_by == ()
     assert host.reactions == [(99, "eyes"), (99, "rocket")]
     assert "`mei` of `aaaaaaa` runs." in host.replies["99"]
     assert f"nothing trains without `/lora-ci approve {HEAD}`" in host.replies["99"]
@@ -150,7 +150,7 @@ def test_everybody_may_look(text):
 def test_an_approval_is_bound_to_the_head():
     wanted = ask(People(fork=True), f"approve {HEAD.upper()}")
     assert isinstance(wanted, Run)
-    assert (wanted.approved_by, wanted.event.head) == ("bob", HEAD)
+    assert (wanted.approved_by, wanted.event.head) == (("bob",), HEAD)
     for host, person, why in (
         (People(fork=True), "ann", "their own"),
         (People(fork=True, is_open=False), "bob", "closed"),

@@ -223,13 +223,15 @@ def test_another_attempt_and_another_showing(rooms):
 def test_approvals_are_of_one_commit(rooms):
     approval = Approval(repo="team/loras", number=7, sha=OLD, person="bob")
     rooms.deliver(approval)
-    assert rooms.inbox.approver("team/loras", 7, OLD) == "bob"
-    assert rooms.inbox.approver("team/loras", 7, NEW) is None
-    assert rooms.inbox.approver("team/loras", 8, OLD) is None
-    rooms.deliver(Approval(repo="team/loras", number=7, sha=OLD, person="eve"))
-    assert rooms.inbox.approver("team/loras", 7, OLD) == "eve"
+    assert rooms.inbox.approvers("team/loras", 7, OLD) == ("bob",)
+    assert rooms.inbox.approvers("team/loras", 7, NEW) == ()
+    assert rooms.inbox.approvers("team/loras", 8, OLD) == ()
+    for person in ("eve", "eve"):
+        rooms.clock.pass_s(1)
+        rooms.deliver(Approval(repo="team/loras", number=7, sha=OLD, person=person))
+    assert rooms.inbox.approvers("team/loras", 7, OLD) == ("bob", "eve")
     rooms.deliver(Move("team/loras", "team/new"), pull(OLD, repo="team/new"))
-    assert rooms.inbox.approver("team/new", 7, OLD) == "eve"
+    assert rooms.inbox.approvers("team/new", 7, OLD) == ("bob", "eve")
 
 
 def test_what_is_long_done_is_forgotten(rooms):

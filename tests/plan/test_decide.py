@@ -324,14 +324,16 @@ def test_over_budget_waits_for_an_approval_and_validation_goes_on():
     plan = plan_for(DictRecords(), **given)
     assert actions(plan) == "validate:run train:blocked qa:blocked optimize:blocked"
     assert plan.of("mei")[1].why.startswith("over budget: about ")
-    assert plan_for(DictRecords(), approved_by="bob", **given).of("mei")[1].action is Action.BLOCKED
-    assert plan_for(DictRecords(), approved_by="ann", **given).of("mei")[1].action is Action.WAIT
+    assert (
+        plan_for(DictRecords(), approvals=("bob",), **given).of("mei")[1].action is Action.BLOCKED
+    )
+    assert plan_for(DictRecords(), approvals=("ann",), **given).of("mei")[1].action is Action.WAIT
 
 
 def test_a_plan_says_whether_an_approval_would_help():
     foreign = {"trust": Trust.UNTRUSTED}
     assert plan_for(DictRecords(), **foreign).awaits_approval
-    assert not plan_for(DictRecords(), approved_by="ann", **foreign).awaits_approval
+    assert not plan_for(DictRecords(), approvals=("ann",), **foreign).awaits_approval
     never = TEXT + "policy: {forks: validate}\n"
     assert not plan_for(DictRecords(), never, **foreign).awaits_approval
     assert plan_for(DictRecords(), budget=Budget(per_run=0.01)).awaits_approval
@@ -377,11 +379,16 @@ def test_a_lora_without_a_past_learns_from_the_others():
     ("policy", "event", "expected"),
     [
         ("{}", {"trust": Trust.UNTRUSTED}, "run blocked"),
-        ("{}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run wait"),
-        ("{}", {"trust": Trust.UNTRUSTED, "approved_by": "eve", "actor": "eve"}, "run blocked"),
-        ("{forks: validate}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run blocked"),
+        ("{}", {"trust": Trust.UNTRUSTED, "approvals": ("ann",)}, "run wait"),
+        ("{}", {"trust": Trust.UNTRUSTED, "approvals": ("eve",), "actor": "eve"}, "run blocked"),
+        ("{forks: validate}", {"trust": Trust.UNTRUSTED, "approvals": ("ann",)}, "run blocked"),
         ("{forks: nothing}", {"trust": Trust.UNTRUSTED}, "blocked blocked"),
-        ("{approvers: [bob]}", {"trust": Trust.UNTRUSTED, "approved_by": "ann"}, "run blocked"),
+        ("{approvers: [bob]}", {"trust": Trust.UNTRUSTED, "approvals": ("ann",)}, "run blocked"),
+        (
+            "{approvers: [bob]}",
+            {"trust": Trust.UNTRUSTED, "approvals": ("ann", "bob", "eve")},
+            "run wait",
+        ),
         ("{required_checks: [lint]}", {}, "run blocked"),
         ("{required_checks: [lint]}", {"passed_checks": ("lint",)}, "run wait"),
     ],

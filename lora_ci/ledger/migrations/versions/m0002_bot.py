@@ -48,6 +48,6 @@ def upgrade() -> None:
         sa.Column("repo", sa.String(255), primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("sha", sa.String(64), primary_key=True),
-        sa.Column("person", sa.String(64), nullable=False),
+        sa.Column("person", sa.String(64), primary_key=True),
         sa.Column("at", sa.String(40), nullable=False),
     )
