@@ -125,10 +125,12 @@ def wait_until_it_listens(port: int) -> None:
 
 def flood(port: int, rate: int, seconds: float, body: bytes) -> tuple[list[Answer], float]:
     """The answers to deliveries on a timetable, and how long all of it took."""
-    signature = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     started = time.perf_counter() + 0.5
 
     def send(number: int) -> Answer:
+        # The same body again would be known.
+        own = body[:-1] + b', "number": %d}' % number
+        signature = "sha256=" + hmac.new(SECRET.encode(), own, hashlib.sha256).hexdigest()
         due = started + number / rate
         time.sleep(max(0.0, due - time.perf_counter()))
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -138,7 +140,7 @@ def flood(port: int, rate: int, seconds: float, body: bytes) -> tuple[list[Answe
             "X-GitHub-Delivery": f"{port}-{number}",
             "X-Hub-Signature-256": signature,
         }
-        connection.request("POST", "/webhook", body, headers)
+        connection.request("POST", "/webhook", own, headers)
         answer = connection.getresponse()
         answer.read()
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -96,7 +98,9 @@ def _up_to(waiting: Select[Any]) -> Any:
 
 # Made once: what comes through the door has no time to spare.
 INSERT = insert(delivery)
-KNOWN = select(delivery.c.seq).where(delivery.c.id == bindparam("delivery_id"))
+KNOWN = select(delivery.c.seq).where(
+    or_(delivery.c.id == bindparam("delivery_id"), delivery.c.digest == bindparam("body_digest"))
+)
 WAITING_UP_TO = select(
     _up_to(select(delivery.c.seq).where(delivery.c.state == DeliveryState.WAITING))
     + _up_to(select(job.c.id).where(job.c.state == JobState.WAITING))
@@ -110,10 +114,15 @@ class Inbox:
         self._db = database
 
     def receive(self, delivery_id: str, event: str, payload: bytes, *, limit: int) -> Receipt:
-        """Keeps a delivery, unless it is known or `limit` things wait already."""
+        """Keeps a delivery, unless it is known or `limit` things wait already.
+
+        It is known by its id, and by what is signed: the id is not.
+        """
         now = self._db.now()
+        digest = _digest(event, payload)
         values = {
             "id": delivery_id,
+            "digest": digest,
             "event": event,
             "received_at": now,
             "due_at": now,
@@ -125,7 +134,8 @@ class Inbox:
         try:
             with self._db.transaction() as connection:
                 if (connection.execute(WAITING_UP_TO, {"most": limit}).scalar() or 0) >= limit:
-                    known = connection.execute(KNOWN, {"delivery_id": delivery_id}).first()
+                    named = {"delivery_id": delivery_id, "body_digest": digest}
+                    known = connection.execute(KNOWN, named).first()
                     return Receipt.KNOWN if known else Receipt.FULL
                 connection.execute(INSERT, values)
         except DuplicateKey:
@@ -243,6 +253,17 @@ class Inbox:
             case Move(old, new):
                 for table in (job, approval):
                     connection.execute(update(table).where(table.c.repo == old).values(repo=new))
+
+
+def _digest(event: str, payload: bytes) -> str | None:
+    """What a delivery is known by if it comes again under another id, as a replayed one may.
+
+    Two events never have the same body: each has the ids and the times of what happened. GitHub
+    keeps the id of what it sends again. A `ping` tells of nothing, so it is let through.
+    """
+    if event == "ping":
+        return None
+    return hashlib.sha256(event.encode() + b"\0" + payload).hexdigest()
 
 
 def _approve(connection: Connection, new: Approval, now: str) -> None:

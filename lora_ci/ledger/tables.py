@@ -69,6 +69,7 @@ delivery = Table(
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("id", String(64), nullable=False, unique=True),
+    Column("digest", String(64), unique=True),
     Column("event", String(64), nullable=False),
     Column("received_at", String(40), nullable=False),
     Column("due_at", String(40), nullable=False),

@@ -88,7 +88,8 @@ class Bot:
         """One delivery, and all that can be done then; what was noted."""
         self.count += 1
         name = f"d-{self.count}"
-        self.inbox.receive(name, event, json.dumps(payload).encode(), limit=1000)
+        body = json.dumps({**payload, "happened": self.count})
+        self.inbox.receive(name, event, body.encode(), limit=1000)
         self.turn()
         return self.inbox.note_of(name)
 

@@ -66,16 +66,18 @@ class Flood:
         self.asked = self.made - pulls * (pushes + 1)
 
     def add(self, name, **changes):
-        payload = json.dumps(self.hub.payload(name, REPO, **changes)).encode()
         self.made += 1
-        self.deliveries.append((f"d-{self.made}", name.partition(".")[0], payload))
+        payload = {**self.hub.payload(name, REPO, **changes), "happened": self.made}
+        event, body = name.partition(".")[0], json.dumps(payload).encode()
+        self.deliveries.append((f"d-{self.made}", event, body))
 
     def fill(self, total):
         """Events that ask for nothing."""
         other = json.dumps(self.hub.payload("pull_request.labeled", REPO, number=1)).encode()
         while len(self.deliveries) < total:
             self.made += 1
-            self.deliveries.append((f"d-{self.made}", "pull_request", other))
+            body = other[:-1] + b', "happened": %d}' % self.made
+            self.deliveries.append((f"d-{self.made}", "pull_request", body))
 
     def check(self, replies_each):
         """One comment for each pull request, one reply for each command, one release for a tag."""

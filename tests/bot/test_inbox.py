@@ -35,7 +35,7 @@ class Rooms:
     def deliver(self, *effects):
         """One delivery that is dealt with."""
         self.count += 1
-        self.inbox.receive(f"d-{self.count}", "push", b"{}", limit=100)
+        self.inbox.receive(f"d-{self.count}", "push", b"%d" % self.count, limit=100)
         taken = self.inbox.take()
         assert taken is not None
         assert self.inbox.settle(taken, "done", *effects)
@@ -99,11 +99,32 @@ def test_deliveries_come_in_order_of_arrival_and_once(rooms):
     assert rooms.inbox.known(["a", "x"]) == {"a"}
 
 
+def test_what_is_signed_counts_once_under_whatever_id(rooms):
+    def receive(name, event="push", body=b"{}", limit=10):
+        return rooms.inbox.receive(name, event, body, limit=limit)
+
+    assert receive("d-1") is Receipt.NEW
+    assert receive("d-2") is Receipt.KNOWN
+    assert receive("d-2", limit=1) is Receipt.KNOWN
+    taken = rooms.inbox.take()
+    assert taken is not None
+    rooms.inbox.settle(taken, "done")
+    assert receive("d-3") is Receipt.KNOWN
+    assert receive("d-4", "pull_request") is Receipt.NEW
+    assert receive("d-5", body=b"{ }") is Receipt.NEW
+    assert [receive(name, "ping") for name in ("p-1", "p-2")] == [Receipt.NEW, Receipt.NEW]
+    # As long as deliveries are kept.
+    rooms.clock.pass_s(3600)
+    rooms.inbox.forget(older_than_s=60)
+    assert receive("d-6") is Receipt.NEW
+
+
 def test_many_at_once(rooms):
     receipts = []
 
     def deliver(number):
-        receipts.append(rooms.inbox.receive(f"d-{number % 20}", "push", b"{}", limit=10))
+        name = f"d-{number % 20}"
+        receipts.append(rooms.inbox.receive(name, "push", name.encode(), limit=10))
 
     threads = [threading.Thread(target=deliver, args=(number,)) for number in range(60)]
     for thread in threads:
@@ -116,7 +137,7 @@ def test_many_at_once(rooms):
 
 def test_a_poisonous_delivery_is_parked(rooms):
     rooms.inbox.receive("poison", "push", b"{}", limit=10)
-    rooms.inbox.receive("good", "push", b"{}", limit=10)
+    rooms.inbox.receive("good", "push", b"[]", limit=10)
     taken = rooms.inbox.take()
     assert taken is not None
     # The server dies in the middle: the attempt counts all the same.

@@ -12,6 +12,7 @@ def upgrade() -> None:
         "delivery",
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("digest", sa.String(64), unique=True),
         sa.Column("event", sa.String(64), nullable=False),
         sa.Column("received_at", sa.String(40), nullable=False),
         sa.Column("due_at", sa.String(40), nullable=False),
