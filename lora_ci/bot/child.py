@@ -1,7 +1,7 @@
 """Each job is a process of its own, which outlives the server that started it.
 
-It holds a lock on a file of its folder as long as it lives: a server that finds the folder knows
-whether it goes on, even if it never learned its pid.
+It holds a lock on a file of its folder as long as it lives, and writes there who it is: a server
+that finds the folder knows whether it goes on and can stop it, even if it never learned its pid.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from lora_ci.ledger.jobs import Job
 # What a job needs to know of the repository: the token above all, made for it.
 Environment = Callable[[str], Mapping[str, str]]
 
+# Where a process writes who it is.
+HANDLE = "process"
+
 # What only the server may know, and what would make the job take itself for one of a workflow's.
 WITHHELD = ("LORA_CI_", "GITHUB_")
 PASSED_ON = ("LORA_CI_STORE", "LORA_CI_SIGNING_KEY")
@@ -47,7 +50,8 @@ class ChildRunner:
         folder = self.folder(job)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "asked.json").write_bytes(msgspec.json.encode(wanted))
-        (folder / "result.json").unlink(missing_ok=True)
+        for name in ("result.json", HANDLE):
+            (folder / name).unlink(missing_ok=True)
         command = [sys.executable, "-P", "-m", "lora_ci", "exec-job", "--json", str(folder)]
         command += ["--clone", str(clone_of(self.state, job.repo)), "--repository", job.repo]
         if self.url:
@@ -71,7 +75,7 @@ class ChildRunner:
                 start_new_session=True,
                 pass_fds=[lock.fileno()],
             )
-        return f"{process.pid}:{started_at(process.pid) or 'gone'}"
+        return _handle(process.pid)
 
     def end(self, job: Job) -> End | None:
         if job.handle:
@@ -80,8 +84,8 @@ class ChildRunner:
         return None if _is_locked(folder / "lock") else read_end(folder / "result.json")
 
     def stop(self, job: Job, *, hard: bool) -> None:
-        pid, _, started = (job.handle or "").partition(":")
-        if pid and started_at(int(pid)) == started:
+        pid, _, started = (job.handle or _own_word(self.folder(job))).partition(":")
+        if pid.isdecimal() and started_at(int(pid)) == started:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(int(pid), signal.SIGKILL if hard else signal.SIGTERM)
 
@@ -90,10 +94,28 @@ class ChildRunner:
         return self.state / "jobs" / str(job.id)
 
 
+def note_process(folder: Path) -> None:
+    """Writes into the job's folder which process does it: this one."""
+    (folder / HANDLE).write_text(_handle(os.getpid()))
+
+
 def clone_of(state: Path, repo: str) -> Path:
     """Where the clone of a repository is; its own state lies inside."""
     owner, _, name = repo.lower().partition("/")
     return state / "repos" / owner / name
+
+
+def _handle(pid: int) -> str:
+    """`pid:start time`, so that a pid that is used again is no match."""
+    return f"{pid}:{started_at(pid) or 'gone'}"
+
+
+def _own_word(folder: Path) -> str:
+    """The handle that the process wrote; empty until it did."""
+    try:
+        return (folder / HANDLE).read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def _is_locked(path: Path) -> bool:

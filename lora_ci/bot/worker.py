@@ -30,6 +30,8 @@ MAX_TRIES = 12
 PUT_OFF_S = (30.0, 300.0, 600.0)
 MOST = {Ending.LOST: MAX_DEATHS, Ending.BLOCKED: MAX_TRIES, Ending.UNSHOWN: MAX_TRIES}
 LAST_PAUSE_S = 0.05
+# Whoever started the server may be about to kill it.
+LAST_WORD_S = 10.0
 # Deliveries in a row; what runs is looked after in between.
 AT_ONCE = 20
 
@@ -56,12 +58,18 @@ class Worker:
         return dealt > 0 or ended > 0 or begun
 
     def close(self) -> None:
-        """Ends what runs, gently: the next server goes on from the checkpoints."""
+        """Ends what runs, gently: the next server goes on from the checkpoints.
+
+        What cannot be ended is left to the next server as well.
+        """
         until = self.clock.monotonic() + GRACE_S
         for job in self.jobs.running():
             self.runner.stop(job, hard=False)
         while running := self.jobs.running():
             late = self.clock.monotonic() > until
+            if self.clock.monotonic() > until + LAST_WORD_S:
+                LOG.warning("close.left jobs=%s", ",".join(str(job.id) for job in running))
+                return
             for job in running:
                 if late:
                     self.runner.stop(job, hard=True)

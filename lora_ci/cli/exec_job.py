@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from lora_ci.bot.child import note_process
 from lora_ci.bot.clone import ensure_clone
 from lora_ci.cli.events import read_run
 from lora_ci.cli.hub import lend_git
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """The exit code is that of the run. GITHUB_TOKEN and GITHUB_SERVER_URL are set."""
+    note_process(args.folder)
     asked_file = args.folder / "asked.json"
     event = read_run(asked_file).event
     server = os.environ["GITHUB_SERVER_URL"]

@@ -262,6 +262,18 @@ def test_a_server_that_is_stopped_interrupts_what_runs(bot):
     assert bot.runner.started[1][0].attempts == 1
 
 
+def test_a_process_that_cannot_be_ended_is_left_to_the_next_server(bot):
+    bot.pull("opened")
+    began = bot.clock.monotonic()
+    bot.worker.close()
+    assert bot.clock.monotonic() - began < 90  # what systemd is told to allow
+    assert {hard for _, hard in bot.runner.stops} == {False, True}
+    assert [job.id for job in bot.jobs.running()] == [1]
+    bot.worker = bot.another()
+    bot.end(0)
+    assert bot.state == [("done", "passed")]
+
+
 def test_a_fork_waits_for_an_approval_of_its_commit(bot):
     bot.host.pull = replace(bot.host.pull, fork=True)
     foreign = {"pull_request.head.repo": {"full_name": "eve/loras"}}
