@@ -59,7 +59,7 @@ def handle(
     work = Work(run_id, event, deps, scope, gathered, plan)
     announcer = Announcer(partial(publish_running, forge=deps.forge, host=deps.host), deps.clock)
 
-    def view_now(outcome: Outcome | None = None) -> RunView:
+    def view_now() -> RunView:
         return RunView(
             run_id=run_id,
             event=event,
@@ -67,7 +67,7 @@ def handle(
             steps=work.steps(),
             started_at=started_at,
             duration_s=deps.clock.monotonic() - started,
-            outcome=outcome,
+            outcome=None,
         )
 
     # With a bundle, this is one job of several: the one that reports speaks for all.
@@ -77,13 +77,14 @@ def handle(
         if work.wanted():
             deps.live.moved()
         work.do()
+        view = view_now()
+        view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
+        # First what counts: after a signal there may be seconds only.
+        deps.ledger.save_view(view)
+        left_out = (note for layer in deps.shared for note in layer.findings())
+        notes = (*left_out, *keep(view, deps))
     finally:
         announcer.close()
-    view = view_now()
-    view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
-    deps.ledger.save_view(view)
-    left_out = (note for layer in deps.shared for note in layer.findings())
-    notes = (*left_out, *keep(view, deps))
     if deps.bundle is None:
         notes = (*notes, *publish(view, deps).notes)
     return replace(view, notes=notes)
