@@ -9,7 +9,7 @@ import msgspec
 
 from lora_ci.app.commands import Cancel, Run, carry_out
 from lora_ci.bot.access import Access
-from lora_ci.bot.child import clone_of
+from lora_ci.bot.names import move_clone
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InputError
 from lora_ci.core.event import EventKind
@@ -127,12 +127,7 @@ class Acts:
         return "\n".join([*(lines or ["Nothing runs for this pull request."]), "", others])
 
     def _move(self, old: str, new: str) -> Answer:
-        """The clone and its results go along; a link stays for what still works there."""
-        source, target = clone_of(self.state, old), clone_of(self.state, new)
-        if source.is_dir() and not source.is_symlink() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.rename(target)
-            source.symlink_to(target, target_is_directory=True)
+        move_clone(self.state, old, new)
         return f"{old} is {new} now", (Move(old, new),)
 
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 from dataclasses import dataclass, field
 
+from lora_ci.bot.names import free_names
 from lora_ci.bot.reconcile import ask_again
 from lora_ci.bot.worker import Worker
 from lora_ci.core.errors import LoraCIError
@@ -67,8 +68,4 @@ class Tender:
         for folder in (worker.state / "jobs").glob("*"):
             if folder.name not in busy and folder.stat().st_mtime < before:
                 shutil.rmtree(folder, ignore_errors=True)
-        if not busy:
-            # Old names of repositories: somebody else may have them one day.
-            for link in (worker.state / "repos").glob("*/*"):
-                if link.is_symlink():
-                    link.unlink()
+        free_names(worker.state, worker.jobs.running())

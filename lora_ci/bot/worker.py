@@ -12,6 +12,7 @@ import msgspec
 from lora_ci.app.commands import Run
 from lora_ci.bot.access import Access
 from lora_ci.bot.act import Acts
+from lora_ci.bot.names import free_names, is_lent
 from lora_ci.bot.runner import End, Ending, Runner
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InputError, LoraCIError, UsageError
@@ -53,6 +54,8 @@ class Worker:
         """Does what can be done now; False if that was nothing."""
         running = self.jobs.running()
         ended = sum(map(self._look_at, running))
+        if ended:
+            free_names(self.state, self.jobs.running())
         begun = self._begin() if len(running) - ended < self.parallel else False
         dealt = sum(1 for _ in takewhile(bool, (self._deal() for _ in range(AT_ONCE))))
         return dealt > 0 or ended > 0 or begun
@@ -111,9 +114,17 @@ class Worker:
         job = self.jobs.next()
         if job is None:
             return False
+        if is_lent(self.state, job.repo):
+            free_names(self.state, self.jobs.running())
+        lent = is_lent(self.state, job.repo)
         if not self.jobs.mark_running(job):
             return True
         job = replace(job, attempts=job.attempts + 1)
+        if lent:
+            # Two repositories never share a clone.
+            why = "the repository that had this name before still has a run there"
+            self.jobs.again(job, why, delay_s=PUT_OFF_S[0], counted=False)
+            return True
         try:
             wanted = self._with_approval(msgspec.json.decode(job.wanted, type=Run), job)
             handle = self.runner.start(job, wanted)

@@ -47,13 +47,15 @@ class Halt:
 class Job:
     """A job as the ledger has it.
 
-    `handle` names its process, `stopping` says why it is to end, `run_id` is set once it ended
+    `handle` names its process, `started_as` is what the repository was called when that was
+    started, `stopping` says why it is to end, `run_id` is set once it ended
     and only has to be shown again.
     """
 
     id: int
     delivery: str
     repo: str
+    started_as: str
     number: int | None
     head: str
     wanted: str
@@ -125,7 +127,11 @@ class Jobs:
     def mark_running(self, waiting: Job) -> bool:
         """waiting → running; False if it was ended meanwhile."""
         return self._move(
-            waiting, JobState.WAITING, state=JobState.RUNNING, attempts=waiting.attempts + 1
+            waiting,
+            JobState.WAITING,
+            state=JobState.RUNNING,
+            started_as=waiting.repo,
+            attempts=waiting.attempts + 1,
         )
 
     def note_handle(self, running: Job, handle: str) -> None:
@@ -231,6 +237,7 @@ def _job(row: RowMapping) -> Job:
         id=row["id"],
         delivery=row["delivery"],
         repo=row["repo"],
+        started_as=row["started_as"] or row["repo"],
         number=row["number"],
         head=row["head"],
         wanted=row["wanted"],

@@ -88,6 +88,7 @@ job = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("delivery", String(64), nullable=False),
     Column("repo", String(255), nullable=False),
+    Column("started_as", String(255)),
     Column("number", Integer),
     Column("head", String(64), nullable=False),
     Column("wanted", Text, nullable=False),

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import select
 
 from lora_ci.app.commands import Run
-from lora_ci.bot.child import clone_of
 from lora_ci.bot.runner import End, Ending
 from lora_ci.bot.worker import GRACE_S, Worker
 from lora_ci.core.errors import InfrastructureError
@@ -438,22 +437,6 @@ def test_what_kills_the_bot_is_left_alone_after_three_deaths(bot):
     bot.turn()
     assert bot.inbox.note_of("d-1") == "the bot died of it 3 times"
     assert bot.inbox.waiting().deliveries == 0
-
-
-def test_a_renamed_repository_keeps_its_clone(bot, tmp_path):
-    clone = clone_of(tmp_path, "Team/Loras")
-    (clone / ".lora-ci").mkdir(parents=True)
-    renamed = {
-        "action": "renamed",
-        "repository": {"full_name": "team/new"},
-        "changes": {"repository": {"name": {"from": "loras"}}},
-    }
-    bot.pull("opened")
-    bot.deliver("repository", renamed)
-    assert (clone_of(tmp_path, "team/new") / ".lora-ci").is_dir()
-    assert (clone / ".lora-ci").is_dir()  # for what still runs
-    assert [job.repo for job in bot.jobs.running()] == ["team/new"]
-    bot.deliver("repository", renamed)
 
 
 def test_hostile_text_is_only_carried(bot):

@@ -15,8 +15,9 @@ from lora_ci.ledger.jobs import Job, JobState
 
 HEAD, REPO = "a" * 40, "team/loras"
 DEADLINE_S = 30
-JOB = Job(id=1, delivery="d-1", repo=REPO, number=None, head=HEAD, wanted="{}", note=None,
-          state=JobState.RUNNING, stopping=None, handle=None, run_id=None, attempts=1)  # fmt: skip
+JOB = Job(id=1, delivery="d-1", repo=REPO, started_as=REPO, number=None, head=HEAD, wanted="{}",
+          state=JobState.RUNNING, stopping=None, handle=None, run_id=None, attempts=1,
+          note=None)  # fmt: skip
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("delivery", sa.String(64), nullable=False),
         sa.Column("repo", sa.String(255), nullable=False),
+        sa.Column("started_as", sa.String(255)),
         sa.Column("number", sa.Integer),
         sa.Column("head", sa.String(64), nullable=False),
         sa.Column("wanted", sa.Text, nullable=False),
