@@ -14,7 +14,7 @@ from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InputError
 from lora_ci.core.event import EventKind
 from lora_ci.forge.commands import Verb
-from lora_ci.forge.intent import Ask, Ignored, Moved, Start, Stop, interpret
+from lora_ci.forge.intent import Ask, Ignored, Moved, Start, Stop, interpret, repositories
 from lora_ci.forge.payload import Announced
 from lora_ci.ledger.inbox import Approval, Delivery, Effect, Inbox, Move
 from lora_ci.ledger.jobs import Halt, Jobs, JobState, NewJob
@@ -25,17 +25,21 @@ Answer = tuple[str, tuple[Effect, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """What is known where a delivery is dealt with."""
+    """What is known where a delivery is dealt with; `owners` (empty: all) are those served."""
 
     inbox: Inbox
     jobs: Jobs
     access: Access
     clock: Clock
     state: Path
+    owners: frozenset[str]
 
     def about(self, taken: Delivery) -> Answer:
         """Whatever is said to people is said again if it has to be. Raises LoraCIError."""
         intent = interpret(taken.event, taken.payload)
+        owners = [repo.partition("/")[0] for repo in repositories(intent)]
+        if owners and self.owners and self.owners.isdisjoint(map(str.lower, owners)):
+            return f"{owners[-1]} is not among those who are served", ()
         match intent:
             case Start(event):
                 return self._start(event)

@@ -39,7 +39,7 @@ AT_ONCE = 20
 
 @dataclass(slots=True, kw_only=True)
 class Worker:
-    """`parallel` processes run at a time."""
+    """`parallel` processes run at a time; `owners` (lower case; empty: all) are served."""
 
     inbox: Inbox
     jobs: Jobs
@@ -48,6 +48,7 @@ class Worker:
     clock: Clock
     state: Path
     parallel: int
+    owners: frozenset[str] = frozenset()
     _deadlines: dict[int, float] = field(default_factory=dict)
 
     def turn(self) -> bool:
@@ -89,8 +90,7 @@ class Worker:
             self._put_off(taken, f"the bot died of it {taken.unheard} times", 0)
             return True
         try:
-            acts = Acts(self.inbox, self.jobs, self.access, self.clock, self.state)
-            note, effects = acts.about(taken)
+            note, effects = self._acts().about(taken)
         except (UsageError, InputError) as error:
             note, effects = str(error), ()
         except LoraCIError as error:
@@ -103,6 +103,9 @@ class Worker:
         self.inbox.settle(taken, note, *effects)
         _log("delivery.done", id=taken.id, event=taken.event, note=note)
         return True
+
+    def _acts(self) -> Acts:
+        return Acts(self.inbox, self.jobs, self.access, self.clock, self.state, self.owners)
 
     def _put_off(self, taken: Delivery, why: str, most: int) -> None:
         delay_s = None if taken.attempts >= most else _delay_s(taken.attempts)

@@ -17,7 +17,7 @@ from lora_ci.bot.child import ChildRunner
 from lora_ci.bot.tend import Tender
 from lora_ci.bot.worker import Worker
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.cli.serve_start import SECRET_NAME, TOKEN_NAME, Secrets, check_start
+from lora_ci.cli.serve_start import EVERYBODY, SECRET_NAME, TOKEN_NAME, Secrets, check_start
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
 
@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-file",
         type=Path,
         help=f"file with a token, instead of an App (default: {TOKEN_NAME})",
+    )
+    parser.add_argument(
+        "--owner",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="serve only repositories of this account; may be repeated (default: all)",
     )
     parser.add_argument("--parallel", type=int, default=1, help="runs at a time (1)")
     parser.add_argument(
@@ -79,6 +86,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             clock=clock,
             state=state,
             parallel=args.parallel,
+            owners=frozenset(owner.lower() for owner in args.owner),
         )
         tender = Tender(worker)
         door = Door(
@@ -93,6 +101,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         except OSError as error:
             message = f"{args.host}:{args.port}: {error.strerror}"
             raise InfrastructureError(message, hint="next: --port, or ss -ltnp") from error
+        if args.app_id and not args.owner:
+            output.findings([EVERYBODY])
         thread = threading.Thread(target=tender.run, name="worker")
         thread.start()
         output.note(f"listening on http://{args.host}:{args.port}{HOOK_PATH}; Ctrl-C ends it")

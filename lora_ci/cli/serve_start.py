@@ -18,6 +18,13 @@ SECRET_NAME = "LORA_CI_WEBHOOK_SECRET"  # noqa: S105 - a name
 TOKEN_NAME = "LORA_CI_TOKEN"  # noqa: S105 - a name
 MIN_SECRET = 16
 ADDRESS = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
+OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+EVERYBODY = Finding(
+    rule="serve.everybody",
+    severity=Severity.WARNING,
+    message="everybody who may install the App gets time on this machine",
+    hint="next: --owner NAME serves this account alone",
+)
 PACKAGES = ("flask", "waitress", "github")
 
 
@@ -86,6 +93,10 @@ def _option_faults(args: argparse.Namespace) -> Iterator[Finding]:
     for name, value in (("--parallel", args.parallel), ("--queue", args.queue)):
         if value < 1:
             yield _fault(f"{name} {value}: at least 1", f"next: {name} 1")
+    for owner in args.owner:
+        if not OWNER.fullmatch(owner):
+            message = f"--owner {owner!r} is no name of an account"
+            yield _fault(message, "next: --owner acme, without a repository")
     if not 0 <= args.port < 65536:
         yield _fault(f"--port {args.port} is no port", "next: --port 8080")
 

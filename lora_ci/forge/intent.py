@@ -81,12 +81,13 @@ Intent = Start | Ask | Stop | Moved | Ignored
 def interpret(name: str, data: bytes, file: str = "delivery") -> Intent:
     """What the event `name` with the payload `data` asks for."""
     intent = _interpret(name, data, file)
-    if any(not REPO.fullmatch(repo) for repo in _repositories(intent)):
+    if any(not REPO.fullmatch(repo) for repo in repositories(intent)):
         return Ignored("not the name of a repository")
     return intent
 
 
-def _repositories(intent: Intent) -> tuple[str, ...]:
+def repositories(intent: Intent) -> tuple[str, ...]:
+    """The repositories that it is about; of one that moved, the old name and the new."""
     match intent:
         case Start(event):
             return (event.repo,)

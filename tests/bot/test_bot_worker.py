@@ -439,6 +439,21 @@ def test_what_kills_the_bot_is_left_alone_after_three_deaths(bot):
     assert bot.inbox.waiting().deliveries == 0
 
 
+def test_only_those_who_are_to_be_served_are(bot):
+    bot.worker.owners = frozenset({"team"})
+    strange = changed({**PUSH, "ref": "refs/heads/main"}, "repository.full_name", "Eve/loras")
+    assert bot.deliver("push", strange) == "Eve is not among those who are served"
+    moved = {"action": "transferred", "repository": {"full_name": "eve/loras"},
+             "changes": {"owner": {"from": {"user": {"login": "mallory"}}}}}  # fmt: skip
+    assert bot.deliver("repository", moved) == "eve is not among those who are served"
+    # What is given away leaves the name to the next.
+    away = changed(moved, "changes.owner.from.user.login", "team")
+    assert bot.deliver("repository", away) == "team/loras is eve/loras now"
+    assert bot.deliver("ping", {}) == "nothing is done about `ping`"
+    assert bot.heads == []
+    assert bot.pull("opened", **{"repository.full_name": "Team/loras"}) == "to be run"
+
+
 def test_hostile_text_is_only_carried(bot):
     for number, attack in enumerate(ATTACKS):
         bot.pull("opened", **{"pull_request.title": attack, "pull_request.head.ref": attack})

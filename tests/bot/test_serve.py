@@ -75,6 +75,7 @@ def test_pull_requests_and_commands(world):
     world.deliver("pull_request.opened", number=pull.number)
     (job,) = world.done(1)
     (comment,) = world.comments(pull.number)
+    assert "everybody who may install the App" in world.log
     assert (job["note"], comment.login) == ("passed", "lora-ci[bot]"), world.log
     assert world.checks(first) == {"lora-ci": "success", "lora-ci / mei": "success"}
     addresses = {c.details_url for c in world.hub.repo(REPO).checks.values()}
@@ -160,10 +161,12 @@ def trainings(world):
 
 def test_all_that_is_missing_is_told_at_once(tmp_path):
     bare = {"LORA_CI_TOKEN": "", "LORA_CI_WEBHOOK_SECRET": "short"}
-    told = lora_ci(tmp_path, "serve", "--url", "x y", "--parallel", "0", "--port", "-1", env=bare)
+    told = lora_ci(tmp_path, "serve", "--url", "x y", "--parallel", "0", "--port", "-1",
+                   "--owner", "acme/loras", env=bare)  # fmt: skip
     assert told.code == 2
-    assert len(told.errors()) == 5
-    for words in ("5 characters", "neither an App nor a token", "no address", "--parallel 0"):
+    assert len(told.errors()) == 6
+    named = "5 characters", "neither an App nor a token", "no address", "--parallel 0", "--owner"
+    for words in named:
         assert words in told.err
     both = ["--app-id", "1", "--token-file", "none", "--secret-file", "none"]
     told = lora_ci(tmp_path, "serve", *both, env=bare)
