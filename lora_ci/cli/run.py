@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from lora_ci.cli.hub import Hub, add_forge_arguments, open_hub, run_id_of
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.outputs import tell_run
 from lora_ci.cli.wire import add_place_arguments, open_wired
-from lora_ci.core.errors import ExitCode
+from lora_ci.core.errors import ExitCode, LoraCIError
 from lora_ci.core.finding import Severity
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
@@ -128,9 +129,13 @@ def adapters_of(args: argparse.Namespace, view: RunView, deps: Deps) -> tuple[Pa
     """The files of the adapters, by the names of their LoRAs where there is a bundle."""
     if args.bundle:
         return adapters_in(args.bundle)
-    steps = (s for s in view.steps if s.result and s.decision.stage is Stage.TRAIN)
-    found = (step.result.artifact(ADAPTER) for step in steps if step.result)
-    return tuple(deps.store.get(a.sha256) for a in found if a and deps.store.has(a.sha256))
+    found = []
+    for step in view.steps:
+        adapter = step.result.artifact(ADAPTER) if step.result else None
+        if step.decision.stage is Stage.TRAIN and adapter:
+            with suppress(LoraCIError):  # gone or damaged: the step that needs it has said so
+                found.append(deps.store.get(adapter.sha256))
+    return tuple(found)
 
 
 def page_of(view: RunView, deps: Deps) -> Path:
