@@ -19,7 +19,7 @@ demo: venv
 
 test: venv check
 	$(BIN)/python tools/system_packages.py
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -n 2 --dist loadfile -m slow
 	$(BIN)/python tools/system_packages.py --report
 
 check: venv
