@@ -12,6 +12,8 @@ import pytest
 from lora_ci.diffusion.load import load_base
 from tests.app.fake_hub import COMMIT, FakeHub
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "http://127.0.0.1:9"
 PROGRAM = """
 import json, sys

@@ -8,6 +8,8 @@ import pytest
 from tests.builders import RepoBuilder
 from tests.command import lora_ci
 
+pytestmark = pytest.mark.slow
+
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 CONFIG = """\
 version: 1

@@ -17,6 +17,8 @@ from tests.builders import RepoBuilder
 from tests.command import assert_one_message, copy_repo, end, lora_ci, start
 from tests.tiny_sd import write_dataset
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 version: 1
 defaults:

@@ -25,6 +25,8 @@ from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
 
+pytestmark = pytest.mark.slow
+
 TABLE = dict.fromkeys(Stage, "tests.execution.toy:run")
 TOY = (
     "import sys; from pathlib import Path; from tests.execution.test_execution import TABLE;"

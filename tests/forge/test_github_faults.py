@@ -23,6 +23,8 @@ from lora_ci.forge.job import Job
 from lora_ci.report.annotations import Annotation
 from tests.github_world import REPO, World, open_world
 
+pytestmark = pytest.mark.slow
+
 NOTES = tuple(
     Annotation(file="a.txt", line=n + 1, level="failure", title="r", message=f"m{n}")
     for n in range(120)

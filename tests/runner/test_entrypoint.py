@@ -13,6 +13,8 @@ from tests.fake_github import FakeGitHub
 from tests.fake_github.state import Runner
 from tests.runner_place import NOBODY, STEP, Machine, alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 # Nobody listens there: whoever asks GitHub fails with another exit code.
 NOWHERE = "http://127.0.0.1:9"
 

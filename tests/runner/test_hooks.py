@@ -17,6 +17,8 @@ from lora_ci.execution.executor import step_folder
 from lora_ci.steps.main import FINAL as OUTCOMES_THAT_STAND
 from tests.runner_place import RUNNER, STEP, alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 OTHER = "f" * 32
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
 SAVING = """
