@@ -6,6 +6,7 @@ import json
 import resource
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -140,7 +141,12 @@ def test_other_addresses(app):
 @pytest.fixture
 def server(app):
     server = open_server(app, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run)
+
+    def serve():
+        with suppress(OSError):  # the socket is closed under it, from another thread
+            server.run()
+
+    thread = threading.Thread(target=serve)
     thread.start()
     yield server.effective_port
     server.close()
