@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.fake_github import FakeGitHub
 from tests.fake_github.client import ask
 from tests.fake_github.payloads import load_examples
 from tests.fake_github.state import Artifact, Job, WorkflowRun
@@ -20,14 +19,6 @@ from tests.fake_github.state import Artifact, Job, WorkflowRun
 REPO = "acme/loras"
 AT = f"/repos/{REPO}"
 SECRET = "s3cret"
-
-
-@pytest.fixture
-def hub():
-    with FakeGitHub() as hub:
-        hub.add_repo(REPO)
-        hub.open_pull(REPO, head="a" * 40, base="b" * 40)
-        yield hub
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ COMMENTS = f"/repos/{REPO}/issues/1/comments"
 MATCH = "POST /repos/*/issues/*/comments"
 
 
-@pytest.fixture
-def hub():
-    with FakeGitHub() as hub:
-        hub.add_repo(REPO)
-        hub.open_pull(REPO, head="a" * 40, base="b" * 40)
-        yield hub
-
-
 @pytest.mark.parametrize(
     ("kind", "status", "written"),
     [

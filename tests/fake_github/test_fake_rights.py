@@ -7,20 +7,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.fake_github import FakeGitHub
 from tests.fake_github.client import ask
 
 REPO = "acme/loras"
 AT = f"/repos/{REPO}"
 CHECK = {"name": "LoRA mei", "head_sha": "a" * 40}
-
-
-@pytest.fixture
-def hub():
-    with FakeGitHub() as hub:
-        hub.add_repo(REPO)
-        hub.open_pull(REPO, head="a" * 40, base="b" * 40)
-        yield hub
 
 
 @pytest.fixture(scope="module")
