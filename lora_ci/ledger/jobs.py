@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, insert, or_, select, update
 
@@ -140,18 +141,14 @@ class Jobs:
 
     def again(self, running: Job, note: str, *, delay_s: float = 0, counted: bool = True) -> bool:
         """running → waiting: another attempt is to be made."""
-        return self._move(
-            running,
-            JobState.RUNNING,
-            state=JobState.WAITING,
-            note=note,
-            handle=None,
-            due_at=self._db.now(delay_s),
-            attempts=running.attempts if counted else running.attempts - 1,
-        )
+        attempts = running.attempts if counted else running.attempts - 1
+        return self._wait_again(running, note, delay_s, attempts=attempts)
 
     def show_again(self, running: Job, note: str, run_id: str, *, delay_s: float) -> bool:
         """running → waiting: it ended, and only its result is to be shown again."""
+        return self._wait_again(running, note, delay_s, run_id=run_id, attempts=0)
+
+    def _wait_again(self, running: Job, note: str, delay_s: float, **values: Any) -> bool:
         return self._move(
             running,
             JobState.RUNNING,
@@ -159,8 +156,7 @@ class Jobs:
             note=note,
             handle=None,
             due_at=self._db.now(delay_s),
-            run_id=run_id,
-            attempts=0,
+            **values,
         )
 
     def finish(self, running: Job, note: str) -> bool:
