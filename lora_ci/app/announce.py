@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from lora_ci.core.errors import ExitCode, LoraCIError
-from lora_ci.core.event import EventKind
+from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome
@@ -34,19 +34,25 @@ def publish_running(view: RunView, forge: Forge, host: Host | None) -> tuple[Fin
     notes: list[Finding] = []
     trying = partial(attempt, notes, None)
     body = trying("the comment", partial(render_comment, view)) or ""
-    number = view.event.number
-    if number and is_last_word(view.event.kind, view.event.head, number, host):
-        trying("the comment", partial(forge.upsert_comment, number, body))
+    trying("the comment", partial(publish_comment, view.event, view.event.head, body, forge, host))
     trying("the check", partial(publish_run_check, view, forge, body, buttons=False))
     return (*notes, *forge.notes())
 
 
-def is_last_word(kind: EventKind, head: str, number: int, host: Host | None) -> bool:
-    """False for a run of a head that the pull request has no more: a newer one speaks for it."""
-    if host is None or kind is not EventKind.PULL_REQUEST:
-        return True
+def publish_comment(
+    said: Event | Announced, head: str, body: str, forge: Forge, host: Host | None
+) -> None:
+    """Shows a run of `head` on its pull request, unless a newer head speaks for that by now."""
+    if said.number and (
+        said.kind is not EventKind.PULL_REQUEST or _may_be_head(head, said.number, host)
+    ):
+        forge.upsert_comment(said.number, body)
+
+
+def _may_be_head(head: str, number: int, host: Host | None) -> bool:
+    """False if the host says that the pull request has another head."""
     try:
-        return host.pull_request(number).head == head
+        return host is None or host.pull_request(number).head == head
     except LoraCIError:
         return True  # not to be known: better said twice than not at all
 
@@ -58,8 +64,7 @@ def publish_refusal(
     notes: list[Finding] = []
     trying = partial(attempt, notes, None)
     body = trying("the comment", partial(render_refusal, error, head)) or ""
-    if said.number and is_last_word(said.kind, head, said.number, host):
-        trying("the comment", partial(forge.upsert_comment, said.number, body))
+    trying("the comment", partial(publish_comment, said, head, body, forge, host))
     theirs = error.exit_code in (ExitCode.FAILED, ExitCode.USAGE)
     check = Check(
         head=head,

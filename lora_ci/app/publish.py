@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from lora_ci.app.announce import CHECK, attempt, is_last_word, note_of, publish_run_check
+from lora_ci.app.announce import CHECK, attempt, note_of, publish_comment, publish_run_check
 from lora_ci.app.wiring import Deps
 from lora_ci.core.errors import InfrastructureError, InputError, LoraCIError
 from lora_ci.core.finding import Finding
@@ -54,9 +54,8 @@ def publish(view: RunView, deps: Deps) -> Published:
         if grid:
             grids[lora] = grid
     body = trying("the comment", lambda: render_comment(view, address, grids)) or ""
-    number = view.event.number
-    if number and is_last_word(view.event.kind, view.event.head, number, deps.host):
-        trying("the comment", partial(deps.forge.upsert_comment, number, body))
+    event, forge, host = view.event, deps.forge, deps.host
+    trying("the comment", partial(publish_comment, event, event.head, body, forge, host))
     run_check = partial(publish_run_check, view, deps.forge, body, buttons=deps.buttons)
     trying("the check", run_check)
     for lora in view.loras():

@@ -14,6 +14,8 @@ from lora_ci.store.local import LocalStore
 from lora_ci.store.store import ArtifactStore
 
 STATE = ".lora-ci"
+# Below it: what is shown to people.
+FORGE = "forge"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from lora_ci.app.anew import Anew, AnewRecords
 from lora_ci.app.live import Live
-from lora_ci.app.records import STATE, kept_records, ledger_url, open_store
+from lora_ci.app.records import FORGE, STATE, kept_records, ledger_url, open_store
 from lora_ci.app.source import Source
 from lora_ci.core.clock import Clock, SystemClock
 from lora_ci.core.errors import InfrastructureError
@@ -108,7 +108,7 @@ def open_deps(
         executor=InlineExecutor(store, state / "cache", live)
         if executor == "inline"
         else ProcessExecutor(objects, state / "cache", clock),
-        forge=forge or LocalForge(state / "forge"),
+        forge=forge or LocalForge(state / FORGE),
         clock=clock,
         state=state,
         live=live,

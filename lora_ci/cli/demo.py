@@ -15,6 +15,7 @@ from pathlib import Path
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import handle
 from lora_ci.app.plan_event import plan_event
+from lora_ci.app.records import FORGE
 from lora_ci.app.wiring import open_deps
 from lora_ci.cli.demo_repository import COMMAND_TIMEOUT_S, DemoRepository
 from lora_ci.cli.output import Output, add_output_arguments
@@ -23,6 +24,7 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
+from lora_ci.forge.local import REPORTS, page_file
 from lora_ci.report.text import render_plan_text, render_run_text
 
 TAG = "fluent3d@v1.0.0"
@@ -206,13 +208,13 @@ class Story:
                 self.output.findings(f for f in step.result.findings if f.severity != "info")
         if view.outcome is Outcome.INTERRUPTED:
             raise Interrupted("the demo was interrupted", hint="it starts anew: lora-ci demo")
-        forge = deps.state / "forge"
+        forge = deps.state / FORGE
         if event.number:
             self.reports[f"comment {event.number}"] = str(
                 forge / "pulls" / str(event.number) / "comment.md"
             )
         name = f"report {event.number}" if event.number else f"report {kind}"
-        self.reports[name] = str(forge / "reports" / f"{view.run_id}.html")
+        self.reports[name] = str(page_file(forge / REPORTS, view.run_id))
         return view
 
     def command(self, *args: str, check: bool = True) -> int:

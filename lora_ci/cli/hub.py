@@ -14,7 +14,7 @@ from typing import TextIO
 
 from lora_ci.app.announce import publish_refusal
 from lora_ci.app.commands import Run
-from lora_ci.app.records import STATE
+from lora_ci.app.records import FORGE, STATE
 from lora_ci.app.scope import UnknownLora
 from lora_ci.changes.git import open_repository
 from lora_ci.core.clock import SystemClock
@@ -27,6 +27,7 @@ from lora_ci.core.errors import (
 )
 from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.job import Job
+from lora_ci.forge.local import REPORTS
 from lora_ci.report.markdown import prose
 from lora_ci.store.layered import Remote
 
@@ -145,7 +146,7 @@ def open_hub(args: argparse.Namespace) -> Hub:
         repository,
         clock=clock,
         rng=rng,
-        pages=open_repository(args.repo).root / STATE / "forge" / "reports",
+        pages=open_repository(args.repo).root / STATE / FORGE / REPORTS,
         report_url=address,
         job=job,
         server_url=server,

@@ -12,6 +12,7 @@ from lora_ci.app.anew import Anew
 from lora_ci.app.bundle import adapters_in
 from lora_ci.app.commands import Run
 from lora_ci.app.handle import EXIT_CODES, handle
+from lora_ci.app.records import FORGE
 from lora_ci.app.scope import EVERYTHING, Scope
 from lora_ci.app.wiring import Deps
 from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
@@ -23,6 +24,7 @@ from lora_ci.core.errors import ExitCode, LoraCIError
 from lora_ci.core.finding import Severity
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
+from lora_ci.forge.local import REPORTS, page_file
 from lora_ci.plan.decide import ADAPTER
 from lora_ci.report.comment import render_comment
 from lora_ci.report.text import render_run_text
@@ -140,7 +142,7 @@ def adapters_of(args: argparse.Namespace, view: RunView, deps: Deps) -> tuple[Pa
 
 def page_of(view: RunView, deps: Deps) -> Path:
     """Where the page of a run is on this machine."""
-    return deps.state / "forge" / "reports" / f"{view.run_id}.html"
+    return page_file(deps.state / FORGE / REPORTS, view.run_id)
 
 
 def show_findings(step: StepView, output: Output) -> None:

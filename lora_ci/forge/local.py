@@ -17,6 +17,8 @@ from lora_ci.forge.forge import Check, ReleaseDraft
 from lora_ci.report.markdown import escape
 from lora_ci.report.release_notes import with_yank_banner
 
+REPORTS = "reports"
+
 
 @dataclass(frozen=True, slots=True)
 class LocalForge:
@@ -25,7 +27,7 @@ class LocalForge:
     folder: Path
 
     def publish_report(self, run_id: str, page: str) -> str:
-        return _address(_write(self.folder / "reports" / f"{file_name(run_id)}.html", page))
+        return _address(_write(page_file(self.folder / REPORTS, run_id), page))
 
     def publish_picture(self, name: str, png: bytes) -> str:
         path = self.folder / "pictures" / f"{sha256_bytes(png)}.png"
@@ -60,6 +62,11 @@ class LocalForge:
 
     def notes(self) -> tuple[Finding, ...]:
         return ()
+
+
+def page_file(folder: Path, run_id: str) -> Path:
+    """The page of a run in a folder of pages."""
+    return folder / f"{file_name(run_id)}.html"
 
 
 def file_name(text: str) -> str:

@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_ci.app.records import FORGE, STATE
 from lora_ci.core.errors import LoraCIError
 from lora_ci.core.text import clean
+from lora_ci.forge.local import REPORTS
 from lora_ci.forge.payload import MAX_BYTES
 from lora_ci.ledger.inbox import Inbox, Receipt
 from lora_ci.web.signature import is_signed
@@ -98,7 +100,7 @@ def show_report(door: Door, owner: str, name: str, run: str) -> Response:
 
     if not all(NAME.fullmatch(part) for part in (owner, name, run)):
         return _told(404, "no such report")
-    folder = door.repos / owner.lower() / name.lower() / ".lora-ci" / "forge" / "reports"
+    folder = door.repos / owner.lower() / name.lower() / STATE / FORGE / REPORTS
     page = send_from_directory(folder.resolve(), f"{run.removesuffix('.html')}.html")
     page.headers["Content-Security-Policy"] = PAGE_POLICY
     return page

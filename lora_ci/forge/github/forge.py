@@ -16,7 +16,7 @@ from lora_ci.forge.github.pictures import Pictures
 from lora_ci.forge.github.releases import Releases
 from lora_ci.forge.github.statuses import Statuses
 from lora_ci.forge.job import Job
-from lora_ci.forge.local import file_name
+from lora_ci.forge.local import page_file
 from lora_ci.report.markdown import escape
 
 
@@ -57,10 +57,10 @@ class GitHubForge:
 
     def publish_report(self, run_id: str, page: str) -> str | None:
         self.pages.mkdir(parents=True, exist_ok=True)
-        name = f"{file_name(run_id)}.html"
-        (self.pages / name).write_text(page, encoding="utf-8")
+        file = page_file(self.pages, run_id)
+        file.write_text(page, encoding="utf-8")
         is_folder = self.report_url is not None and self.report_url.endswith("/")
-        self._address = f"{self.report_url}{name}" if is_folder else self.report_url
+        self._address = f"{self.report_url}{file.name}" if is_folder else self.report_url
         return self._address
 
     def publish_picture(self, name: str, png: bytes) -> str:
