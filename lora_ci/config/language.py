@@ -26,7 +26,7 @@ REVISION = re.compile(r"[0-9a-f]{40}")
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 MAX_LORAS = 5000
 MAX_SOURCES = 1000
-MAX_VARIANTS = 64
+MAX_VARIANTS = 256
 
 SECTIONS: dict[str, type] = {
     "train": TrainSettings,

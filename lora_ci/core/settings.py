@@ -6,6 +6,7 @@ them (names, types, ranges, descriptions), and a step parses its `params` back i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,38 +26,219 @@ class LoraType(StrEnum):
     CONCEPT = "concept"
 
 
+# Of a setting that changes how a training runs, not what comes out: it enters no fingerprint.
+NO_RESULT: dict[str, Any] = {"result": False}
+DEFAULT_IMAGES_SEEN = 4000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """How an adapter is trained. The budget counts images seen, not steps."""
+    """How an adapter is trained. At most one of `images_seen`, `epochs` and `steps` is given."""
 
+    backend: Annotated[
+        Literal["native", "sd-scripts", "ai-toolkit", "command"],
+        Meta(description="what trains: lora-ci itself, or another trainer as a process"),
+    ] = "native"
+    backend_version: Annotated[
+        str | None,
+        Meta(description="version or commit that another trainer must have; null: any"),
+    ] = None
+    backend_folder: Annotated[
+        str | None,
+        Meta(
+            description="where another trainer lies on the machine that trains",
+            examples=["/opt/sd-scripts"],
+            extra=NO_RESULT,
+        ),
+    ] = None
+    backend_arguments: Annotated[
+        dict[str, bool | int | float | str],
+        Meta(description="further options of another trainer, by their own names"),
+    ] = field(default_factory=dict)
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="program and arguments of the backend `command`",
+            examples=[["python", "train.py", "{config}"]],
+        ),
+    ] = ()
+    method: Annotated[
+        Literal["lora", "dora"], Meta(description="DoRA learns the size of each weight apart")
+    ] = "lora"
     rank: Annotated[int, Meta(ge=1, le=1024, description="LoRA rank", examples=[8, 16, 32])] = 16
     alpha: Annotated[float, Meta(gt=0, description="LoRA alpha; scale is alpha / rank")] = 16.0
+    rank_stabilized: Annotated[
+        bool, Meta(description="rsLoRA: the scale is alpha / √rank")
+    ] = False
+    ranks: Annotated[
+        dict[str, Annotated[int, Meta(ge=1, le=1024)]],
+        Meta(
+            description="ranks of modules whose path contains the key",
+            examples=[{"attn2": 32, "mid_block": 8}],
+        ),
+    ] = field(default_factory=dict)
+    alphas: Annotated[
+        dict[str, Annotated[float, Meta(gt=0)]],
+        Meta(description="alphas of modules whose path contains the key"),
+    ] = field(default_factory=dict)
+    modules: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="what is taught: `attention`, `feed-forward`, `convolution`, "
+            "or endings of module paths",
+            examples=[["attention", "feed-forward"]],
+        ),
+    ] = ("attention",)
+    text_encoder: Annotated[
+        bool, Meta(description="teach the attention of the CLIP text encoders too")
+    ] = False
+    text_encoder_learning_rate: Annotated[
+        Annotated[float, Meta(gt=0, le=10)] | None,
+        Meta(description="learning rate of the text encoders; null: that of the rest"),
+    ] = None
     learning_rate: Annotated[
-        float, Meta(gt=0, le=10, description="peak learning rate", examples=[0.0001])
+        float,
+        Meta(
+            gt=0,
+            le=10,
+            description="peak learning rate; Prodigy finds its own and does not use it",
+            examples=[0.0001],
+        ),
     ] = 1e-4
-    optimizer: Annotated[Literal["adamw"], Meta(description="optimizer")] = "adamw"
-    weight_decay: Annotated[float, Meta(ge=0, description="AdamW weight decay")] = 0.01
+    optimizer: Annotated[
+        Literal["adamw", "adamw8bit", "prodigy", "schedule-free-adamw", "adafactor"],
+        Meta(description="optimizer"),
+    ] = "adamw"
+    weight_decay: Annotated[float, Meta(ge=0, description="decoupled weight decay")] = 0.01
     schedule: Annotated[
-        Literal["constant", "cosine"], Meta(description="learning-rate schedule")
+        Literal["constant", "cosine", "cosine-with-restarts", "linear"],
+        Meta(description="learning-rate schedule; schedule-free AdamW needs none and uses none"),
     ] = "cosine"
+    restarts: Annotated[
+        int, Meta(ge=1, le=1000, description="cycles of `cosine-with-restarts`")
+    ] = 1
     warmup_steps: Annotated[int, Meta(ge=0, description="linear warm-up, in steps")] = 0
-    batch_size: Annotated[int, Meta(ge=1, le=4096, description="images a step")] = 4
+    batch_size: Annotated[
+        int, Meta(ge=1, le=4096, description="images a step, of all GPUs together")
+    ] = 4
+    gradient_accumulation: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=4096,
+            description="parts in which a batch is computed: less memory, the same step",
+            extra=NO_RESULT,
+        ),
+    ] = 1
+    gradient_checkpointing: Annotated[
+        bool,
+        Meta(description="compute activations twice: less memory, slower", extra=NO_RESULT),
+    ] = False
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Meta(
+            description="of the base; the adapter is always fp32. `auto`: bf16 on a GPU that has "
+            "it, fp16 on one that has not, fp32 on a CPU"
+        ),
+    ] = "auto"
+    compile: Annotated[
+        bool, Meta(description="torch.compile: a slow start, faster steps", extra=NO_RESULT)
+    ] = False
     images_seen: Annotated[
-        int, Meta(ge=1, description="training budget in images", examples=[4000])
-    ] = 4000
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="training budget in images; null, and neither `epochs` nor `steps`: 4000",
+            examples=[4000],
+        ),
+    ] = None
+    epochs: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="training budget in passes over the dataset", examples=[10]),
+    ] = None
+    steps: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="training budget in steps", examples=[1000]),
+    ] = None
     resolution: Annotated[
-        int, Meta(ge=8, le=4096, description="pixels; square buckets", examples=[512, 1024])
+        int, Meta(ge=8, le=4096, description="pixels; side of a square", examples=[512, 1024])
     ] = 512
+    buckets: Annotated[
+        bool,
+        Meta(description="pictures keep about their shape; false: all become squares"),
+    ] = True
+    bucket_step: Annotated[
+        int, Meta(ge=8, le=512, description="sides of buckets are multiples of it")
+    ] = 64
+    crop: Annotated[
+        Literal["center", "random"], Meta(description="what is cut off where shapes differ")
+    ] = "center"
     flip: Annotated[bool, Meta(description="mirror half of the images seen")] = False
     caption_dropout: Annotated[
         float, Meta(ge=0, le=1, description="share of images seen with an empty caption")
     ] = 0.1
+    shuffle_captions: Annotated[
+        bool, Meta(description="shuffle the parts of captions between commas")
+    ] = False
+    keep_tags: Annotated[
+        int,
+        Meta(ge=0, description="first parts of a caption that stay; the trigger always stays"),
+    ] = 1
+    regularization: Annotated[
+        str | None,
+        Meta(
+            description="folder or DVC pointer of images that keep the base's idea of the class",
+            examples=["datasets/women"],
+        ),
+    ] = None
+    prior_weight: Annotated[
+        float, Meta(ge=0, le=10, description="loss weight of regularization images")
+    ] = 1.0
     min_snr_gamma: Annotated[
         float | None, Meta(description="min-SNR-γ loss weight; null turns it off")
     ] = 5.0
+    noise_offset: Annotated[
+        float, Meta(ge=0, le=1, description="share of noise that is one value a channel")
+    ] = 0.0
     max_grad_norm: Annotated[float, Meta(gt=0, description="gradient norm is clipped to it")] = 1.0
+    ema_decay: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(description="the adapter is a running mean of the weights; null: the last ones"),
+    ] = None
+    validation_share: Annotated[
+        float, Meta(ge=0, le=0.5, description="share of the pictures held out, to measure loss on")
+    ] = 0.0
+    validate_every: Annotated[
+        int, Meta(ge=1, description="steps between validations", extra=NO_RESULT)
+    ] = 100
+    sample_prompts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="prompts of the pictures made while training; `{trigger}` is replaced",
+            extra=NO_RESULT,
+        ),
+    ] = ("{trigger}",)
+    sample_every: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="steps between such pictures; null: none", extra=NO_RESULT),
+    ] = None
+    trackers: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
+        Meta(description="where curves are shown live", extra=NO_RESULT),
+    ] = ("tensorboard",)
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="seed of all randomness")] = 0
-    checkpoint_every: Annotated[int, Meta(ge=1, description="steps between checkpoints")] = 250
+    checkpoint_every: Annotated[
+        int, Meta(ge=1, description="steps between checkpoints", extra=NO_RESULT)
+    ] = 250
+
+    def total_steps(self, epoch: int) -> int:
+        """The budget in steps, where `epoch` images are one pass."""
+        if self.steps is not None:
+            return self.steps
+        images = self.images_seen or DEFAULT_IMAGES_SEEN
+        if self.epochs is not None:
+            images = self.epochs * epoch
+        return math.ceil(images / self.batch_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def train(
     alphas = model.scheduler.alphas_cumprod.to(device)
     latents = material.latents.to(device)
     captions, empty = material.captions.to(device), material.empty.to(device)
-    total = math.ceil(settings.images_seen / settings.batch_size)
+    total = settings.total_steps(len(material.order))
     state = State(parameters=parameters, optimizer=optimizer)
     restore(folder, fingerprint, state)
     resumed = state.step
