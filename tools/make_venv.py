@@ -9,6 +9,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+ADAMW8BIT = "bitsandbytes==0.50.2"
 
 
 def main(folder: Path) -> None:
@@ -30,6 +31,9 @@ def main(folder: Path) -> None:
     ]
     subprocess.run([*pip, "-r", str(ROOT / "requirements.lock")], check=True)
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], check=True)
+    # Beside the environment: where it is installed, peft imports it, a second for every process.
+    apart = ["--no-deps", "--upgrade", "--target", str(folder / "apart" / "adamw8bit")]
+    subprocess.run([*pip, *apart, ADAMW8BIT], check=True)
 
 
 def ensure_ensurepip() -> None:
