@@ -11,8 +11,8 @@ from __future__ import annotations
 from lora_ci.core.step import Stage
 
 CHECKS_VERSION = "2"
-TRAINER_VERSION = "1"
+TRAINER_VERSION = "2"
 RULER_VERSION = "1"
 OPTIMIZER_VERSION = "1"
 
-RECIPES = dict.fromkeys(Stage, 1)
+RECIPES = {**dict.fromkeys(Stage, 1), Stage.TRAIN: 2}

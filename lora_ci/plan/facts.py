@@ -20,6 +20,7 @@ class LoraFacts:
     base_model: InputFacts | None
     references: InputFacts | None = None
     embedder: InputFacts | None = None
+    regularization: InputFacts | None = None
     sources: tuple[InputFacts, ...] = ()
     repeats: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lora_ci.config.model import Lora
 from lora_ci.core.fingerprint import Fingerprint, make_fingerprint
-from lora_ci.core.settings import settings_json
+from lora_ci.core.settings import TrainSettings, settings_json
 from lora_ci.core.step import Stage
 from lora_ci.core.versions import (
     CHECKS_VERSION,
@@ -14,6 +16,7 @@ from lora_ci.core.versions import (
     TRAINER_VERSION,
 )
 from lora_ci.plan.facts import LoraFacts
+from lora_ci.plan.training_rules import canonical, why_never_continued
 
 
 def validate_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
@@ -34,18 +37,36 @@ def validate_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
 
 def train_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
     """Of the trained adapter."""
+    return _make(Stage.TRAIN, train_parts(lora, facts, canonical(lora.train)))
+
+
+def train_parts(lora: Lora, facts: LoraFacts, train: TrainSettings) -> dict[str, object]:
+    """What a training with the settings `train` depends on."""
     repeats = {"repeats": list(facts.repeats)} if set(facts.repeats) - {1} else {}
-    return _make(
-        Stage.TRAIN,
-        {
-            "dataset": _id(facts, "dataset"),
-            "base_model": _id(facts, "base_model"),
-            "trigger": lora.trigger,
-            "code": TRAINER_VERSION,
-            **repeats,
-            **_settings("train", lora.train),
-        },
-    )
+    found = facts.regularization
+    regularization = {"regularization": found.content_id} if found else {}
+    return {
+        "dataset": _id(facts, "dataset"),
+        "base_model": _id(facts, "base_model"),
+        "trigger": lora.trigger,
+        "code": TRAINER_VERSION,
+        **repeats,
+        **regularization,
+        # Where the folder of regularization images lies is no part of what comes out.
+        **_settings("train", replace(train, regularization=None)),
+    }
+
+
+def prefix_of(lora: Lora, facts: LoraFacts) -> str | None:
+    """The same for trainings that differ in their budgets alone, where a longer one can go on.
+
+    None where it cannot: `training_rules.why_never_continued` says why.
+    """
+    train = canonical(lora.train)
+    if why_never_continued(train):
+        return None
+    unbounded = replace(train, images_seen=None, epochs=None, steps=None)
+    return _make(Stage.TRAIN, train_parts(lora, facts, unbounded)).value
 
 
 def qa_fingerprint(lora: Lora, facts: LoraFacts, adapter: str, released: str | None) -> Fingerprint:
