@@ -24,11 +24,13 @@ import torch
 
 from benchmarks.table import machine, render_table, spread
 from lora_ci.diffusion.attach import attach, detach
+from lora_ci.diffusion.conditioning import Conditioning
+from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.load import BaseModel, load_base
+from lora_ci.diffusion.objective import objective_of
 from lora_ci.training.cache import cached_captions, cached_latents
 from lora_ci.training.data import read_samples
 from lora_ci.training.draws import draw_step
-from lora_ci.training.loop import snr_weight, target
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "examples" / "emoji" / "base"
@@ -186,23 +188,23 @@ def measure_losses(adapters: dict[str, Path], here: Path) -> dict[str, float]:
 
 def ruler(model: BaseModel, latents: torch.Tensor, captions: torch.Tensor) -> float:
     """The weighted loss, with noise and time steps that no training has drawn."""
-    alphas, total = model.scheduler.alphas_cumprod, 0.0
+    objective, total = objective_of(model), 0.0
     for step in range(RULER_BATCHES):
         draw = draw_step(
             RULER_SEED,
             step,
             count=len(latents),
             batch=16,
-            timesteps=len(alphas),
+            timesteps=model.scheduler.config.num_train_timesteps,
             shape=tuple(latents.shape[2:]),
             dropout=0.0,
         )
-        x, alpha = latents[draw.samples, 0], alphas[draw.timesteps].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * draw.noise
+        x, times = latents[draw.samples, 0], draw.timesteps
+        noisy = objective.add_noise(x, draw.noise, times)
         with torch.no_grad():
-            out = model.unet(noisy, draw.timesteps, captions[draw.samples]).sample
-        error = (out - target(model, x, draw.noise, alpha)).square().mean(dim=(1, 2, 3))
-        total += (snr_weight(model, alpha.flatten(), GAMMA) * error).mean().item()
+            out = denoise(model, noisy, times, Conditioning(tokens=captions[draw.samples]))
+        error = (out - objective.target(x, draw.noise, times)).square().mean(dim=(1, 2, 3))
+        total += (objective.loss_weight(times, GAMMA) * error).mean().item()
     return total / RULER_BATCHES
 
 

@@ -10,11 +10,11 @@ from math import gcd
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.document import Where
 from lora_ci.config.model import Config, HubModel, Lora
-from lora_ci.core.changeset import FileEntry
+from lora_ci.core.changeset import FileEntry, kind_of
 from lora_ci.core.digest import sha256_json
 from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.diffusion.families import PARTS
+from lora_ci.diffusion.families import missing_parts
 from lora_ci.plan.facts import LoraFacts
 
 # What stands at a path now. Raises InputError if nothing does.
@@ -50,8 +50,8 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
     sources = [look("dataset", s.path, config.where(f"{top}.dataset")) for s in wanted]
     whole = [source for source in sources if source is not None]
     others = {
-        name: look(name, path, config.where(f"{top}.qa.{name}"))
-        for name, path in measured_paths(lora).items()
+        name: look(name, path, config.where(f"{top}.{key}"))
+        for name, (key, path) in further_paths(lora).items()
     }
     if isinstance(lora.base_model, HubModel):
         base: InputFacts | None = hub_facts(lora.base_model)
@@ -62,6 +62,7 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         base_model=base,
         references=others.get("references"),
         embedder=others.get("embedder"),
+        regularization=others.get("regularization"),
         sources=tuple(whole),
         repeats=simplest(tuple(source.repeats for source in wanted)),
         findings=tuple(findings),
@@ -103,20 +104,25 @@ def hub_facts(model: HubModel) -> InputFacts:
     return InputFacts(path=model.hub, tracked_by=HUB, content_id=content, entries=())
 
 
-def measured_paths(lora: Lora) -> dict[str, str]:
-    """The paths that QA measures with, by the names of the inputs."""
+def further_paths(lora: Lora) -> dict[str, tuple[str, str]]:
+    """Key below the LoRA and path of what it trains and is measured with, by the inputs' names."""
     embedder = lora.qa.embedder
     paths = {
-        "references": lora.qa.references,
-        "embedder": embedder.removeprefix("path:") if embedder.startswith("path:") else None,
+        "references": ("qa.references", lora.qa.references),
+        "embedder": (
+            "qa.embedder",
+            embedder.removeprefix("path:") if embedder.startswith("path:") else None,
+        ),
+        "regularization": ("train.regularization", lora.train.regularization),
     }
-    return {name: path for name, path in paths.items() if path is not None}
+    return {name: (key, path) for name, (key, path) in paths.items() if path is not None}
 
 
 def input_paths(lora: Lora) -> list[str]:
     """Every path of the repository that a LoRA's config names."""
     base = [] if isinstance(lora.base_model, HubModel) else [lora.base_model]
-    return [*(source.path for source in lora.dataset), *base, *measured_paths(lora).values()]
+    further = [path for _, path in further_paths(lora).values()]
+    return [*(source.path for source in lora.dataset), *base, *further]
 
 
 def _at(finding: Finding, name: str, where: Where) -> Finding:
@@ -137,9 +143,11 @@ def _problem(name: str, path: str, facts: InputFacts) -> tuple[str, str] | None:
     if facts.missing and name != "dataset":
         message = f"{len(facts.missing)} of {len(facts.entries)} files of `{path}` were not pushed"
         return message, f"next: dvc push {pointer}, on the machine that has them"
+    if name == "regularization" and not any(kind_of(e.path) == "image" for e in facts.entries):
+        return f"no image in `{path}`", "next: put images of the class there, with captions"
     if name == "base_model":
         inside = {entry.path.partition("/")[0] for entry in facts.entries if "/" in entry.path}
-        absent = [f"{part}/" for part in PARTS if part not in inside]
+        absent = [f"{part}/" for part in missing_parts(inside)]
         if absent:
             message = f"`{path}` is no Stable Diffusion model in diffusers format: no " + ", ".join(
                 absent

@@ -7,15 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from lora_ci.core.errors import InfrastructureError, InputError, machine_error
-from lora_ci.diffusion.families import PARTS
+from lora_ci.diffusion.families import FLUX, SDXL, missing_parts
 
-WEIGHTS = ("unet", "vae", "text_encoder")
+PARTS = tuple(sorted({*SDXL.parts, *FLUX.parts}))
+WEIGHTS = tuple(part for part in PARTS if not part.startswith(("tokenizer", "scheduler")))
 # What `load_base` reads, and nothing that runs code on loading (.bin, .ckpt are pickles).
 WANTED = (
     "model_index.json",
     *(f"{part}/*.json" for part in PARTS),
     *(f"{part}/*.safetensors" for part in WEIGHTS),
-    "tokenizer/*.txt",
+    "tokenizer*/*.txt",
+    "tokenizer*/*.model",
 )
 # Other forms of the same weights, each as large again.
 UNWANTED = ("*.fp16*", "*.bf16*", "*.non_ema*")
@@ -94,15 +96,13 @@ def _kept(download: partial[str]) -> Path | None:
 
 def absent_files(folder: Path) -> list[str]:
     """What is missing of a base model, as it is called in messages."""
-    absent = [f"{part}/" for part in PARTS if not (folder / part).is_dir()]
-    for part in WEIGHTS:
-        if f"{part}/" not in absent:
-            shards = [
-                name for index in (folder / part).glob("*.index.json") for name in _shards(index)
-            ]
-            absent += [f"{part}/{name}" for name in shards if not (folder / part / name).is_file()]
-            if not any((folder / part).glob("*.safetensors")):
-                absent.append(f"{part}/*.safetensors")
+    found = [path.name for path in folder.iterdir() if path.is_dir()]
+    absent = [f"{part}/" for part in missing_parts(found)]
+    for part in (part for part in WEIGHTS if part in found):
+        shards = [name for index in (folder / part).glob("*.index.json") for name in _shards(index)]
+        absent += [f"{part}/{name}" for name in shards if not (folder / part / name).is_file()]
+        if not any((folder / part).glob("*.safetensors")):
+            absent.append(f"{part}/*.safetensors")
     return absent
 
 

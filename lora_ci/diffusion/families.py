@@ -1,51 +1,132 @@
-"""Families of base models as rows: what to teach, at which size."""
+"""Families of base models as rows: which parts they have, what can be taught, at which size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from lora_ci.core.errors import InputError
 
-# The folders of a model in diffusers format.
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+UNET_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+UNET_FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
+UNET_CONVOLUTION = ("conv1", "conv2", "conv_shortcut")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """`attention` and `feed_forward` are endings of module names in the UNet."""
+    """What the models of a family have in common.
+
+    `parts` are folders of the diffusers format, `attention`, `feed_forward` and `convolution` are
+    endings of module names in the denoiser, `taught_texts` the text encoders that an adapter may
+    teach. `patch` latents along a side are one token of the denoiser. `architecture` is the id of
+    the ModelSpec, https://github.com/Stability-AI/ModelSpec.
+    """
 
     name: str
+    denoiser: Literal["unet", "transformer"]
+    parts: tuple[str, ...]
+    taught_texts: tuple[str, ...]
     attention: tuple[str, ...]
     feed_forward: tuple[str, ...]
+    convolution: tuple[str, ...]
     latent_channels: int
+    architecture: str
+    objective: Literal["noise", "flow"] = "noise"
+    patch: int = 1
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """The folders of all text encoders."""
+        return tuple(part for part in self.parts if part.startswith("text_encoder"))
 
 
-FAMILIES = (
-    Family(
-        name="sd15-like",
-        attention=("to_q", "to_k", "to_v", "to_out.0"),
-        feed_forward=("ff.net.0.proj", "ff.net.2"),
+def _unet(name: str, architecture: str) -> Family:
+    return Family(
+        name=name,
+        denoiser="unet",
+        parts=UNET_PARTS,
+        taught_texts=("text_encoder",),
+        attention=UNET_ATTENTION,
+        feed_forward=UNET_FEED_FORWARD,
+        convolution=UNET_CONVOLUTION,
         latent_channels=4,
-    ),
+        architecture=architecture,
+    )
+
+
+SD1 = _unet("sd1", "stable-diffusion-v1")
+SD2 = _unet("sd2", "stable-diffusion-v2-768-v")
+SDXL = Family(
+    name="sdxl",
+    denoiser="unet",
+    parts=(*UNET_PARTS, "text_encoder_2", "tokenizer_2"),
+    taught_texts=("text_encoder", "text_encoder_2"),
+    attention=UNET_ATTENTION,
+    feed_forward=UNET_FEED_FORWARD,
+    convolution=UNET_CONVOLUTION,
+    latent_channels=4,
+    architecture="stable-diffusion-xl-v1-base",
 )
+FLUX = Family(
+    name="flux",
+    denoiser="transformer",
+    parts=(
+        *("transformer", "vae", "text_encoder", "tokenizer"),
+        *("text_encoder_2", "tokenizer_2", "scheduler"),
+    ),
+    taught_texts=("text_encoder",),
+    attention=(
+        *("to_q", "to_k", "to_v", "to_out.0"),
+        *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
+    ),
+    feed_forward=(
+        *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
+        *("proj_mlp", "proj_out"),
+    ),
+    convolution=(),
+    latent_channels=16,
+    architecture="flux-1-dev",
+    objective="flow",
+    patch=2,
+)
+FAMILIES = (SD1, SD2, SDXL, FLUX)
+# The width of a text token in SD 2.x; SD 1.x has 768.
+SD2_WIDTH = 1024
 
 
-def family_of(unet_config: Mapping[str, object]) -> Family:
-    """The family of a UNet config. Raises InputError for one that no row describes.
+def missing_parts(folders: Collection[str]) -> tuple[str, ...]:
+    """The parts that a base model of these folders lacks; () for a whole one.
 
-    One text encoder and no added conditioning is what tells SD 1.x (and 2.x) from SDXL.
+    A transformer makes it FLUX, a second text encoder beside a UNet SDXL.
     """
-    channels = unet_config.get("in_channels")
-    if (
-        unet_config.get("addition_embed_type") is None
-        and unet_config.get("class_embed_type") is None
-    ):
-        for family in FAMILIES:
-            if channels == family.latent_channels:
-                return family
+    if "transformer" in folders and "unet" not in folders:
+        wanted = FLUX.parts
+    elif {"text_encoder_2", "tokenizer_2"} & set(folders):
+        wanted = SDXL.parts
+    else:
+        wanted = SD1.parts
+    return tuple(part for part in wanted if part not in folders)
+
+
+def family_of(denoiser: Mapping[str, Any]) -> Family:
+    """The family of a denoiser's config. Raises InputError for one that no row describes.
+
+    One text encoder and no added conditioning is what tells SD 1.x and 2.x from SDXL.
+    """
+    if denoiser.get("_class_name") == "FluxTransformer2DModel":
+        if denoiser.get("in_channels") == FLUX.latent_channels * FLUX.patch**2:
+            return FLUX
+    elif denoiser.get("in_channels") == SD1.latent_channels:
+        added = denoiser.get("addition_embed_type")
+        if added == "text_time":
+            return SDXL
+        if added is None and denoiser.get("class_embed_type") is None:
+            return SD2 if denoiser.get("cross_attention_dim") == SD2_WIDTH else SD1
     raise InputError(
-        f"the base model's UNet ({channels} channels, added conditioning "
-        f"{unet_config.get('addition_embed_type')}) is of no known family",
-        hint="Stable Diffusion 1.x and 2.x text-to-image models are known",
+        f"the base model's {denoiser.get('_class_name', 'denoiser')} "
+        f"({denoiser.get('in_channels')} channels, added conditioning "
+        f"{denoiser.get('addition_embed_type')}) is of no known family",
+        hint="Stable Diffusion 1.x, 2.x, XL and FLUX.1 text-to-image models are known",
     )

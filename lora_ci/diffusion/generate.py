@@ -7,7 +7,7 @@ or in a batch (up to float rounding: at most 2 of 255 levels in any pixel).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.attach import Attached, set_weight
+from lora_ci.diffusion.conditioning import Conditioning, cat, encode_texts, sizes_of
+from lora_ci.diffusion.denoise import denoise
+from lora_ci.diffusion.latents import decode_latents
 from lora_ci.diffusion.load import BaseModel
 
 Picture = NDArray[np.uint8]
@@ -53,7 +56,7 @@ class DiffusersGenerator:
     model: BaseModel
     attached: Attached | None = None
     batch_size: int = 8
-    _texts: dict[tuple[str, float], torch.Tensor] = field(default_factory=dict)
+    _texts: dict[tuple[str, float], Conditioning] = field(default_factory=dict)
 
     def generate(self, requests: Sequence[PictureRequest]) -> list[Picture]:
         """One picture [height, width, 3] a request, in their order. Raises InputError."""
@@ -72,7 +75,7 @@ class DiffusersGenerator:
         return [pictures[i] for i in range(len(requests))]
 
     def _check(self, request: PictureRequest) -> None:
-        side = self.model.pixels_per_latent
+        side = self.model.side_step
         if request.width % side or request.height % side or min(request.width, request.height) < 1:
             raise InputError(
                 f"pictures of {request.width}×{request.height}: sides must be multiples of {side}"
@@ -92,21 +95,28 @@ class DiffusersGenerator:
         texts = [self._text(r.prompt, weight) for r in requests]
         if guided:
             texts = [self._text(r.negative_prompt, weight) for r in requests] + texts
-        context = torch.cat(texts)
+        conditioning = self._sized(cat(texts), first)
         latents = torch.cat([self._noise(r) for r in requests])
         # One set of steps a batch: the model's own scheduler keeps no state of ours.
         scheduler: Any = DDIMScheduler.from_config(model.scheduler.config)
         scheduler.set_timesteps(first.steps)
         for t in scheduler.timesteps:
             pair = torch.cat([latents, latents]) if guided else latents
-            out = model.unet(pair, t, encoder_hidden_states=context).sample
+            out = denoise(model, pair, t.expand(len(pair)), conditioning)
             if guided:
                 unconditional, conditional = out.chunk(2)
                 out = guide(conditional, unconditional, first.guidance, first.guidance_rescale)
             latents = scheduler.step(out, t, latents).prev_sample
-        decoded = model.vae.decode(latents / model.vae.config.scaling_factor).sample
-        levels = (decoded.float() / 2 + 0.5).clamp(0, 1).mul(255).round()
-        return list(levels.permute(0, 2, 3, 1).to(torch.uint8).numpy())
+        levels = (decode_latents(model, latents).float() / 2 + 0.5).clamp(0, 1).mul(255).round()
+        return list(levels.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+
+    def _sized(self, conditioning: Conditioning, request: PictureRequest) -> Conditioning:
+        """With the sizes that SDXL is told: the whole picture, as large as it is."""
+        if self.model.family.name != "sdxl":
+            return conditioning
+        side = request.height, request.width
+        sizes = sizes_of(side, (0, 0), side).to(conditioning.tokens)
+        return replace(conditioning, sizes=sizes.expand(len(conditioning.tokens), -1))
 
     def _noise(self, request: PictureRequest) -> torch.Tensor:
         """Latent noise [1, channels, height / 8, width / 8] of the request's own seed."""
@@ -114,38 +124,24 @@ class DiffusersGenerator:
         return torch.randn(
             (
                 1,
-                self.model.unet.config.in_channels,
+                self.model.family.latent_channels,
                 request.height // side,
                 request.width // side,
             ),
             generator=torch.Generator().manual_seed(request.seed),
-            dtype=self.model.unet.dtype,
-        )
+            dtype=self.model.denoiser.dtype,
+        ).to(self.model.device)
 
-    def _text(self, prompt: str, weight: float) -> torch.Tensor:
-        """Text embedding [1, tokens, width]; kept, as prompts repeat over seeds and weights."""
+    def _text(self, prompt: str, weight: float) -> Conditioning:
+        """A prompt's conditioning, one row; kept, as prompts repeat over seeds and weights."""
         key = (prompt, weight if self._teaches_text() else 0.0)
         if key not in self._texts:
-            self._texts[key] = embed_texts(self.model, [prompt])
+            self._texts[key] = encode_texts(self.model, [prompt])
         return self._texts[key]
 
     def _teaches_text(self) -> bool:
         layers = self.attached.adapter.layers if self.attached else {}
-        return any(name.startswith("text_encoder.") for name in layers)
-
-
-def embed_texts(model: BaseModel, texts: Sequence[str]) -> torch.Tensor:
-    """Text embeddings [n, tokens, width], padded and cut to the tokenizer's length."""
-    ids = model.tokenizer(
-        list(texts),
-        padding="max_length",
-        max_length=model.tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    with torch.no_grad():
-        hidden: torch.Tensor = model.text_encoder(ids).last_hidden_state
-    return hidden
+        return any(name.startswith("text_encoder") for name in layers)
 
 
 def guide(

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    UNet2DConditionModel,
+)
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import (
+    AutoTokenizer,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5EncoderModel,
+)
 
 from lora_ci.core.errors import InputError, machine_error
-from lora_ci.diffusion.families import PARTS, Family, family_of
+from lora_ci.diffusion.families import Family, family_of, missing_parts
 from lora_ci.diffusion.quiet import quiet_transformers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DENOISERS = {"unet": UNet2DConditionModel, "transformer": FluxTransformer2DModel}
+TEXT_ENCODERS = {
+    ("sdxl", "text_encoder_2"): CLIPTextModelWithProjection,
+    ("flux", "text_encoder_2"): T5EncoderModel,
+}
 
 ANEW = "next: save it anew with pipeline.save_pretrained(…), then dvc add, dvc push and commit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BaseModel:
-    """The parts of a Stable Diffusion model, in evaluation mode, without gradients.
+    """The parts of a base model, in evaluation mode, without gradients.
 
-    `originals` holds the weights that an attached adapter has changed (see `attach`).
+    `denoiser` is the UNet or transformer; text encoders and their tokenizers go by the encoder's
+    folder. `originals` holds the weights that an attached adapter has changed (see `attach`).
     """
 
-    unet: Any
+    denoiser: Any
     vae: Any
-    text_encoder: Any
-    tokenizer: Any
+    text_encoders: Mapping[str, Any]
+    tokenizers: Mapping[str, Any]
     scheduler: Any
     folder: Path
     family: Family
@@ -41,19 +59,32 @@ class BaseModel:
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
+    def device(self) -> torch.device:
+        """Where the denoiser computes."""
+        device: torch.device = self.denoiser.device
+        return device
+
+    @property
     def pixels_per_latent(self) -> int:
         """How many pixels, along one side, one latent stands for."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @property
+    def side_step(self) -> int:
+        """Sides of pictures are multiples of it, in pixels."""
+        return self.pixels_per_latent * self.family.patch
+
+    @property
     def resolution(self) -> int:
-        """The native side in pixels."""
-        return int(self.unet.config.sample_size) * self.pixels_per_latent
+        """The native side in pixels; FLUX's denoiser names none, its VAE does."""
+        latents = self.denoiser.config.get("sample_size")
+        return int(latents * self.pixels_per_latent if latents else self.vae.config.sample_size)
 
     def modules(self) -> Iterator[tuple[str, torch.nn.Module]]:
-        """Linear and convolution modules of UNet and text encoder, by adapter path."""
-        for component in ("unet", "text_encoder"):
-            for name, module in getattr(self, component).named_modules():
+        """Linear and convolution modules that an adapter may teach, by adapter path."""
+        taught = {name: self.text_encoders[name] for name in self.family.taught_texts}
+        for component, whole in {self.family.denoiser: self.denoiser, **taught}.items():
+            for name, module in whole.named_modules():
                 if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
                     # transformers 4 has `text_model.`, 5 has not; adapters use the shorter path.
                     yield f"{component}.{name.removeprefix('text_model.')}", module
@@ -63,33 +94,55 @@ class BaseModel:
         return {name: tuple(module.weight.shape) for name, module in self.modules()}
 
 
-def load_base(folder: Path, dtype: str = "float32", *, content_id: str | None = None) -> BaseModel:
-    """The base model in `folder`.
+def load_base(
+    folder: Path,
+    dtype: str = "float32",
+    *,
+    content_id: str | None = None,
+    device: str = "cpu",
+) -> BaseModel:
+    """The base model in `folder`; its VAE in float32 always, as SDXL's overflows in half.
 
-    Raises InputError when the folder is missing, is not a Stable Diffusion model in diffusers
-    format, or when its weights are damaged or not whole.
+    Raises InputError when the folder is missing, is no base model in diffusers format, or when its
+    weights are damaged or not whole.
     """
     check_folder(folder)
-    family = family_of(_config(folder / "unet" / "config.json"))
-    unet = _part(folder, "unet", UNet2DConditionModel, torch_dtype=DTYPES[dtype])
-    vae = _part(folder, "vae", AutoencoderKL, torch_dtype=DTYPES[dtype])
-    text_encoder = _part(folder, "text_encoder", CLIPTextModel, dtype=DTYPES[dtype])
+    kind = "transformer" if (folder / "transformer").is_dir() else "unet"
+    family = family_of(_config(folder / kind / "config.json"))
+    denoiser = _part(folder, kind, DENOISERS[kind], torch_dtype=DTYPES[dtype])
+    vae = _part(folder, "vae", AutoencoderKL, torch_dtype=torch.float32)
+    text_encoders = {
+        name: _part(
+            folder, name, TEXT_ENCODERS.get((family.name, name), CLIPTextModel), dtype=DTYPES[dtype]
+        ).to(device)
+        for name in family.text_encoders
+    }
+    tokenizers = {name: _tokenizer(folder, family, name) for name in family.text_encoders}
     stored = _config(folder / "scheduler" / "scheduler_config.json")
-    with _told_simply(folder / "tokenizer"):
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    # Other samplers' configs share DDIM's fields; pictures are always made with DDIM.
+    sampler = FlowMatchEulerDiscreteScheduler if family.objective == "flow" else DDIMScheduler
     with _told_simply(folder / "scheduler"):
-        # Other samplers' configs share DDIM's fields; pictures are always made with DDIM.
-        scheduler = DDIMScheduler.from_config(stored)
+        scheduler = sampler.from_config(stored)
     return BaseModel(
-        unet=unet,
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
+        denoiser=denoiser.to(device),
+        vae=vae.to(device),
+        text_encoders=text_encoders,
+        tokenizers=tokenizers,
         scheduler=scheduler,
         folder=folder,
         family=family,
         content_id=content_id,
     )
+
+
+def _tokenizer(folder: Path, family: Family, encoder: str) -> Any:
+    """The tokenizer of a text encoder: `tokenizer_2` is that of `text_encoder_2`."""
+    part = folder / encoder.replace("text_encoder", "tokenizer")
+    of_t5 = TEXT_ENCODERS.get((family.name, encoder)) is T5EncoderModel
+    with _told_simply(part):
+        return (AutoTokenizer if of_t5 else CLIPTokenizer).from_pretrained(
+            part, local_files_only=True
+        )
 
 
 def _part(folder: Path, name: str, kind: Any, **dtype: torch.dtype) -> Any:
@@ -133,13 +186,13 @@ def _unloadable(part: Path, error: Exception) -> InputError:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises InputError unless `folder` has the parts of a diffusers Stable Diffusion model."""
+    """Raises InputError unless `folder` has the parts of a base model in diffusers format."""
     if not folder.is_dir():
         raise InputError(f"base model {folder}: no such folder", hint="next: check `base_model`")
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    missing = missing_parts([path.name for path in folder.iterdir() if path.is_dir()])
     if missing:
         raise InputError(
-            f"base model {folder}: not a Stable Diffusion model in diffusers format, "
+            f"base model {folder}: not a base model in diffusers format, "
             f"no folder {', '.join(missing)}",
             hint="convert a single-file checkpoint with StableDiffusionPipeline.from_single_file",
         )

@@ -99,7 +99,7 @@ def measure_cost(bench: Bench) -> Cost:
             generator.generate(requests)
             taken.append(time.process_time() - started)
     detach(attached)
-    parts = (bench.model.unet, bench.model.text_encoder)
+    parts = (bench.model.denoiser, *bench.model.text_encoders.values())
     base_values = sum(p.numel() for part in parts for p in part.parameters())
     values = sum(la.up.numel() + la.down.numel() for la in bench.candidate.adapter.layers.values())
     return Cost(

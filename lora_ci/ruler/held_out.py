@@ -6,14 +6,17 @@ Two adapters are compared picture by picture on the very same noise, so small di
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lora_ci.diffusion.generate import embed_texts
+from lora_ci.diffusion.conditioning import encode_texts, sizes_of
+from lora_ci.diffusion.denoise import denoise
+from lora_ci.diffusion.latents import encode_pictures
 from lora_ci.diffusion.load import BaseModel
-from lora_ci.diffusion.objective import add_noise, target
+from lora_ci.diffusion.objective import objective_of
 from lora_ci.ruler.references import Reference
 
 TIMES = 8
@@ -27,20 +30,21 @@ def held_out_losses(
 
     A picture without a caption is described by the trigger.
     """
-    alphas = model.scheduler.alphas_cumprod
-    steps = torch.linspace(0, len(alphas) - 1, TIMES + 2)[1:-1].round().long()
+    objective = objective_of(model)
+    times = objective.even_times(TIMES).to(model.device)
     source = torch.Generator().manual_seed(NOISE_SEED)
     losses = []
     for reference in references:
         pixels = torch.from_numpy(reference.picture.copy()).permute(2, 0, 1)[None].float()
         with torch.no_grad():
-            posterior = model.vae.encode((pixels / 127.5 - 1).to(model.vae.dtype)).latent_dist
-            x = posterior.mode() * model.vae.config.scaling_factor
+            x = encode_pictures(model, pixels / 127.5 - 1).to(model.denoiser.dtype)
             x = x.expand(TIMES, -1, -1, -1)
-            noise = torch.randn(x.shape, generator=source).to(x.dtype)
-            alpha = alphas[steps].view(-1, 1, 1, 1).to(x.dtype)
-            text = embed_texts(model, [reference.caption or trigger]).expand(TIMES, -1, -1)
-            out = model.unet(add_noise(x, noise, alpha), steps, encoder_hidden_states=text).sample
-            error = (out - target(model, x, noise, alpha)).float().square().mean()
+            noise = torch.randn(x.shape, generator=source).to(x)
+            told = encode_texts(model, [reference.caption or trigger])
+            side = reference.picture.shape[0], reference.picture.shape[1]
+            told = replace(told, sizes=sizes_of(side, (0, 0), side).to(told.tokens))
+            rows = torch.zeros(TIMES, dtype=torch.long)
+            out = denoise(model, objective.add_noise(x, noise, times), times, told.rows(rows))
+            error = (out - objective.target(x, noise, times)).float().square().mean()
         losses.append(float(error))
     return np.array(losses)

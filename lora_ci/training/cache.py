@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from lora_ci.diffusion.generate import embed_texts
+from lora_ci.diffusion.conditioning import encode_texts
+from lora_ci.diffusion.latents import encode_pictures
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.training.data import Sample, load_pixels
 from lora_ci.training.tensors import save_tensors
@@ -41,9 +42,7 @@ def cached_latents(
     def encode(sample: Sample) -> torch.Tensor:
         pixels = load_pixels(sample.path, resolution)[None]
         views = torch.cat([pixels, pixels.flip(-1)]) if flip else pixels
-        with torch.no_grad():
-            posterior = model.vae.encode(views.to(model.vae.device, model.vae.dtype)).latent_dist
-        return (posterior.mode() * model.vae.config.scaling_factor).float().cpu()
+        return encode_pictures(model, views).float().cpu()
 
     kind = ["latents", base, str(resolution), str(flip)]
     latents = []
@@ -59,7 +58,8 @@ def cached_captions(
     """Text embeddings, [n, tokens, width], float32 on the CPU."""
 
     def encode(caption: str) -> torch.Tensor:
-        return embed_texts(model, [caption])[0].float().cpu()
+        with torch.no_grad():
+            return encode_texts(model, [caption]).tokens[0].float().cpu()
 
     embeddings = []
     for done, text in enumerate(captions):

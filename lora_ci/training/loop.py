@@ -16,8 +16,10 @@ from peft import LoraConfig
 from lora_ci.core.errors import InputError, Interrupted
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
+from lora_ci.diffusion.conditioning import Conditioning
+from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.load import BaseModel
-from lora_ci.diffusion.objective import add_noise, target
+from lora_ci.diffusion.objective import objective_of
 from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from lora_ci.training.draws import draw_step
@@ -79,7 +81,7 @@ def train(
         InputError: the loss is no number any more.
         Interrupted: `stop` said so; a checkpoint was written first.
     """
-    unet, device = model.unet, model.unet.device
+    device, objective = model.device, objective_of(model)
     parameters = add_lora(model, settings)
     optimizer = torch.optim.AdamW(
         parameters.values(),
@@ -87,7 +89,6 @@ def train(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    alphas = model.scheduler.alphas_cumprod.to(device)
     latents = material.latents.to(device)
     captions, empty = material.captions.to(device), material.empty.to(device)
     total = settings.total_steps(len(material.order))
@@ -101,7 +102,7 @@ def train(
             step,
             count=len(material.order),
             batch=settings.batch_size,
-            timesteps=len(alphas),
+            timesteps=model.scheduler.config.num_train_timesteps,
             shape=tuple(latents.shape[2:]),
             dropout=settings.caption_dropout,
         )
@@ -110,11 +111,11 @@ def train(
         x = latents[samples, view]
         text = torch.where(draw.dropped.to(device)[:, None, None], empty, captions[samples])
         noise, t = draw.noise.to(device), draw.timesteps.to(device)
-        alpha = alphas[t].view(-1, 1, 1, 1)
+        noisy = objective.add_noise(x, noise, t)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            out = unet(add_noise(x, noise, alpha), t, text).sample
-        error = (out.float() - target(model, x, noise, alpha)).square().mean(dim=(1, 2, 3))
-        loss = (snr_weight(model, alpha.flatten(), settings.min_snr_gamma) * error).mean()
+            out = denoise(model, noisy, t, Conditioning(tokens=text))
+        error = (out.float() - objective.target(x, noise, t)).square().mean(dim=(1, 2, 3))
+        loss = (objective.loss_weight(t, settings.min_snr_gamma) * error).mean()
 
         optimizer.zero_grad()
         loss.backward()
@@ -146,33 +147,20 @@ def train(
 
 
 def add_lora(model: BaseModel, settings: TrainSettings) -> dict[str, torch.nn.Parameter]:
-    """Puts fresh LoRA layers on the UNet; returns their parameters by name, sorted."""
+    """Puts fresh LoRA layers on the denoiser; returns their parameters by name, sorted."""
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, target_modules=list(model.family.attention)
     )
     # peft draws from the global source: seeded for it, then put back.
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
-        model.unet.add_adapter(config, adapter_name=NAME)
-    named = sorted(model.unet.named_parameters())
+        model.denoiser.add_adapter(config, adapter_name=NAME)
+    named = sorted(model.denoiser.named_parameters())
     parameters = {name: p for name, p in named if f".{NAME}." in name}
     for parameter in parameters.values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
     return parameters
-
-
-def snr_weight(model: BaseModel, alpha: torch.Tensor, gamma: float | None) -> torch.Tensor:
-    """Loss weight of each sample, [b].
-
-    Source: min-SNR-γ, Hang et al. 2023, https://arxiv.org/abs/2303.09556, section 3.4.
-    """
-    if gamma is None:
-        return torch.ones_like(alpha)
-    snr = alpha / (1 - alpha).clamp_min(1e-8)
-    if model.scheduler.config.prediction_type == "v_prediction":
-        return snr.clamp_max(gamma) / (snr + 1)
-    return snr.clamp_max(gamma) / snr.clamp_min(1e-8)
 
 
 def rate(step: int, total: int, settings: TrainSettings) -> float:
@@ -218,9 +206,9 @@ def restore(folder: Path, fingerprint: str, state: State) -> None:
 def as_adapter(model: BaseModel, settings: TrainSettings) -> Adapter:
     """The trained layers as a value."""
     layers = {}
-    for name, module in model.unet.named_modules():
+    for name, module in model.denoiser.named_modules():
         if NAME in getattr(module, "lora_A", {}):
-            layers[f"unet.{name}"] = LoraLayer(
+            layers[f"{model.family.denoiser}.{name}"] = LoraLayer(
                 down=module.lora_A[NAME].weight.detach().cpu().clone(),
                 up=module.lora_B[NAME].weight.detach().cpu().clone(),
                 alpha=settings.alpha,

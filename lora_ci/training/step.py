@@ -96,4 +96,4 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
 
 def without_encoders(model: BaseModel) -> BaseModel:
     """The model without what is not needed once latents and captions are cached."""
-    return replace(model, vae=None, text_encoder=None)
+    return replace(model, vae=None, text_encoders={})

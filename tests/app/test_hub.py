@@ -58,7 +58,7 @@ def test_a_model_is_fetched_once_and_then_needs_no_network(model, tmp_path):
     with hub.serve() as endpoint:
         [(code, folder)] = ensure(cache, endpoint, (hub.name, COMMIT))
     assert code == 0, folder
-    assert load_base(Path(folder)).family.name == "sd15-like"
+    assert load_base(Path(folder)).family.name == "sd1"
     fetched = {path.partition(f"/resolve/{COMMIT}/")[2] for path in hub.asked} - {""}
     assert "unet/diffusion_pytorch_model.safetensors" in fetched
     assert not {n for n in fetched if n.endswith((".bin", ".md")) or "fp16" in n or "all-in" in n}
