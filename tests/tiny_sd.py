@@ -1,16 +1,18 @@
-"""A tiny random Stable Diffusion folder, built in code in a second."""
+"""A tiny random Stable Diffusion folder, built in code in a second; and pictures to train on."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789,.-"
+from tests.tiny_parts import clip_config, clip_tokenizer, ddim, tiny_vae
+
+# The width of a text token by which SD 2.x is told from SD 1.x.
+SD2_WIDTH = 1024
 
 
 def build_tiny_sd(
@@ -20,9 +22,13 @@ def build_tiny_sd(
     prediction: str = "v_prediction",
     zero_snr: bool = True,
     timestep_spacing: str = "trailing",
+    text_width: int = 16,
     seed: int = 0,
 ) -> Path:
-    """Writes a random SD model in diffusers format (pictures of 2 · sample_size pixels)."""
+    """Writes a random SD model in diffusers format (pictures of 2 · sample_size pixels).
+
+    With `text_width=SD2_WIDTH` it is one of SD 2.x, its attention's projections linear as theirs.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
@@ -33,66 +39,28 @@ def build_tiny_sd(
             layers_per_block=1,
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            cross_attention_dim=16,
+            cross_attention_dim=text_width,
             attention_head_dim=2,
             norm_num_groups=8,
+            use_linear_projection=text_width == SD2_WIDTH,
         )
-        vae = AutoencoderKL(
-            block_out_channels=(8, 16),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=2 * sample_size,
-            scaling_factor=0.5,
-        )
-        tokenizer = _tokenizer(folder / "tokenizer")
+        vae = tiny_vae(sample_size)
+        tokenizer = clip_tokenizer(folder / "tokenizer")
+        layers = 1 if text_width == SD2_WIDTH else 2
         text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=16,
-                projection_dim=16,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
+            clip_config(tokenizer, text_width, intermediate_size=32, num_hidden_layers=layers)
         )
-    scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        prediction_type=prediction,
-        rescale_betas_zero_snr=zero_snr,
-        timestep_spacing=timestep_spacing,
-        clip_sample=False,
-        set_alpha_to_one=True,
-        steps_offset=1,
-    )
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=text,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=scheduler,
+        scheduler=ddim(prediction, zero_snr=zero_snr, spacing=timestep_spacing),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
     return folder
-
-
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """One token a letter."""
-    tokens = [*ALPHABET, *(f"{c}</w>" for c in ALPHABET), "<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer.from_pretrained(folder, model_max_length=16)
 
 
 def write_dataset(folder: Path, images: int = 6, trigger: str = "mei") -> Path:
