@@ -69,7 +69,12 @@ class FolderSource:
         return diff_inputs(then, now) if then and then.content_id == content_id else None
 
     def _changes(self, facts: Mapping[str, LoraFacts]) -> tuple[DatasetChange, ...]:
-        inputs = [f for lora in facts.values() for f in (*lora.sources, lora.references) if f]
+        inputs = [
+            found
+            for lora in facts.values()
+            for found in (*lora.sources, lora.references, lora.regularization)
+            if found
+        ]
         changes = [diff_inputs(self.former.get(f.path), f) for f in dict.fromkeys(inputs)]
         return tuple(change for change in changes if change)
 

@@ -21,7 +21,7 @@ from lora_ci.changes.shallow import fetch_commit
 from lora_ci.changes.tree import Tree
 from lora_ci.config.compare import changed_keys
 from lora_ci.config.load import load_config
-from lora_ci.config.model import FILE_NAME, Config
+from lora_ci.config.model import FILE_NAME, Config, Lora
 from lora_ci.config.reading import ReadFile
 from lora_ci.core.changeset import ChangeSet, DatasetChange, FileEntry
 from lora_ci.core.errors import (
@@ -203,7 +203,7 @@ def read_config(read: ReadFile, commit: str) -> Config:
 def find_changes(source: GitSource, event: Event, config: Config | None) -> ChangeSet:
     """What differs from the base of the event; it explains, and decides nothing."""
     repo, base, head = source.repo, event.base, event.head
-    also = [s.path for lora in config.loras.values() for s in lora.dataset] if config else []
+    also = [path for lora in config.loras.values() for path in _folders(lora)] if config else []
     datasets = changes_between(repo, base, head, source.objects, tuple(dict.fromkeys(also)))
     files = changed_files(repo, base, head) if base else ()
     configs: Mapping[str, tuple[str, ...]] = {}
@@ -219,6 +219,12 @@ def find_changes(source: GitSource, event: Event, config: Config | None) -> Chan
         files=files,
         code=tuple(f for f in files if not _is_data(f, configs, folders)),
     )
+
+
+def _folders(lora: Lora) -> list[str]:
+    """The folders of images that a LoRA trains on."""
+    further = [lora.train.regularization] if lora.train.regularization else []
+    return [*(source.path for source in lora.dataset), *further]
 
 
 def _former(repo: Repository, base: str) -> Config | None:

@@ -17,6 +17,7 @@ from lora_ci.config.model import FILE_NAME, VERSION, Config, Lora
 from lora_ci.config.needs import resolve_needs
 from lora_ci.config.reading import ReadFile, Reading, hints_of
 from lora_ci.config.texts import check_texts
+from lora_ci.config.train_rules import check_budget
 from lora_ci.core.errors import UsageError
 from lora_ci.core.finding import Finding
 from lora_ci.core.settings import Policy
@@ -97,6 +98,7 @@ def read_loras(
     for key in SECTIONS:
         if key in defaults and isinstance(defaults[key].value, dict):
             reading.settings(SECTIONS[key], defaults[key], f"defaults.{key}")
+    check_budget(reading, defaults.get("train"))
     given = reading.mapping(top.get("loras"), "loras")
     where = top["loras"].name_at if "loras" in top else root.where
     if len(given) > MAX_LORAS:

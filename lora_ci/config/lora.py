@@ -14,7 +14,8 @@ from lora_ci.config.matrix import Variant, expand
 from lora_ci.config.model import Lora, Source
 from lora_ci.config.reading import Reading, hints_of, merge
 from lora_ci.config.texts import check_texts
-from lora_ci.core.settings import DeploySettings, Policy, QaSettings
+from lora_ci.config.train_rules import check_train, note_idle, with_nearest_budget
+from lora_ci.core.settings import DeploySettings, Policy, QaSettings, TrainSettings
 
 
 def read_lora(
@@ -31,6 +32,8 @@ def read_lora(
     refuse_keys(reading, own, path)
     merged = merge(defaults, own)
     merged = {key: value for key, value in merged.items() if key in hints_of(WrittenLora)}
+    if "train" in merged:
+        merged["train"] = with_nearest_budget(merged["train"], own.get("train"))
     if "prepare" in merged:
         reading.settings(Prepare, merged["prepare"], f"{path}.prepare")
         message = "`prepare` has no effect in this version"
@@ -40,21 +43,23 @@ def read_lora(
     if "dataset" in merged:
         sources, below = read_sources(reading, merged["dataset"], f"{path}.dataset")
     sections = {key: section(reading, merged.get(key), f"{path}.{key}", below) for key in SECTIONS}
-    written = _Written(name, node, merged, sections, sources)
+    written = _Written(name, node, merged, sections, sources, own.get("train"), policy)
     variants = expand(reading, name, merged.get("matrix"), f"{path}.matrix")
-    made = [build(reading, written, variant, policy) for variant in variants]
+    made = [build(reading, written, variant) for variant in variants]
     return [lora for lora in made if lora] if len(reading.findings) == before else []
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A LoRA as it is written, `defaults` and files merged in."""
+    """A LoRA as it is written, `defaults` and files merged in; `own_train` without them."""
 
     name: str
     node: Node
     keys: Mapping[str, Node]
     sections: Mapping[str, Node]
     sources: tuple[Source, ...]
+    own_train: Node | None
+    policy: Policy
 
 
 def refuse_keys(reading: Reading, own: Mapping[str, Node], path: str) -> None:
@@ -86,7 +91,7 @@ def section(reading: Reading, node: Node | None, path: str, below: Mapping[str, 
     return Node({**extra, **given}, where, name)
 
 
-def build(reading: Reading, written: _Written, variant: Variant, policy: Policy) -> Lora | None:
+def build(reading: Reading, written: _Written, variant: Variant) -> Lora | None:
     """One LoRA with the values of its variant laid over."""
     before = len(reading.findings)
     path, name, node = f"loras.{variant.name}", written.name, written.node
@@ -98,6 +103,7 @@ def build(reading: Reading, written: _Written, variant: Variant, policy: Policy)
         reading.say("missing-key", f"`loras.{name}` has no `{key}`", node.name_at, hint)
     values: dict[str, Any] = {"name": variant.name, "variant": variant.values, "trigger": name}
     values["dataset"] = written.sources
+    values["variant_of"] = name if variant.values else None
     if "dataset" in given:
         reading.places[f"{path}.dataset"] = given["dataset"].where
     if "base_model" in given:
@@ -110,19 +116,47 @@ def build(reading: Reading, written: _Written, variant: Variant, policy: Policy)
         if inner.where.line is not None:
             reading.places[f"{path}.{key}"] = inner.where
         values[key] = reading.settings(kind, inner, f"{path}.{key}")
-        if isinstance(values[key], QaSettings):
-            check_qa(reading, values[key], inner)
-        if isinstance(values[key], DeploySettings):
-            check_deploy(reading, values[key], inner, policy)
+        check_section(reading, values[key], inner, written, variant)
     return Lora(**values) if len(reading.findings) == before else None
+
+
+def check_section(
+    reading: Reading,
+    settings: object,
+    node: Node,
+    written: _Written,
+    variant: Variant,
+) -> None:
+    """What a section must hold beyond its types."""
+    if isinstance(settings, QaSettings):
+        check_qa(reading, settings, node)
+    elif isinstance(settings, DeploySettings):
+        check_deploy(reading, settings, node, written.policy)
+    elif isinstance(settings, TrainSettings):
+        check_train(reading, settings, node, [s.path for s in written.sources])
+        note_train(reading, settings, written, variant)
 
 
 def overlaid(section: Node, key: str, nodes: Mapping[str, Node]) -> Node:
     """The section with a variant's values in it."""
     mine = {k.partition(".")[2]: v for k, v in nodes.items() if k.startswith(f"{key}.")}
+    if key == "train":
+        section = with_nearest_budget(section, Node(dict(mine), section.where))
     if not mine or not isinstance(section.value, dict):
         return section
     return Node({**section.value, **mine}, section.where, section.key)
+
+
+def note_train(reading: Reading, train: TrainSettings, written: _Written, variant: Variant) -> None:
+    """Notes at what has no effect in the LoRA's own `train`; `defaults` are for others too."""
+    own = written.own_train
+    if own is not None and isinstance(own.value, str):
+        own = reading.document(own.value, own.where)
+    # Of kohya's files it is told where they are translated.
+    if own is None or not isinstance(own.value, dict) or is_train_file(own):
+        return
+    varied = [key.partition(".")[2] for key in variant.nodes if key.startswith("train.")]
+    note_idle(reading, train, own.value, varied)
 
 
 def check_qa(reading: Reading, settings: QaSettings, node: Node) -> None:

@@ -67,9 +67,7 @@ class TrainSettings:
     ] = "lora"
     rank: Annotated[int, Meta(ge=1, le=1024, description="LoRA rank", examples=[8, 16, 32])] = 16
     alpha: Annotated[float, Meta(gt=0, description="LoRA alpha; scale is alpha / rank")] = 16.0
-    rank_stabilized: Annotated[
-        bool, Meta(description="rsLoRA: the scale is alpha / √rank")
-    ] = False
+    rank_stabilized: Annotated[bool, Meta(description="rsLoRA: the scale is alpha / √rank")] = False
     ranks: Annotated[
         dict[str, Annotated[int, Meta(ge=1, le=1024)]],
         Meta(
@@ -230,6 +228,11 @@ class TrainSettings:
     checkpoint_every: Annotated[
         int, Meta(ge=1, description="steps between checkpoints", extra=NO_RESULT)
     ] = 250
+
+    @property
+    def in_buckets(self) -> bool:
+        """False where all pictures become squares; so they do where one bucket would be all."""
+        return self.buckets and self.resolution >= 2 * self.bucket_step
 
     def total_steps(self, epoch: int) -> int:
         """The budget in steps, where `epoch` images are one pass."""

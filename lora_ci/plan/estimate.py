@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from lora_ci.config.model import Lora
 from lora_ci.core.plan import Estimate, Record
 from lora_ci.core.step import Stage
+from lora_ci.plan.epoch import epoch_images
+from lora_ci.plan.facts import LoraFacts
 
 GPU_STAGES = (Stage.TRAIN, Stage.QA, Stage.OPTIMIZE)
 # Seconds an image seen at 512 × 512, from a fast data-centre GPU to a slow home one. A guess that
@@ -22,7 +24,11 @@ SEVERAL = (0.9, 1.1)
 
 
 def estimate(
-    lora: Lora, stage: Stage, past: Sequence[Record], others: Sequence[Record]
+    lora: Lora,
+    facts: LoraFacts,
+    stage: Stage,
+    past: Sequence[Record],
+    others: Sequence[Record],
 ) -> Estimate | None:
     """The cost of a stage of a LoRA from its past records, else from those of `others`.
 
@@ -30,18 +36,24 @@ def estimate(
     """
     if stage not in GPU_STAGES or lora.resources.gpus == 0:
         return None
-    if hours := _hours(lora, stage, past):
+    images = images_of(lora, facts)
+    if hours := _hours(lora, images, stage, past):
         spread = SEVERAL if len(hours) > 1 else ALONE
         what = f"{len(hours)} past {stage} step{'s' * (len(hours) > 1)} of {lora.name}"
         return _range(lora, hours, spread, what)
-    if hours := _hours(lora, stage, others):
+    if hours := _hours(lora, images, stage, others):
         return _range(lora, hours, OTHERS, f"past {stage} steps of other LoRAs")
     if stage is Stage.TRAIN:
-        images = lora.train.images_seen * (lora.train.resolution / 512) ** 2
-        hours = [seconds * images / 3600 for seconds in PRIOR_IMAGE_S]
+        pixels = images * (lora.train.resolution / 512) ** 2
+        hours = [seconds * pixels / 3600 for seconds in PRIOR_IMAGE_S]
     else:
         hours = [minutes / 60 for minutes in PRIOR_MINUTES[stage]]
     return _range(lora, hours, (1.0, 1.0), PRIOR)
+
+
+def images_of(lora: Lora, facts: LoraFacts) -> int:
+    """The images that a training will have seen."""
+    return lora.train.total_steps(epoch_images(facts)) * lora.train.batch_size
 
 
 def total(estimates: Iterable[Estimate | None]) -> Estimate | None:
@@ -60,7 +72,7 @@ def spent_hours(records: Iterable[Record]) -> float:
     return sum(r.result.timings_s.get("total", 0.0) for r in stages) / 3600
 
 
-def _hours(lora: Lora, stage: Stage, past: Sequence[Record]) -> list[float]:
+def _hours(lora: Lora, images: int, stage: Stage, past: Sequence[Record]) -> list[float]:
     """What the stage would have taken at the speed of each past step, in hours."""
     found = []
     for record in past:
@@ -71,7 +83,7 @@ def _hours(lora: Lora, stage: Stage, past: Sequence[Record]) -> list[float]:
             per_image /= metrics["images_seen"]
             side = metrics.get("resolution") or lora.train.resolution
             scale = (lora.train.resolution / side) ** 2
-            seconds = per_image * scale * lora.train.images_seen + timings.get("prepare", 0.0)
+            seconds = per_image * scale * images + timings.get("prepare", 0.0)
         else:
             seconds = timings.get("total", 0.0)
         if seconds > 0:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from lora_ci.changes.inputs import InputFacts
 from lora_ci.core.changeset import ChangeSet, DatasetChange, kind_of
 from lora_ci.core.fingerprint import Fingerprint
 from lora_ci.core.plan import Record
@@ -53,7 +54,7 @@ class Sight:
     def part(self, part: str, now: Mapping[str, str], then: Mapping[str, str]) -> str:
         """How one part moved."""
         match part:
-            case "dataset" | "references":
+            case "dataset" | "references" | "regularization":
                 return f"{part}: {self.input(part, then.get(part))}"
             case "dataset.missing":
                 return "the DVC remote has other files now"
@@ -72,7 +73,7 @@ class Sight:
 
     def input(self, part: str, then: str | None) -> str:
         """The files that moved since the record was made; else those since the base commit."""
-        now = self.facts.dataset if part == "dataset" else self.facts.references
+        now: InputFacts | None = getattr(self.facts, part)
         if now is None:
             return "none any more"
         change = self.compare(now, then) if then and then != "none" else None

@@ -65,10 +65,11 @@ def test_names_are_valid_and_unique(text, expected):
         (b"train.rank: 8", "7:19 `loras.mei.matrix.train.rank` is 8: expected a list"),
         (b"train.rank: [8, x]", '7:23 `loras.mei.matrix.train.rank` is "x": expected a'),
         (b"train.rank: [8, 8]", "7:23 `loras.mei.matrix.train.rank` has 8 twice"),
-        (b"train.seed: [%b]" % b", ".join(b"%d" % i for i in range(65)), "7:19 `loras.mei.matrix"),
+        (b"train.seed: [%b]" % b", ".join(b"%d" % i for i in range(257)), "7:19 `loras.mei.matrix"),
         (b"train.rank: [.inf]", "7:20 "),
         (
-            b"train.seed: [1, 2, 3, 4, 5, 6, 7, 8, 9]\n      qa.seeds: [1, 2, 3, 4, 5, 6, 7, 8]",
+            b"train.seed: [%b]\n      qa.seeds: [1, 2, 3, 4, 5, 6, 7, 8]"
+            % b", ".join(b"%d" % i for i in range(33)),
             "6:5 ",
         ),
     ],
