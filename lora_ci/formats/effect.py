@@ -15,16 +15,22 @@ MAX_SIZE_ERROR = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerEffect:
-    """`cosine` of the two ΔW and the ratio of their sizes; both 1 where they are the same."""
+    """`cosine` of the two ΔW and the ratio of their sizes; both 1 where they are the same.
+
+    `magnitude_error`: the largest relative difference of DoRA's sizes; infinite if only one of
+    the two has any.
+    """
 
     module: str
     cosine: float
     size_ratio: float
+    magnitude_error: float = 0.0
 
     @property
     def same(self) -> bool:
         """True within the tolerance of an export."""
-        return self.cosine >= MIN_COSINE and abs(self.size_ratio - 1) <= MAX_SIZE_ERROR
+        size_error = max(abs(self.size_ratio - 1), self.magnitude_error)
+        return self.cosine >= MIN_COSINE and size_error <= MAX_SIZE_ERROR
 
 
 def compare_effect(wanted: Adapter, found: Adapter) -> tuple[LayerEffect, ...]:
@@ -36,17 +42,28 @@ def compare_effect(wanted: Adapter, found: Adapter) -> tuple[LayerEffect, ...]:
 def _compare(module: str, wanted: LoraLayer | None, found: LoraLayer | None) -> LayerEffect:
     if wanted and found and wanted.weight_shape() != found.weight_shape():
         return LayerEffect(module=module, cosine=0.0, size_ratio=0.0)
-    size = math.sqrt(max(_product(wanted, wanted), 0.0))
-    other = math.sqrt(max(_product(found, found), 0.0))
-    if size == other == 0:
-        return LayerEffect(module=module, cosine=1.0, size_ratio=1.0)
+    magnitude = _magnitude_error(wanted, found)
+    size = math.sqrt(max(product(wanted, wanted), 0.0))
+    other = math.sqrt(max(product(found, found), 0.0))
     if size == 0 or other == 0:
-        return LayerEffect(module=module, cosine=0.0, size_ratio=0.0 if size else math.inf)
-    cosine = _product(wanted, found) / (size * other)
-    return LayerEffect(module=module, cosine=cosine, size_ratio=other / size)
+        same = size == other
+        ratio = 1.0 if same else (0.0 if size else math.inf)
+        cosine = 1.0 if same else 0.0
+    else:
+        cosine, ratio = product(wanted, found) / (size * other), other / size
+    return LayerEffect(module=module, cosine=cosine, size_ratio=ratio, magnitude_error=magnitude)
 
 
-def _product(one: LoraLayer | None, other: LoraLayer | None) -> float:
+def _magnitude_error(wanted: LoraLayer | None, found: LoraLayer | None) -> float:
+    sizes = [layer.magnitude if layer else None for layer in (wanted, found)]
+    if sizes[0] is None or sizes[1] is None:
+        return 0.0 if sizes[0] is sizes[1] else math.inf
+    tiny = torch.finfo(torch.float32).tiny
+    error = (sizes[1] - sizes[0]).abs() / sizes[0].abs().clamp_min(tiny)
+    return float(error.max())
+
+
+def product(one: LoraLayer | None, other: LoraLayer | None) -> float:
     """⟨ΔW₁, ΔW₂⟩ = Σ (up₁ᵀ up₂) ∘ (down₁ down₂ᵀ) · scales: no matrix of the weight's size."""
     if one is None or other is None:
         return 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from lora_ci.core.errors import InputError
-from lora_ci.formats.layout import MAX_FILE_BYTES, check_header
+from lora_ci.formats.layout import MAX_FILE_BYTES, check_header, unreadable
+
+# Types that are written, in the order in which the safetensors library lays them out.
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+ORDER = {dtype: place for place, dtype in enumerate(DTYPES)}
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -29,7 +32,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
             raise InputError(f"{path.name}: {size} bytes, more than {MAX_FILE_BYTES}")
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path.name}: cannot be read: {os.strerror(error.errno or 0)}") from error
+        raise unreadable(path, error) from error
     metadata = dict(check_header(data, len(data), path.name).metadata)
     try:
         tensors = load(data)
@@ -39,23 +42,38 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
 
 
 def data_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """The float32 bytes of the tensors, little-endian, in the order of their names."""
-    return b"".join(
-        tensors[name].detach().contiguous().float().numpy().astype("<f4").tobytes()
-        for name in sorted(tensors)
-    )
+    """The bytes of the tensors, little-endian: float32 before halves, then by name."""
+    return b"".join(_bytes(tensors[name]) for name in _in_order(tensors))
 
 
-def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A whole file in float32: sorted names, no spaces, so equal content gives equal bytes."""
+def header_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A file's header with its length: no spaces, so equal content gives equal bytes."""
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0
-    for name in sorted(tensors):
-        shape = list(tensors[name].shape)
-        size = 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+    for name in _in_order(tensors):
+        tensor = tensors[name]
+        size = tensor.element_size() * math.prod(tensor.shape)
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + size],
+        }
         end += size
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     # Padded so that the tensors start on a multiple of 8, as the format asks.
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + data_bytes(tensors)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _in_order(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    return sorted(tensors, key=lambda name: (ORDER[tensors[name].dtype], name))
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype is torch.bfloat16:
+        # numpy has no bfloat16; its bits are what is written.
+        tensor, kind = tensor.view(torch.int16), "<i2"
+    else:
+        kind = f"<f{tensor.element_size()}"
+    return bytes(tensor.numpy().astype(kind, copy=False).tobytes())

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from lora_ci.core.errors import InputError
+from lora_ci.formats.family import SD1
 from lora_ci.formats.keys import kohya_module, split_key
 from lora_ci.formats.read import read_adapter
 
@@ -48,7 +49,7 @@ def test_bytes_that_are_no_adapter(tmp_path, data, words):
     [
         ({f"{LAYER}.lora_A.weight": torch.full((2, 4), float("nan"))}, "NaN"),
         ({f"{LAYER}.lora_A.weight": torch.ones(3, 4)}, "do not fit"),
-        ({f"{LAYER}.lora_magnitude_vector": torch.ones(4)}, "DoRA"),
+        ({f"{LAYER}.lora_magnitude_vector": torch.ones(3)}, "3 DoRA sizes for 4 rows"),
         ({"lora_unet_x.hada_w1_a": torch.ones(4)}, "LoHa"),
         ({"te.weird": torch.ones(4)}, "unknown tensor"),
     ],
@@ -77,5 +78,5 @@ def test_a_layer_without_its_other_half(tmp_path):
     ],
 )
 def test_kohya_names_lead_back_to_the_module(path):
-    key = f"{kohya_module(f'unet.{path}')}.lora_up.weight"
+    key = f"{kohya_module(f'unet.{path}', SD1)}.lora_up.weight"
     assert split_key(key, "x") == (f"unet.{path}", "up")
