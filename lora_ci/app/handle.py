@@ -10,7 +10,7 @@ from lora_ci.app.bundle import write_bundle
 from lora_ci.app.live import Announcer
 from lora_ci.app.plan_event import plan_event, plan_gathered
 from lora_ci.app.publish import publish
-from lora_ci.app.scope import EVERYTHING, Scope, check_scope
+from lora_ci.app.scope import EVERYTHING, Scope
 from lora_ci.app.source import Gathered
 from lora_ci.app.specs import make_spec
 from lora_ci.app.wiring import Deps
@@ -51,9 +51,8 @@ def handle(
     started = deps.clock.monotonic()
     started_at = deps.clock.now().isoformat(timespec="seconds")
     run_id = run_id or new_run_id(deps.clock)
-    plan, gathered = plan_event(event, deps.source, deps.records, deps.clock)
+    plan, gathered = plan_event(event, deps.source, deps.records, deps.clock, scope)
     plan = deps.anew.explain(plan) if deps.anew else plan
-    check_scope(scope, gathered)
     scope = scope.with_needs(gathered.config)
     deps.ledger.start_run(run_id, event)
     work = Work(run_id, event, deps, scope, gathered, plan)
@@ -146,10 +145,15 @@ class Work:
                 if not reconciler.drive(self.run_id):
                     self.interrupted = True
                     return
-                plan = plan_gathered(self.event, self.gathered, deps.records, deps.clock)
-                self.plan = deps.anew.explain(plan) if deps.anew else plan
+                self.replan()
         except KeyboardInterrupt:
             self.interrupted = True
+
+    def replan(self) -> None:
+        """Decides again with what is on record now."""
+        deps, members = self.deps, self.scope.members()
+        plan = plan_gathered(self.event, self.gathered, deps.records, deps.clock, members)
+        self.plan = deps.anew.explain(plan) if deps.anew else plan
 
     def wanted(self) -> list[Decision]:
         """What is to run, is inside the scope and was not begun yet."""

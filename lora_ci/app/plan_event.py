@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+from lora_ci.app.scope import EVERYTHING, Scope, check_scope
 from lora_ci.app.source import Gathered, Source
+from lora_ci.automl.matrix import sharing_of, variants_of
 from lora_ci.core.clock import Clock
 from lora_ci.core.event import Event
 from lora_ci.core.plan import Plan
@@ -17,16 +20,30 @@ MONTH = timedelta(days=30)
 
 
 def plan_event(
-    event: Event, source: Source, records: Records, clock: Clock
+    event: Event, source: Source, records: Records, clock: Clock, scope: Scope = EVERYTHING
 ) -> tuple[Plan, Gathered]:
-    """What the event changes and what would run. Reads inputs and records; runs nothing."""
+    """What the event changes and what would run. Reads inputs and records; runs nothing.
+
+    The plan is that of the commit; the scope only says who will not be waited for.
+
+    Raises:
+        UnknownLora: the config does not have a LoRA of the scope.
+    """
     gathered = source.gather(event)
-    return plan_gathered(event, gathered, records, clock), gathered
+    check_scope(scope, gathered)
+    members = scope.with_needs(gathered.config).members()
+    return plan_gathered(event, gathered, records, clock, members), gathered
 
 
-def plan_gathered(event: Event, gathered: Gathered, records: Records, clock: Clock) -> Plan:
-    """The plan with the records as they are now."""
-    return decide(
+def plan_gathered(
+    event: Event,
+    gathered: Gathered,
+    records: Records,
+    clock: Clock,
+    only: frozenset[str] | None = None,
+) -> Plan:
+    """The plan with the records as they are now; `only` those LoRAs will be done (None: all)."""
+    plan = decide(
         gathered.config,
         gathered.facts,
         records,
@@ -34,7 +51,10 @@ def plan_gathered(event: Event, gathered: Gathered, records: Records, clock: Clo
         event=event,
         compare=gathered.compare,
         budget=find_budget(gathered, records, clock),
+        only=only,
     )
+    config, facts = gathered.config, gathered.facts
+    return replace(plan, variants=variants_of(config), sharing=sharing_of(config, facts))
 
 
 def find_budget(gathered: Gathered, records: Records, clock: Clock) -> Budget:

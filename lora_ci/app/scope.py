@@ -37,12 +37,20 @@ class Scope:
         left_out = {d.lora: None for d in plan.decisions if not _has_passed(d)}
         for decision in wanted:
             left_out.pop(decision.lora, None)
+        names = {d.lora for d in wanted}
+        matrices = {v.of for v in plan.variants if v.lora in names}
         return replace(
             plan,
             decisions=wanted,
             estimate=total(d.estimate for d in wanted),
             left_out=tuple(left_out),
+            variants=tuple(v for v in plan.variants if v.lora in names),
+            sharing=tuple(s for s in plan.sharing if s.of in matrices),
         )
+
+    def members(self) -> frozenset[str] | None:
+        """The LoRAs of which something will be done; None for all."""
+        return None if self.loras is None else self.loras | self.needed
 
     def with_needs(self, config: Config) -> Scope:
         """The scope and all that it needs, however far away."""

@@ -22,13 +22,14 @@ from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
 from lora_ci.plan.decide import ADAPTER
 from lora_ci.plan.estimate import GPU_STAGES
 from lora_ci.plan.facts import LoraFacts
+from lora_ci.plan.fingerprints import prefix_of
 from lora_ci.plan.records import Records
 from lora_ci.store.store import ArtifactStore
 
 # What lies in the repository at the commit; adapters come from the records.
 INPUTS = {
     Stage.VALIDATE: ("dataset", "references", "base_model"),
-    Stage.TRAIN: ("dataset", "base_model"),
+    Stage.TRAIN: ("dataset", "base_model", "regularization"),
     Stage.QA: ("dataset", "base_model", "references", "embedder"),
     Stage.OPTIMIZE: ("base_model", "references", "embedder"),
     Stage.DEPLOY: (),
@@ -114,6 +115,7 @@ def _params(
                 "settings": settings_json(lora.train),
                 "trigger": lora.trigger,
                 "repeats": _repeats(facts),
+                "prefix": prefix_of(lora, facts),
             }
         case Stage.QA:
             return {

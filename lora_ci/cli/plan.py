@@ -11,7 +11,7 @@ from lora_ci.app.announce import publish_running
 from lora_ci.app.bundle import write_bundle
 from lora_ci.app.commands import Run
 from lora_ci.app.plan_event import plan_event
-from lora_ci.app.scope import Scope, check_scope
+from lora_ci.app.scope import Scope
 from lora_ci.app.source import Gathered, Source
 from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import add_forge_arguments, open_hub, run_id_of
@@ -80,8 +80,7 @@ def plan_asked(
     if asked and asked.retrain and asked.asked_at:
         anew = Anew(loras=loras, since=datetime.fromisoformat(asked.asked_at))
         records = AnewRecords(records, anew)
-    plan, gathered = plan_event(event, source, records, clock)
-    check_scope(scope, gathered)
+    plan, gathered = plan_event(event, source, records, clock, scope)
     plan = scope.with_needs(gathered.config).narrow(plan)
     return anew.explain(plan) if anew else plan, gathered
 

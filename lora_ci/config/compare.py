@@ -11,7 +11,7 @@ from lora_ci.config.model import FILE_NAME, Config, Lora
 from lora_ci.core.settings import Policy, settings_json
 
 # Said by other keys: by the LoRA's place, and by the keys that a matrix varies.
-DERIVED = ("name", "variant")
+DERIVED = ("name", "variant", "variant_of")
 
 
 def changed_keys(old: Config | None, new: Config) -> dict[str, tuple[str, ...]]:

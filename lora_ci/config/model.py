@@ -63,7 +63,8 @@ class Lora:
     """One adapter that the repository makes, fully resolved; paths are relative to its top.
 
     `dataset` has at least one source. `variant` are the values that a matrix gave it, by the path
-    of the key (`train.rank`); empty where there is no matrix.
+    of the key (`train.rank`), and `variant_of` the name that is written in the config; empty and
+    None where there is no matrix.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Lora:
         tuple[str, ...], Meta(description="LoRAs that must have passed before this one trains")
     ] = ()
     variant: Mapping[str, Any] = field(default_factory=dict)
+    variant_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

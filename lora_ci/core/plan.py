@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from lora_ci.core.changeset import ChangeSet
 from lora_ci.core.finding import Finding
@@ -53,7 +55,8 @@ class Decision:
     """The decision for one stage of one LoRA, explained in one line (`why`).
 
     `fingerprint` is None while it depends on an output that does not exist yet (`wait`);
-    `record` is the reused record; `estimate` stands where a GPU will be needed.
+    `record` is the reused record; `estimate` stands where a GPU will be needed. `after` is the
+    LoRA whose step a waiting one waits for, because it is the same or the first part of it.
     """
 
     lora: str
@@ -63,6 +66,39 @@ class Decision:
     fingerprint: Fingerprint | None = None
     record: Record | None = None
     estimate: Estimate | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A LoRA that a matrix made: `of` is the name in the config, `values` by path of the key."""
+
+    lora: str
+    of: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """How many trainings a rule saves, in words."""
+
+    rule: str
+    trainings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing:
+    """How many trainings the configurations of a matrix come to, and which rules save the others.
+
+    `apart` says why no longer budget continues a shorter one, None where they do or there is one
+    budget only.
+    """
+
+    of: str
+    configurations: int
+    trainings: int
+    saved: tuple[Saving, ...]
+    apart: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +109,7 @@ class Plan:
     is looked at, as the push itself wished. `awaits_approval` is true where an approval of this
     commit would let blocked stages run; `releasable` names the LoRAs that a tag may release once
     they have passed. `left_out` names the LoRAs that nobody asked for this time and that are not
-    known to pass.
+    known to pass. `variants` are the LoRAs that matrices made, `sharing` what they come to.
     """
 
     head: str
@@ -85,6 +121,8 @@ class Plan:
     awaits_approval: bool = False
     releasable: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    sharing: tuple[Sharing, ...] = ()
 
     def of(self, lora: str) -> tuple[Decision, ...]:
         """The decisions of one LoRA, in stage order."""

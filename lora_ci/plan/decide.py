@@ -23,6 +23,7 @@ from lora_ci.plan.fingerprints import (
     validate_fingerprint,
 )
 from lora_ci.plan.records import Compare, Records
+from lora_ci.plan.sharing import Sharer
 from lora_ci.plan.tags import ChannelTag, ReleaseTag, parse_tag
 from lora_ci.plan.trust import Allowed, decide_right, is_approved, skip_reason
 from lora_ci.plan.why import Sight
@@ -40,8 +41,12 @@ def decide(
     event: Event,
     compare: Compare = lambda _now, _then: None,
     budget: Budget = NO_LIMIT,
+    only: frozenset[str] | None = None,
 ) -> Plan:
-    """The plan for a commit. The fingerprints decide; `changes` and `compare` only explain."""
+    """The plan for a commit. The fingerprints decide; `changes` and `compare` only explain.
+
+    No LoRA waits for a step of one that is not among `only` (None: all), for nobody will do it.
+    """
     findings = [*config.notes, *changes.findings]
     if reason := skip_reason(event, config.paths, changes.files):
         return Plan(
@@ -59,8 +64,8 @@ def decide(
         wanted = [tag.lora] if tag else list(config.loras)
     findings += [f for name in wanted for f in (*facts[name].findings, *not_pushed(facts[name]))]
     allowed = decide_right(event, config.policy)
-    planner = _Planner(config, facts, records, changes, allowed, tag, compare)
-    decisions = [d for name in wanted for d in planner.chain(name)]
+    planner = _Planner(config, facts, records, changes, allowed, tag, compare, only)
+    decisions = planner.sharer().share([d for name in wanted for d in planner.chain(name)])
     cost = total(d.estimate for d in decisions)
     too_much = None if is_approved(event, config.policy) else over_budget(cost, budget)
     if too_much:
@@ -89,6 +94,7 @@ class _Planner:
     allowed: Allowed
     tag: ReleaseTag | ChannelTag | None
     compare: Compare
+    only: frozenset[str] | None
     chains: dict[str, tuple[Decision, ...]] = field(default_factory=dict)
     running: dict[str, str] = field(default_factory=dict)
     past: dict[tuple[str | None, Stage], tuple[Record, ...]] = field(default_factory=dict)
@@ -101,6 +107,22 @@ class _Planner:
         if name not in self.chains:
             self.chains[name] = tuple(_Chain(self.config.loras[name], self.facts[name], self).go())
         return self.chains[name]
+
+    def sharer(self) -> Sharer:
+        """What finds the work that LoRAs have in common."""
+        return Sharer(
+            config=self.config,
+            facts=self.facts,
+            released=lambda name: released_adapter(self.passed(name, Stage.DEPLOY), None),
+            only=self.only,
+        )
+
+    def twin(self, fingerprint: Fingerprint, lora: str) -> str | None:
+        """Another LoRA that runs the very same step now."""
+        if self.only is not None and lora not in self.only:
+            return None
+        first = self.running.setdefault(fingerprint.value, lora)
+        return None if first == lora else first
 
     def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
         """As `Records.passed`; each is asked for once."""
@@ -163,9 +185,9 @@ class _Chain:
             return self.blocked(stage, self.planner.allowed.why)
         if stage is Stage.TRAIN and (decision := self.what_it_needs(stage)):
             return decision
-        twin = self.planner.running.setdefault(fingerprint.value, self.lora.name)
-        if twin != self.lora.name:
-            return self.waits(stage, f"the same as {stage} of {twin}, which runs now")
+        if twin := self.planner.twin(fingerprint, self.lora.name):
+            why = f"the same as {stage} of {twin}, which runs now"
+            return replace(self.waits(stage, why), after=twin)
         return self.decision(stage, Action.RUN, self.why(stage, fingerprint), fingerprint)
 
     def what_it_needs(self, stage: Stage) -> Decision | None:
@@ -241,7 +263,7 @@ class _Chain:
         cost = None
         if action in (Action.RUN, Action.WAIT):
             past = planner.passed(lora.name, stage)
-            cost = estimate(lora, stage, past, planner.passed(None, stage))
+            cost = estimate(lora, self.facts, stage, past, planner.passed(None, stage))
         return Decision(
             lora=lora.name,
             stage=stage,

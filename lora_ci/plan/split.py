@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_ci.core.plan import Action, Decision, Plan
@@ -24,11 +24,12 @@ class Share:
 def split(plan: Plan, needs: Mapping[str, Sequence[str]], most: int = MOST) -> tuple[Share, ...]:
     """The shares of what is to run, at most `most`.
 
-    LoRAs that need each other, or whose work has the same fingerprint, are in one share: apart
-    they would do it twice.
+    LoRAs that need each other, whose work has the same fingerprint or goes on where another's
+    ended, are in one share: apart they would do it twice, or one would never be done.
     """
-    busy = {d.lora for d in plan.to_run()}
     groups = _joined(plan, needs)
+    begun = {groups[d.lora] for d in plan.to_run()}
+    busy = {d.lora for d in plan.decisions if _goes_on(d) and groups[d.lora] in begun}
     gathered: dict[str, list[str]] = defaultdict(list)
     for lora in dict.fromkeys(d.lora for d in plan.decisions):
         if lora in busy:
@@ -55,15 +56,17 @@ def _joined(plan: Plan, needs: Mapping[str, Sequence[str]]) -> dict[str, str]:
             lora = parent[lora]
         return lora
 
-    def join(one: str, other: str) -> None:
+    for one, other in _pairs(plan, needs):
         if one in parent and other in parent:
             parent[root(other)] = root(one)
+    return {lora: root(lora) for lora in parent}
 
-    for lora, needed in needs.items():
-        for other in needed:
-            join(lora, other)
+
+def _pairs(plan: Plan, needs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """LoRAs that belong together, two by two."""
+    yield from ((lora, other) for lora, needed in needs.items() for other in needed)
+    yield from ((d.after, d.lora) for d in plan.decisions if d.after)
     owners: dict[str, str] = {}
     for decision in plan.to_run():
         if decision.fingerprint:
-            join(owners.setdefault(decision.fingerprint.value, decision.lora), decision.lora)
-    return {lora: root(lora) for lora in parent}
+            yield owners.setdefault(decision.fingerprint.value, decision.lora), decision.lora

@@ -28,6 +28,10 @@ class Rule:
     apply: Apply
     native: bool = True
 
+    def applied(self, train: TrainSettings) -> TrainSettings:
+        """The settings with what the rule puts aside at its default."""
+        return self.apply(train) if train.backend == "native" or not self.native else train
+
 
 def prodigy_finds_its_rate(train: TrainSettings) -> TrainSettings:
     """Prodigy estimates the step size itself and multiplies it with no learning rate of ours."""
@@ -117,8 +121,7 @@ CONTINUES = "a longer budget continues the training of a shorter one"
 def canonical(train: TrainSettings) -> TrainSettings:
     """The settings with all that has no effect at its default: equal ones train the same."""
     for rule in RULES:
-        if train.backend == "native" or not rule.native:
-            train = rule.apply(train)
+        train = rule.applied(train)
     return train
 
 

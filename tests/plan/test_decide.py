@@ -51,7 +51,16 @@ def facts_of(config: Config, ids: dict[str, str] | None = None) -> dict[str, Lor
 
 
 def plan_for(
-    records, text=TEXT, ids=None, *, changes=(), files=(), compare=None, budget=None, **event
+    records,
+    text=TEXT,
+    ids=None,
+    *,
+    changes=(),
+    files=(),
+    compare=None,
+    budget=None,
+    only=None,
+    **event,
 ) -> Plan:
     config = load_config(text.encode())
     kind = event.pop("kind", EventKind.TAG if event.get("tag") else EventKind.PUSH)
@@ -64,6 +73,7 @@ def plan_for(
         event=Event(kind=kind, repo="r", head="h", base="b", **event),
         compare=compare or (lambda now, then: None),
         budget=budget or Budget(),
+        only=only,
     )
 
 

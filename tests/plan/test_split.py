@@ -1,5 +1,7 @@
 """Shares of a plan: nothing is done twice, nothing is left out, whatever needs whatever."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +44,17 @@ def test_those_that_need_each_other_or_do_the_same_work_are_together():
     same = [decision("d", work="same"), decision("e", work="same")]
     shares = split(plan(*decisions, *same), {"a": (), "c": ("a",)})
     assert [share.loras for share in shares] == [("a", "c"), ("b",), ("d", "e")]
+
+
+def test_what_waits_for_another_s_step_goes_where_that_is_done():
+    longer = replace(decision("b", Action.WAIT), after="a")
+    shares = split(plan(decision("a"), longer, decision("c"), decision("d", Action.WAIT)), {})
+    assert [share.loras for share in shares] == [("a", "b"), ("c",)]
+
+
+def test_what_waits_for_a_verdict_goes_where_that_is_made():
+    plan_ = plan(decision("mei"), decision("leo", Action.WAIT))
+    assert [share.loras for share in split(plan_, {"leo": ("mei",)})] == [("mei", "leo")]
 
 
 @given(

@@ -1,0 +1,141 @@
+"""What several LoRAs of one plan have in common is done once: told in decisions and costs.
+
+The same step of two LoRAs is one step, and a training with a longer budget goes on where one with a
+shorter budget ended. Only who waits for whom, and what it costs, is decided here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lora_ci.config.model import Config
+from lora_ci.core.fingerprint import Fingerprint
+from lora_ci.core.plan import Action, Decision, Estimate
+from lora_ci.core.step import Outcome, Stage
+from lora_ci.plan.epoch import epoch_images
+from lora_ci.plan.facts import LoraFacts
+from lora_ci.plan.fingerprints import (
+    optimize_fingerprint,
+    prefix_of,
+    qa_fingerprint,
+    train_fingerprint,
+)
+
+GOES_ON = (Action.RUN, Action.WAIT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharer:
+    """Looks at what the LoRAs of a plan share.
+
+    `only` are those that will be done, None for all; `released` gives a LoRA's released adapter.
+    """
+
+    config: Config
+    facts: Mapping[str, LoraFacts]
+    released: Callable[[str], str | None]
+    only: frozenset[str] | None
+
+    def share(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """The decisions with longer trainings waiting for the shorter ones that they continue.
+
+        What goes on costs only its rest, and what is the same costs only once.
+        """
+        once = self._priced_once(decisions)
+        chained: dict[str, Decision] = {}
+        for group in self._groups(once):
+            chained |= {d.lora: d for d in self._chain(group)}
+        return [self._placed(d, chained) for d in once]
+
+    def _priced_once(self, decisions: Sequence[Decision]) -> list[Decision]:
+        paid: dict[str, str] = {}
+        told = []
+        for decision in decisions:
+            if decision.estimate and self._counts(decision) and (work := self._work(decision)):
+                payer = paid.setdefault(work.value, decision.lora)
+                if payer != decision.lora:
+                    decision = replace(decision, estimate=None)  # noqa: PLW2901
+            told.append(decision)
+        return told
+
+    def _work(self, decision: Decision) -> Fingerprint | None:
+        """What stands for a step before its inputs are made: the adapter's fingerprint is its own.
+
+        Equal fingerprints give equal bytes.
+        """
+        lora, facts = self.config.loras[decision.lora], self.facts[decision.lora]
+        train = train_fingerprint(lora, facts)
+        match decision.stage:
+            case Stage.TRAIN:
+                return train
+            case Stage.QA:
+                return qa_fingerprint(lora, facts, train.value, self.released(lora.name))
+            case Stage.OPTIMIZE:
+                return optimize_fingerprint(lora, facts, train.value)
+            case Stage.VALIDATE | Stage.DEPLOY:
+                return None
+
+    def _groups(self, decisions: Sequence[Decision]) -> list[list[Decision]]:
+        """Trainings that continue each other, the shortest first; twins stand aside."""
+        groups: dict[str, list[Decision]] = defaultdict(list)
+        for decision in decisions:
+            if decision.stage is not Stage.TRAIN or decision.after or not self._counts(decision):
+                continue
+            record = decision.record
+            done = record is not None and record.result.outcome is Outcome.PASSED
+            lora, facts = self.config.loras[decision.lora], self.facts[decision.lora]
+            if (done or decision.action in GOES_ON) and (prefix := prefix_of(lora, facts)):
+                groups[prefix].append(decision)
+        shared = [group for group in groups.values() if len(group) > 1]
+        return [sorted(group, key=lambda d: self._steps(d.lora)) for group in shared]
+
+    def _chain(self, group: Sequence[Decision]) -> list[Decision]:
+        """The trainings of a group, each after the one before it; the first that can runs."""
+        chained: list[Decision] = []
+        runs: Decision | None = None
+        for decision in group:
+            if chained and decision.action in GOES_ON:
+                before = chained[-1].lora
+                decision = _rest(decision, self._steps(before) / self._steps(decision.lora))  # noqa: PLW2901
+                if decision.action is Action.RUN and runs is None:
+                    why = f"{decision.why}; continues train of {before}"
+                    decision = replace(decision, why=why)  # noqa: PLW2901
+                elif decision.action is Action.RUN and runs:
+                    decision = _after(decision, runs.lora)  # noqa: PLW2901
+            if decision.action is Action.RUN:
+                runs = decision
+            chained.append(decision)
+        return chained
+
+    def _placed(self, decision: Decision, chained: Mapping[str, Decision]) -> Decision:
+        """The new decision; a twin says what its first waits for."""
+        if decision.stage is not Stage.TRAIN or not self._counts(decision):
+            return decision
+        first = chained.get(decision.after or "")
+        if first and first.action is Action.WAIT:
+            why = f"the same as train of {first.lora}, which {first.why}"
+            return replace(decision, why=why)
+        return decision if decision.after else chained.get(decision.lora, decision)
+
+    def _steps(self, name: str) -> int:
+        return self.config.loras[name].train.total_steps(epoch_images(self.facts[name]))
+
+    def _counts(self, decision: Decision) -> bool:
+        return self.only is None or decision.lora in self.only
+
+
+def _after(decision: Decision, first: str) -> Decision:
+    why = f"continues train of {first}, which runs now"
+    return replace(decision, action=Action.WAIT, why=why, fingerprint=None, after=first)
+
+
+def _rest(decision: Decision, share_done: float) -> Decision:
+    """The decision at the cost of what is not done yet."""
+    cost = decision.estimate
+    if cost is None:
+        return decision
+    left = max(0.0, 1.0 - share_done)
+    rest = Estimate(low=cost.low * left, high=cost.high * left, basis=cost.basis)
+    return replace(decision, estimate=rest)
