@@ -140,6 +140,12 @@ class Reading:
     def say_wrong(self, hint: Any, node: Node, path: str, text: str) -> None:
         """Says that a value is not of its type, at the innermost place that is known."""
         words, _, inner = text.partition(" - at ")
+        each = values_of(hint)
+        if inner.startswith("`$[...]") and each and isinstance(node.value, dict):
+            # It does not say which value: each is looked at alone.
+            for key, child in node.value.items():
+                self.value(each, child, f"{path}.{key}")
+            return
         node, inside = locate(node, inner.strip("`"))
         expected = TYPE_NAME.sub(lambda name: TYPES.get(name[0], name[0]), words)
         expected = expected.replace("Expected", "expected").replace("`", "")
@@ -266,6 +272,13 @@ def choices(hint: Any) -> list[str]:
         return [str(member.value) for member in hint]
     inner = get_args(hint)[:1] if get_origin(hint) is Annotated else get_args(hint)
     return [name for part in inner for name in choices(part)]
+
+
+def values_of(hint: Any) -> Any:
+    """The type of the values of a mapping's type; None of another."""
+    if get_origin(hint) is Annotated:
+        return values_of(get_args(hint)[0])
+    return get_args(hint)[1] if get_origin(hint) is dict else None
 
 
 def _finite(value: Any) -> bool:
