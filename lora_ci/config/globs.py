@@ -41,4 +41,9 @@ def _whole(part: str) -> str:
     after = after.lstrip("*")
     if before and after:
         return f"{before}*/**/{_whole('*' + after)}"
-    return f"**/{_whole('*' + after)}" if after else f"{before}/**" if before else "**"
+    if after:
+        return f"**/{_whole('*' + after)}"
+    if before in (".", ".."):
+        # Alone it is another folder, not one whose name begins so.
+        return f"{before}*/**"
+    return f"{before}/**" if before else "**"
