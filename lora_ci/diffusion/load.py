@@ -107,8 +107,8 @@ def load_base(
     weights are damaged or not whole.
     """
     check_folder(folder)
-    kind = "transformer" if (folder / "transformer").is_dir() else "unet"
-    family = family_of(_config(folder / kind / "config.json"))
+    family = read_family(folder)
+    kind = family.denoiser
     denoiser = _part(folder, kind, DENOISERS[kind], torch_dtype=DTYPES[dtype])
     vae = _part(folder, "vae", AutoencoderKL, torch_dtype=torch.float32)
     text_encoders = {
@@ -118,10 +118,10 @@ def load_base(
         for name in family.text_encoders
     }
     tokenizers = {name: _tokenizer(folder, family, name) for name in family.text_encoders}
-    stored = _config(folder / "scheduler" / "scheduler_config.json")
+    stored = read_config(folder / "scheduler" / "scheduler_config.json")
     # Other samplers' configs share DDIM's fields; pictures are always made with DDIM.
     sampler = FlowMatchEulerDiscreteScheduler if family.objective == "flow" else DDIMScheduler
-    with _told_simply(folder / "scheduler"):
+    with told_simply(folder / "scheduler"):
         scheduler = sampler.from_config(stored)
     return BaseModel(
         denoiser=denoiser.to(device),
@@ -139,7 +139,7 @@ def _tokenizer(folder: Path, family: Family, encoder: str) -> Any:
     """The tokenizer of a text encoder: `tokenizer_2` is that of `text_encoder_2`."""
     part = folder / encoder.replace("text_encoder", "tokenizer")
     of_t5 = TEXT_ENCODERS.get((family.name, encoder)) is T5EncoderModel
-    with _told_simply(part):
+    with told_simply(part):
         return (AutoTokenizer if of_t5 else CLIPTokenizer).from_pretrained(
             part, local_files_only=True
         )
@@ -147,7 +147,7 @@ def _tokenizer(folder: Path, family: Family, encoder: str) -> Any:
 
 def _part(folder: Path, name: str, kind: Any, **dtype: torch.dtype) -> Any:
     """A model, whole and finite; the libraries fill gaps with random weights and a warning."""
-    with _told_simply(folder / name):
+    with told_simply(folder / name):
         model, told = kind.from_pretrained(
             folder,
             subfolder=name,
@@ -167,7 +167,7 @@ def _part(folder: Path, name: str, kind: Any, **dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def _told_simply(part: Path) -> Iterator[None]:
+def told_simply(part: Path) -> Iterator[None]:
     """Says in one line why a part cannot be loaded; the libraries are silent meanwhile."""
     try:
         with quiet_transformers():
@@ -198,7 +198,14 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_family(folder: Path) -> Family:
+    """The family of the model in a folder. Raises InputError for one that no row describes."""
+    kind = "transformer" if (folder / "transformer").is_dir() else "unet"
+    return family_of(read_config(folder / kind / "config.json"))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config of the base model. Raises InputError for what is none."""
     try:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from lora_ci.core.settings import TrainSettings, parse_settings
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.diffusion.load import BaseModel, load_base
 from lora_ci.formats.write import Format, write_adapter
+from lora_ci.training.backend import backend_of
 from lora_ci.training.cache import cached_captions, cached_latents
 from lora_ci.training.data import drawn_order, read_samples
 from lora_ci.training.loop import Material, train
@@ -21,7 +22,13 @@ MEDIA_TYPE = "application/vnd.safetensors"
 
 
 def run(spec: StepSpec, context: StepContext) -> StepResult:
-    """Trains the adapter and exports it for diffusers and for kohya's tools."""
+    """Trains the adapter with the backend that the settings name."""
+    settings = parse_settings(spec.params["settings"], TrainSettings)
+    return backend_of(settings).train(spec, context)
+
+
+def train_native(spec: StepSpec, context: StepContext) -> StepResult:
+    """Trains the adapter here and exports it for diffusers and for kohya's tools."""
     settings = parse_settings(spec.params["settings"], TrainSettings)
     trigger = str(spec.params["trigger"])
     started = time.monotonic()

@@ -1,0 +1,40 @@
+"""An adapter that was trained → the files that are kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lora_ci.core.artifact import Artifact
+from lora_ci.core.step import StepContext, StepSpec
+from lora_ci.diffusion.families import Family
+from lora_ci.formats.adapter import Adapter
+from lora_ci.formats.write import Format, write_adapter
+
+MEDIA_TYPE = "application/vnd.safetensors"
+FILES = (
+    ("adapter.safetensors", Format.DIFFUSERS),
+    ("adapter-kohya.safetensors", Format.KOHYA),
+)
+
+
+def keep_adapter(
+    adapter: Adapter, family: Family, spec: StepSpec, context: StepContext
+) -> tuple[Artifact, ...]:
+    """Writes the adapter for diffusers and for kohya's tools, and puts both into the store.
+
+    Raises:
+        InfrastructureError: a file would not do what the adapter does.
+    """
+    metadata = {
+        # Of a trainer's own words, only its figures: descriptions may name paths.
+        **{key: value for key, value in adapter.metadata.items() if key.startswith("ss_")},
+        "modelspec.architecture": f"{family.architecture}/lora",
+        "modelspec.title": spec.lora,
+        "modelspec.trigger_phrase": str(spec.params["trigger"]),
+    }
+    whole = replace(adapter, family=family.name, metadata=metadata)
+    artifacts = []
+    for name, kind in FILES:
+        write_adapter(whole, context.workdir / name, kind)
+        artifacts.append(context.keep(name, context.workdir / name, MEDIA_TYPE))
+    return tuple(artifacts)

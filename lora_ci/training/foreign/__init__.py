@@ -1,0 +1,1 @@
+"""Trainers of others, run as processes."""
