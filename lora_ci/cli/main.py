@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "train": "run one LoRA as far as training",
     "qa": "run one LoRA as far as its verdict",
     "dataset": "check a dataset folder, with or without git",
+    "formats": "look at adapter files; convert, shrink, merge and check them",
     "deploy": "release what a tag names, or make the key that signs",
     "verify": "tell whether a release folder is whole, and who signed it",
     "pull": "take a release out of a store, verified",

@@ -23,10 +23,6 @@ MAX_FILE_BYTES = 8 * 1024**3
 MAX_TENSORS = 20_000
 MAX_METADATA_BYTES = 4 * 1024 * 1024
 FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-# What the files of a base model may hold besides: positions, masks, quantized weights.
-OTHERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-OTHERS |= {"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1}
-MAX_BASE_BYTES = 1024**4
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -53,8 +49,8 @@ class Layout:
         return {key: entry.shape for key, entry in self.entries.items()}
 
 
-def read_layout(path: Path, *, base: bool = False) -> Layout:
-    """The checked header of an adapter, or of a `base` model's file; its tensors are not read.
+def read_layout(path: Path) -> Layout:
+    """The checked header of a file; its tensors are not read.
 
     Raises InputError for pickles, torn files and headers that are too big or lie.
     """
@@ -66,7 +62,7 @@ def read_layout(path: Path, *, base: bool = False) -> Layout:
             head = start + file.read(min(length, MAX_HEADER_BYTES))
     except OSError as error:
         raise unreadable(path, error) from error
-    return check_header(head, size, path.name, base=base)
+    return check_header(head, size, path.name)
 
 
 def unreadable(path: Path, error: OSError) -> InputError:
@@ -104,18 +100,17 @@ def layer_shapes(layout: Layout, name: str) -> Mapping[str, Mapping[str, tuple[i
     return layers
 
 
-def check_header(data: bytes, size_bytes: int, name: str, *, base: bool = False) -> Layout:
+def check_header(data: bytes, size_bytes: int, name: str) -> Layout:
     """The header at the start of `data`, every entry checked; the file has `size_bytes`.
 
     Raises InputError.
     """
-    limit = MAX_BASE_BYTES if base else MAX_FILE_BYTES
-    if size_bytes > limit:
-        raise InputError(f"{name}: {size_bytes} bytes, more than {limit}")
+    if size_bytes > MAX_FILE_BYTES:
+        raise InputError(f"{name}: {size_bytes} bytes, more than {MAX_FILE_BYTES}")
     if data.startswith(PICKLES):
         raise InputError(
             f"{name}: a pickle, which can run code when it is read",
-            hint="save it as .safetensors",
+            hint="save the adapter as .safetensors",
         )
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
@@ -129,8 +124,7 @@ def check_header(data: bytes, size_bytes: int, name: str, *, base: bool = False)
     metadata = _checked_metadata(header.pop("__metadata__", {}), name)
     if len(header) > MAX_TENSORS:
         raise InputError(f"{name}: {len(header)} tensors, more than {MAX_TENSORS}")
-    widths = FLOATS | OTHERS if base else FLOATS
-    _check_entries(header, size_bytes - 8 - length, name, widths)
+    _check_entries(header, size_bytes - 8 - length, name)
     entries = {
         key: Entry(
             dtype=entry["dtype"],
@@ -154,17 +148,15 @@ def _checked_metadata(metadata: object, name: str) -> Mapping[str, str]:
     return metadata
 
 
-def _check_entries(
-    header: dict[str, Any], data_bytes: int, name: str, widths: Mapping[str, int]
-) -> None:
+def _check_entries(header: dict[str, Any], data_bytes: int, name: str) -> None:
     end = 0
     try:
         entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"][0])
         for key, entry in entries:
-            width = widths.get(entry["dtype"])
+            width = FLOATS.get(entry["dtype"])
             if width is None:
                 raise InputError(f"{name}: tensor `{key[:100]}` has type {entry['dtype']!r:.20}")
-            if len(entry["shape"]) > 5 or any(type(n) is not int or n < 0 for n in entry["shape"]):
+            if len(entry["shape"]) > 4 or any(type(n) is not int or n < 0 for n in entry["shape"]):
                 raise InputError(f"{name}: tensor `{key[:100]}` has shape {entry['shape']!r:.50}")
             first, last = entry["data_offsets"]
             if first != end or last - first != width * math.prod(entry["shape"]):
