@@ -8,6 +8,7 @@ from lora_ci.core.event import Event
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.step import Outcome, Progress, Stage, StepResult
+from lora_ci.core.sweep import Sweep
 
 # Worst first: a run is as bad as its worst step.
 WORST_FIRST = (
@@ -35,7 +36,7 @@ class StepView:
 class RunView:
     """All that a run decided and found. `notes` say what could not be published.
 
-    `outcome` is None while the run goes on.
+    `outcome` is None while the run goes on; `sweeps` say what came of matrices.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class RunView:
     duration_s: float
     outcome: Outcome | None
     notes: tuple[Finding, ...] = ()
+    sweeps: tuple[Sweep, ...] = ()
 
     def of(self, lora: str) -> tuple[StepView, ...]:
         """The steps of one LoRA, in stage order."""
