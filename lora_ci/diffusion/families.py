@@ -118,7 +118,10 @@ def family_of(denoiser: Mapping[str, Any]) -> Family:
     if denoiser.get("_class_name") == "FluxTransformer2DModel":
         if denoiser.get("in_channels") == FLUX.latent_channels * FLUX.patch**2:
             return FLUX
-    elif denoiser.get("in_channels") == SD1.latent_channels:
+    elif (
+        denoiser.get("_class_name") == "UNet2DConditionModel"
+        and denoiser.get("in_channels") == SD1.latent_channels
+    ):
         added = denoiser.get("addition_embed_type")
         if added == "text_time":
             return SDXL

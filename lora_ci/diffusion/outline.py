@@ -6,17 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig
 
 from lora_ci.diffusion.families import Family
-from lora_ci.diffusion.load import (
-    DENOISERS,
-    TEXT_ENCODERS,
-    BaseModel,
-    check_folder,
-    read_family,
-    told_simply,
-)
+from lora_ci.diffusion.load import check_folder, taught_modules
+from lora_ci.diffusion.parts import model_class, told_simply
 
 
 def base_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -25,27 +19,21 @@ def base_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         InputError: no base model in diffusers format, or one whose configs build none.
     """
-    check_folder(folder)
-    family = read_family(folder)
+    family = check_folder(folder)
     with torch.device("meta"):
-        denoiser = DENOISERS[family.denoiser]
-        with told_simply(folder / family.denoiser):
-            config = denoiser.load_config(folder, subfolder=family.denoiser, local_files_only=True)
-            whole = denoiser.from_config(config)
-        texts = {name: _text_encoder(folder, family, name) for name in family.taught_texts}
-    outline = BaseModel(
-        denoiser=whole,
-        vae=None,
-        text_encoders=texts,
-        tokenizers={},
-        scheduler=None,
-        folder=folder,
-        family=family,
-    )
-    return outline.shapes()
+        models = {
+            name: _outline(folder, family, name) for name in (family.denoiser, *family.taught_texts)
+        }
+    return {name: tuple(module.weight.shape) for name, module in taught_modules(family, models)}
 
 
-def _text_encoder(folder: Path, family: Family, name: str) -> Any:
-    kind = TEXT_ENCODERS.get((family.name, name), CLIPTextModel)
+def _outline(folder: Path, family: Family, name: str) -> Any:
+    """A part as its config describes it, without values."""
+    kind = model_class(family, name)
     with told_simply(folder / name):
-        return kind(CLIPTextConfig.from_pretrained(folder, subfolder=name, local_files_only=True))
+        if name in family.taught_texts:
+            return kind(
+                CLIPTextConfig.from_pretrained(folder, subfolder=name, local_files_only=True)
+            )
+        config = kind.load_config(folder, subfolder=name, local_files_only=True)
+        return kind.from_config(config)

@@ -103,4 +103,5 @@ def train_native(spec: StepSpec, context: StepContext) -> StepResult:
 
 def without_encoders(model: BaseModel) -> BaseModel:
     """The model without what is not needed once latents and captions are cached."""
-    return replace(model, vae=None, text_encoders={})
+    model.let_go()
+    return model
