@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from lora_ci.core.captions import METADATA, Caption, parse_metadata
 from lora_ci.core.errors import InputError
+from lora_ci.core.finding import Finding, Severity
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 CAPTION_SUFFIXES = (".txt", ".caption")
@@ -20,34 +21,75 @@ CAPTION_SUFFIXES = (".txt", ".caption")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """An image and its caption; `sha256` is of the image file."""
+    """An image and its caption; `sha256` is of the image file, `name` its path in the dataset.
+
+    It counts `repeats` times in an epoch. Without a caption of its own it is not `captioned`.
+    """
 
     path: Path
     caption: str
     sha256: str
+    name: str = ""
+    repeats: int = 1
+    captioned: bool = True
 
 
-def read_samples(folder: Path, trigger: str) -> list[Sample]:
+def read_samples(
+    folder: Path, trigger: str, repeats: Mapping[str, int] | None = None
+) -> list[Sample]:
     """The samples of a folder, sorted by path; an image without a caption gets the trigger.
 
+    `repeats` has the paths of sources below the folder; samples below none of them count once.
+
     Raises:
-        InputError: there is no image, or a `metadata.jsonl` has a line that is no caption.
+        InputError: there is no image, or a caption cannot be read.
     """
     listed = read_metadata(folder)
     samples = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for path in sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()
+    ):
+        name = path.relative_to(folder).as_posix()
         sidecars = (path.with_suffix(suffix) for suffix in CAPTION_SUFFIXES)
         sidecar = next((file for file in sidecars if file.is_file()), None)
         if sidecar:
-            caption = sidecar.read_text("utf-8-sig").strip()
+            caption = _read_sidecar(sidecar, folder)
         else:
-            line = listed.get(path.relative_to(folder).as_posix())
-            caption = line.text if line else trigger
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        samples.append(Sample(path=path, caption=caption, sha256=sha256))
+            caption = listed[name].text if name in listed else ""
+        samples.append(
+            Sample(
+                path=path,
+                caption=caption or trigger,
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                name=name,
+                repeats=_repeats_of(Path(name), repeats or {}),
+                captioned=bool(caption),
+            )
+        )
     if not samples:
         raise InputError("no image in the dataset", hint="next: lora-ci dataset validate")
     return samples
+
+
+def _read_sidecar(path: Path, folder: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        name = path.relative_to(folder).as_posix()
+        message = f"{name}: the caption is no UTF-8 text: {error.reason} at byte {error.start}"
+        finding = Finding(
+            rule="train.caption-unreadable",
+            severity=Severity.ERROR,
+            message=message,
+            file=name,
+            hint="next: save the file as UTF-8",
+        )
+        raise InputError(message, findings=(finding,)) from error
+
+
+def _repeats_of(name: Path, repeats: Mapping[str, int]) -> int:
+    parents = (parent.as_posix() for parent in name.parents)
+    return next((repeats[p] for p in parents if p in repeats), repeats.get("", 1))
 
 
 def read_metadata(folder: Path) -> Mapping[str, Caption]:
@@ -79,3 +121,24 @@ def load_pixels(path: Path, resolution: int) -> torch.Tensor:
     picture = ImageOps.fit(picture, (resolution, resolution), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
     return pixels / 127.5 - 1
+
+
+def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
+    """Samples to learn from, and `share` of the pictures to measure the loss on.
+
+    Content decides which: those with the lowest digests are held out, so that other names move
+    none and further pictures move few. At least one picture is held out if `share` is above 0 and
+    there are two, and never all; copies of a picture go together.
+    """
+    contents = sorted({sample.sha256 for sample in samples}, key=_place)
+    count = min(max(1, round(share * len(contents))), len(contents) - 1) if share else 0
+    held = set(contents[:count])
+    return (
+        [sample for sample in samples if sample.sha256 not in held],
+        [sample for sample in samples if sample.sha256 in held],
+    )
+
+
+def _place(sha256: str) -> str:
+    """Digests of the digests: files that were chosen for theirs would be no fair share."""
+    return hashlib.sha256(f"hold out {sha256}".encode()).hexdigest()

@@ -1,0 +1,42 @@
+"""What is odd about the pictures and captions of a training, though it can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.training.captions import has_trigger
+from lora_ci.training.data import Sample
+
+VALIDATE = "next: lora-ci dataset validate"
+
+
+def caption_findings(samples: Sequence[Sample], trigger: str, what: str) -> list[Finding]:
+    """Captions that are missing, or lack the trigger."""
+    findings = []
+    missing = [sample for sample in samples if not sample.captioned]
+    if missing:
+        said = f"the trigger `{trigger}` stands for it" if trigger else "they train without"
+        message = f"{len(missing)} of {len(samples)} {what} have no caption: {said}"
+        findings.append(_warning("train.caption-missing", message, missing[0].name, VALIDATE))
+    absent = [s for s in samples if trigger and not has_trigger(s.caption, trigger)]
+    if absent:
+        message = f"{len(absent)} of {len(samples)} captions do not contain the trigger `{trigger}`"
+        hint = f"write `{trigger}` into them, or set `trigger:` in .lora-ci.yml"
+        findings.append(_warning("train.trigger-absent", message, absent[0].name, hint))
+    return findings
+
+
+def enlarged_finding(enlarged: Sequence[Sample], count: int, resolution: int) -> list[Finding]:
+    """Pictures with fewer pixels than they are trained at."""
+    if not enlarged:
+        return []
+    message = f"{len(enlarged)} of {count} pictures are enlarged to the resolution {resolution}"
+    hint = "blur is learned from them: use larger pictures, or set a smaller train.resolution"
+    return [_warning("train.enlarged", message, enlarged[0].name, hint)]
+
+
+def _warning(rule: str, message: str, file: str, hint: str) -> Finding:
+    return Finding(
+        rule=rule, severity=Severity.WARNING, message=f"{message} (such as {file})", hint=hint
+    )
