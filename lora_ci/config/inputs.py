@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 from lora_ci.config.document import Node
-from lora_ci.config.kohya import dataset_sources
+from lora_ci.config.kohya_dataset import dataset_sources
 from lora_ci.config.language import HUB_NAME, MAX_SOURCES, REVISION
 from lora_ci.config.model import HubModel, Source
 from lora_ci.config.reading import Reading, shown

@@ -67,9 +67,12 @@ def test_a_train_file_is_mapped_exactly():
     train = config.loras["mei"].train
     assert (train.rank, train.alpha, train.learning_rate) == (32, 16.0, 1e-4)
     assert (train.schedule, train.warmup_steps, train.batch_size) == ("cosine", 100, 2)
-    assert (train.images_seen, train.resolution, train.weight_decay) == (2000, 512, 0.1)
+    assert (train.steps, train.resolution, train.weight_decay) == (1000, 512, 0.1)
     assert (train.min_snr_gamma, train.caption_dropout, train.max_grad_norm) == (5.0, 0.05, 0.5)
     assert (train.seed, train.checkpoint_every) == (42, 200)
+    assert (train.precision, train.gradient_checkpointing) == ("fp16", True)
+    assert (train.buckets, train.text_encoder) == (False, False)
+    assert train.modules == ("attention", "feed-forward", "proj_in", "proj_out")
     where = config.where("loras.mei.train.rank")
     assert (where.file, where.line, where.column) == ("train.toml", 6, 15)
     assert config.notes == ()
@@ -84,49 +87,56 @@ def test_what_a_train_file_leaves_out_is_as_kohya_has_it():
     config = load(b'network_module = "networks.lora"\n')
     train = config.loras["mei"].train
     assert (train.rank, train.alpha, train.learning_rate) == (4, 1.0, 2e-6)
-    assert (train.schedule, train.batch_size, train.images_seen) == ("constant", 1, 1600)
-    assert (train.caption_dropout, train.min_snr_gamma) == (0.0, None)
+    assert (train.schedule, train.batch_size, train.steps) == ("constant", 1, 1600)
+    assert (train.caption_dropout, train.min_snr_gamma, train.precision) == (0.0, None, "fp32")
+    assert (train.buckets, train.keep_tags, train.text_encoder) == (False, 0, True)
     (note,) = config.notes
-    assert "text encoder" in note.message
-    assert note.hint == "write `network_train_unet_only = true`"
+    assert "here its attention alone" in note.message
+    assert "`network_train_unet_only = true`" in note.hint
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (b"noise_offset = 0.1", "`noise_offset` is 0.1: not done here; there is: plain noise"),
+        (b"multires_noise_iterations = 6", "is 6: not done here; there is: plain noise"),
         (b"clip_skip = 2", "there is: the last layer of the text encoder"),
-        (b"text_encoder_lr = 5e-5", "the U-Net alone is trained"),
-        (b'optimizer_type = "Prodigy"', '`optimizer_type` is "Prodigy": there is `AdamW`'),
-        (b'optimizer_args = ["betas=0.9,0.99"]', "there is `weight_decay=…`"),
+        (b"text_encoder_lr = [1e-5, 5e-5]", "the text encoders have one rate here"),
+        (b'optimizer_type = "Lion"', '`optimizer_type` is "Lion": there are `AdamW`, `AdamW8bit`'),
+        (b'optimizer_args = ["betas=0.8,0.99"]', "there is `weight_decay=…`, and `betas=(0.9"),
         (b'optimizer_args = "x"', "expected a list"),
+        (b'optimizer_args = ["weight_decay"]', "expected such as `key=0.1`"),
+        (b"optimizer_args = [\"weight_decay=__import__('os')\"]", "expected such as `key=0.1`"),
+        (b'optimizer_type = "Adafactor"', "adafactor has `relative_step=False` here"),
         (b'lr_scheduler = "polynomial"', "`lr_scheduler` is"),
-        (b"lr_warmup_steps = 10", "kohya leaves out the warm-up"),
+        (b"lr_warmup_steps = 10", "kohya's trainer stops at a warm-up"),
+        (b'lr_scheduler = "cosine"\nlr_warmup_steps = 0.1', "a share of steps that are not known"),
         (b'network_module = "lycoris.kohya"', "there is: `networks.lora`"),
-        (b"gradient_accumulation_steps = 4", "one batch a step"),
-        (b"enable_bucket = true", "the middle square of every picture"),
-        (b"max_train_epochs = 10", "depends on the number of images"),
-        (b'max_train_steps = "many"', "expected a whole number >= 1"),
-        (b'resolution = "512,768"', "trained as squares"),
+        (b'network_args = ["dora_wd=True"]', "there are `conv_dim` and `conv_alpha`"),
+        (b"gradient_accumulation_steps = 0", "expected a whole number >= 1"),
+        (b'mixed_precision = "fp8"', "expected `no`, `fp16` or `bf16`"),
+        (b'max_train_steps = "many"', 'steps` is "many": expected a whole number'),
+        (b'resolution = "512,768"', "expected the side of a square"),
         (b"nettwork_dim = 4", "`nettwork_dim` is not known as a key of kohya's"),
         (b"network_dim = 0", "`loras.mei.train.rank` is 0: expected a whole number >= 1"),
-        (b"shuffle_caption = true", "captions as they are in their files"),
+        (b'caption_separator = "|"', "not done here; there is: `,`"),
+        (b'reg_data_dir = "/data/reg"', "leads out of the repository"),
     ],
 )
 def test_what_would_give_another_result_is_refused_at_its_line(line, told):
-    (found,) = refused(b'output_dir = "out"\n' + line + b"\n")
-    assert found.startswith("t.toml:2:")
-    assert told in found
+    first, *_ = refused(b'output_dir = "out"\n' + line + b"\n")
+    assert first.startswith(("t.toml:2:", "t.toml:3:"))
+    assert told in first
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        b"noise_offset = 0.0",
+        b"multires_noise_iterations = 0",
         b"clip_skip = 1",
         b"text_encoder_lr = 0",
-        b'lr_scheduler = "cosine_with_restarts"',
         b'lr_scheduler = "constant_with_warmup"\nlr_warmup_steps = 10',
+        b'optimizer_type = "AdamWScheduleFree"\nlr_scheduler = "polynomial"',
+        b'optimizer_args = ["betas=0.9,0.999", "eps=1e-8"]',
         b"max_train_epochs = 10\nimages_seen = 4000",
         b"enable_bucket = false\nmin_bucket_reso = 256",
         b"resolution = [512, 512]",
@@ -135,6 +145,99 @@ def test_what_would_give_another_result_is_refused_at_its_line(line, told):
 )
 def test_what_gives_the_same_result_is_taken(line):
     load(b'output_dir = "out"\n' + line + b"\n")
+
+
+def settings(*lines: bytes):
+    given = [b'output_dir = "out"', b"network_train_unet_only = true", *lines]
+    return load(b"\n".join(given)).loras["mei"].train
+
+
+@pytest.mark.parametrize(
+    ("lines", "means"),
+    [
+        (b"noise_offset = 0.05", {"noise_offset": 0.05}),
+        (b"enable_bucket = true\nbucket_reso_steps = 32", {"buckets": True, "bucket_step": 32}),
+        (b"shuffle_caption = true\nkeep_tokens = 2", {"shuffle_captions": True, "keep_tags": 2}),
+        (b"random_crop = true", {"crop": "random"}),
+        (b'lr_scheduler = "linear"', {"schedule": "linear"}),
+        (
+            b'lr_scheduler = "cosine_with_restarts"\nlr_scheduler_num_cycles = 3',
+            {"schedule": "cosine-with-restarts", "restarts": 3},
+        ),
+        (
+            b'lr_scheduler = "cosine"\nlr_warmup_steps = 0.1\nmax_train_steps = 500',
+            {"warmup_steps": 50, "steps": 500},
+        ),
+        (b"use_8bit_adam = true", {"optimizer": "adamw8bit", "weight_decay": 0.01}),
+        (b'optimizer_type = "AdamW8bit"', {"optimizer": "adamw8bit"}),
+        (
+            b'optimizer_type = "prodigy"\nlearning_rate = 1.0\n'
+            b'optimizer_args = ["decouple=True", "use_bias_correction=True", "weight_decay=0.1"]',
+            {"optimizer": "prodigy", "weight_decay": 0.1},
+        ),
+        (
+            b'optimizer_type = "AdamWScheduleFree"\noptimizer_args = ["warmup_steps=20"]\n'
+            b'lr_scheduler = "cosine"',
+            {
+                "optimizer": "schedule-free-adamw",
+                "weight_decay": 0.0,
+                "warmup_steps": 20,
+                "schedule": "constant",
+            },
+        ),
+        (
+            b'optimizer_type = "Adafactor"\n'
+            b'optimizer_args = ["relative_step=False", "scale_parameter=False"]',
+            {"optimizer": "adafactor", "weight_decay": 0.0},
+        ),
+        (
+            b"train_batch_size = 2\ngradient_accumulation_steps = 4\nmax_train_steps = 7",
+            {"batch_size": 8, "gradient_accumulation": 4, "steps": 7},
+        ),
+        (b"max_train_epochs = 10\nmax_train_steps = 7", {"epochs": 10, "steps": None}),
+        (
+            b'reg_data_dir = "reg"\nprior_loss_weight = 0.5\nmax_train_epochs = 10',
+            {"regularization": "reg", "prior_weight": 0.5, "epochs": 20},
+        ),
+        (b'mixed_precision = "bf16"', {"precision": "bf16"}),
+        (
+            b'network_args = ["conv_dim=8", "conv_alpha=4"]',
+            {
+                "ranks": {"conv1": 8, "conv2": 8, "samplers.0.conv": 8},
+                "alphas": {"conv1": 4.0, "conv2": 4.0, "samplers.0.conv": 4.0},
+            },
+        ),
+        (b"validation_split = 0.2", {"validation_share": 0.2}),
+    ],
+)
+def test_what_a_line_means_is_what_is_trained(lines, means):
+    train = settings(lines)
+    assert {key: getattr(train, key) for key in means} == means
+
+
+@pytest.mark.parametrize(
+    ("lines", "rates"),
+    [
+        (b"text_encoder_lr = 5e-5\nunet_lr = 1e-4", (True, 1e-4, 5e-5)),
+        (b"text_encoder_lr = [5e-5, 5e-5]\nlearning_rate = 1e-4", (True, 1e-4, 5e-5)),
+        (b"learning_rate = 1e-4", (True, 1e-4, None)),
+        (b"learning_rate = 1e-4\nunet_lr = 3e-4", (True, 3e-4, 1e-4)),
+        (b"text_encoder_lr = 0.0\nlearning_rate = 1e-4", (False, 1e-4, None)),
+    ],
+)
+def test_the_text_encoder_is_taught_at_the_rate_that_kohya_has(lines, rates):
+    train = load(b'output_dir = "out"\n' + lines).loras["mei"].train
+    assert (train.text_encoder, train.learning_rate, train.text_encoder_learning_rate) == rates
+
+
+def test_what_is_done_not_quite_alike_is_noted():
+    lines = b'optimizer_type = "Prodigy"\nenable_bucket = true\nbucket_no_upscale = true\n'
+    config = load(b'output_dir = "out"\nnetwork_train_unet_only = true\nunet_lr = 0.5\n' + lines)
+    told = " ".join(note.message for note in config.notes)
+    assert "prodigy has `use_bias_correction=True` here" in told
+    assert "`learning_rate` is 0.5: kohya multiplies Prodigy's own rate by it" in told
+    assert "here small pictures are enlarged" in told
+    assert len(config.notes) == 3
 
 
 def test_a_dataset_file_gives_sources_and_what_it_says_of_training():
@@ -155,7 +258,8 @@ def test_our_own_train_settings_stand_above_those_of_a_dataset_file():
 
 def test_steps_count_the_batch_of_the_dataset_file():
     train = TRAIN.replace(b"train_batch_size = 2\n", b"")
-    assert load(train, DATASET).loras["mei"].train.images_seen == 4000
+    mei = load(train, DATASET).loras["mei"].train
+    assert mei.total_steps(100) * mei.batch_size == 4000
 
 
 def test_two_kohya_files_that_disagree_are_refused():
@@ -168,9 +272,14 @@ def test_two_kohya_files_that_disagree_are_refused():
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        (b"shuffle_caption = false", b"shuffle_caption = true", "d.toml:3:19 `shuffle_caption`"),
+        (b"shuffle_caption = false", b"color_aug = true", "d.toml:3:13 `color_aug` is true"),
         (b"num_repeats = 10", b"num_repeats = 0", "d.toml:12:17 `loras.mei.dataset.repeats` is 0"),
-        (b"class_tokens = ", b"is_reg = true #", "d.toml:13:12 `is_reg` is true"),
+        (
+            b"'./datasets/extra/'",
+            b"'x'\n  random_crop = true\n[[datasets]]\n[[datasets.subsets]]\n"
+            b"image_dir = 'y'\nrandom_crop = false",
+            '`crop` is "center" here and "random" before',
+        ),
         (b"class_tokens", b"clas_tokens", "d.toml:13:3 `clas_tokens` is not known"),
         (b'"datasets/mei"', b'"/data/mei"', "d.toml:11:15 `/data/mei` leads out"),
         (b"  image_dir = './datasets/extra/'", b"  flip_aug = false", "without `image_dir`"),
@@ -184,3 +293,22 @@ def test_two_kohya_files_that_disagree_are_refused():
 def test_what_a_dataset_file_cannot_have_is_told_at_its_line(old, new, told):
     text = SMALL.replace(b"datasets/mei", b"d.toml")
     assert told in errors(text, {"d.toml": DATASET.replace(old, new)})[0]
+
+
+REG = DATASET.replace(
+    b"  image_dir = './datasets/extra/'", b"  image_dir = './women/'\n  is_reg = true"
+)
+
+
+def test_a_subset_of_regularization_images_is_no_source():
+    lora = load(b"rank = 8\n", REG).loras["mei"]
+    assert [source.path for source in lora.dataset] == ["datasets/mei"]
+    assert lora.train.regularization == "women"
+
+
+def test_there_is_one_folder_of_regularization_images_and_something_beside_it():
+    text = SMALL.replace(b"datasets/mei", b"d.toml")
+    alone = REG.replace(b'"datasets/mei"', b'"women"\n  is_reg = true')
+    assert "there is nothing to learn" in errors(text, {"d.toml": alone})[0]
+    two = REG + b"\n  [[datasets.subsets]]\n  image_dir = 'men'\n  is_reg = true\n"
+    assert '`regularization` is "men" here and "women" before' in errors(text, {"d.toml": two})[0]

@@ -56,7 +56,8 @@ def test_the_six_examples_are_accepted():
     assert (mei.train.rank, mei.train.learning_rate) == (32, 1e-3)
     assert (style.train.rank, style.train.learning_rate) == (64, 1e-4)
     assert [source.repeats for source in sources.loras["mei"].dataset] == [10, 1]
-    assert kohya.loras["mei"].train.images_seen == 4000
+    kohya_mei = kohya.loras["mei"].train
+    assert kohya_mei.total_steps(1) * kohya_mei.batch_size == 4000
     assert len(matrix.loras) == 5
     assert matrix.loras["mei"].needs == tuple(name for name in matrix.loras if name != "mei")
     assert team.policy.approvers == ("ann", "bob")
