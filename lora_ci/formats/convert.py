@@ -17,7 +17,7 @@ from lora_ci.core.errors import InputError
 from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.formats.family import FLUX
 from lora_ci.formats.fuse import fuse_layers
-from lora_ci.formats.keys import kohya_module, stored_path
+from lora_ci.formats.keys import TEXT, kohya_module, stored_path
 
 
 class Precision(StrEnum):
@@ -55,7 +55,9 @@ def to_diffusers(adapter: Adapter) -> dict[str, torch.Tensor]:
         if layer.magnitude is not None:
             # peft keeps the sizes of a convolution's rows on the second axis.
             shape = (-1,) if layer.up.ndim == 2 else (1, -1, 1, 1)
-            tensors[f"{name}.lora_magnitude_vector"] = layer.magnitude.reshape(shape)
+            # transformers, which loads the text encoders, does not add the last word as peft does.
+            last = ".weight" if name.startswith(TEXT) else ""
+            tensors[f"{name}.lora_magnitude_vector{last}"] = layer.magnitude.reshape(shape)
     return tensors
 
 
