@@ -19,7 +19,8 @@ from lora_ci.core.errors import InfrastructureError, InputError
 from lora_ci.core.settings import TrainSettings
 from lora_ci.core.step import StepContext, StepSpec
 from lora_ci.diffusion.families import Family
-from lora_ci.diffusion.load import read_config, read_family
+from lora_ci.diffusion.load import read_family
+from lora_ci.diffusion.parts import read_config
 from lora_ci.training.data import Sample, drawn_order, read_samples
 
 # The name of what is trained, in files and progress bars: it is in no LoRA's hands.

@@ -96,6 +96,7 @@ def run_trainer(
     with _started(command, folder, patience) as process, log.open("ab") as file:
         _Watch(process, watched, file, told, stop, patience).to_its_end()
         watched.end()
+        told(watched.done, watched.total, _note(watched))
         return Ended(code=process.returncode, watched=watched)
 
 
