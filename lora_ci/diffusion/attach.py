@@ -1,7 +1,7 @@
 """Puts an adapter onto a loaded base and takes it off again, without reloading.
 
-The update is added to the weights (`W + weight · ΔW`) rather than computed beside them: sampling
-costs what the base costs, and detaching restores the very bytes.
+The update is put into the weights (`W + weight · ΔW`, or DoRA's) rather than computed beside them:
+sampling costs what the base costs, and detaching restores the very bytes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ def attach(model: BaseModel, adapter: Adapter | Path, weight: float = 1.0) -> At
         raise InputError("an adapter is attached already: detach it first")
     if isinstance(adapter, Path):
         adapter = read_adapter(adapter)
-    errors = tuple(
-        f for f in check_adapter(adapter, model.shapes()) if f.severity is Severity.ERROR
-    )
+    found = check_adapter(adapter, model.shapes(), model.family.name)
+    errors = tuple(finding for finding in found if finding.severity is Severity.ERROR)
     if errors:
         raise InputError(f"the adapter does not fit: {errors[0].message}", findings=errors)
     modules = dict(model.modules())
@@ -57,9 +56,8 @@ def set_weight(attached: Attached, weight: float) -> None:
     modules = dict(attached.model.modules())
     with torch.no_grad():
         for name, layer in attached.adapter.layers.items():
-            target, original = modules[name].weight, attached.model.originals[name]
-            delta = weight * layer.delta().to(original)
-            target.copy_(original if weight == 0 else original + delta)
+            original = attached.model.originals[name]
+            modules[name].weight.copy_(layer.apply(original, weight))
     attached.weight = weight
 
 

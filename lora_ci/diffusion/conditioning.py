@@ -35,8 +35,12 @@ class Conditioning:
         return self._each(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditioning:
-        """On a device, in a precision."""
-        return self._each(lambda tensor: tensor.to(device, dtype))
+        """On a device, in a precision; sizes stay exact, bfloat16 counts pixels by eights."""
+        return Conditioning(
+            tokens=self.tokens.to(device, dtype),
+            pooled=None if self.pooled is None else self.pooled.to(device, dtype),
+            sizes=None if self.sizes is None else self.sizes.to(device),
+        )
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Conditioning:
         return Conditioning(

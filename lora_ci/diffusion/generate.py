@@ -1,4 +1,4 @@
-"""Makes pictures: classifier-free guidance over DDIM, as StableDiffusionPipeline does it.
+"""Makes pictures as diffusers' pipelines make them, with DDIM or along FLUX's flow.
 
 A picture depends on its request alone: its noise comes from its own seed, so it is the same alone
 or in a batch (up to float rounding: at most 2 of 255 levels in any pixel).
@@ -9,26 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from numpy.typing import NDArray
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.attach import Attached, set_weight
 from lora_ci.diffusion.conditioning import Conditioning, cat, encode_texts, sizes_of
-from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.latents import decode_latents
 from lora_ci.diffusion.load import BaseModel
+from lora_ci.diffusion.sampling import Sampling, sample
 
 Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureRequest:
-    """One picture. `weight` is the adapter's strength; 0 asks for the base's picture."""
+    """One picture. `weight` is the adapter's strength; 0 asks for the base's picture.
+
+    FLUX has guidance distilled into it: it is told `guidance` and knows no negative prompt.
+    """
 
     prompt: str
     seed: int
@@ -91,32 +93,26 @@ class DiffusersGenerator:
         weight = first.weight if self.attached else 0.0
         if self.attached:
             set_weight(self.attached, weight)
-        guided = first.guidance > 1
-        texts = [self._text(r.prompt, weight) for r in requests]
-        if guided:
-            texts = [self._text(r.negative_prompt, weight) for r in requests] + texts
-        conditioning = self._sized(cat(texts), first)
-        latents = torch.cat([self._noise(r) for r in requests])
-        # One set of steps a batch: the model's own scheduler keeps no state of ours.
-        scheduler: Any = DDIMScheduler.from_config(model.scheduler.config)
-        scheduler.set_timesteps(first.steps)
-        for t in scheduler.timesteps:
-            pair = torch.cat([latents, latents]) if guided else latents
-            out = denoise(model, pair, t.expand(len(pair)), conditioning)
-            if guided:
-                unconditional, conditional = out.chunk(2)
-                out = guide(conditional, unconditional, first.guidance, first.guidance_rescale)
-            latents = scheduler.step(out, t, latents).prev_sample
+        how = Sampling(steps=first.steps, guidance=first.guidance, rescale=first.guidance_rescale)
+        wanted = self._conditioning([r.prompt for r in requests], weight, first)
+        unwanted = None
+        if how.needs_negative(model):
+            unwanted = self._conditioning([r.negative_prompt for r in requests], weight, first)
+        noise = torch.cat([self._noise(r) for r in requests])
+        latents = sample(model, noise, wanted, unwanted, how)
         levels = (decode_latents(model, latents).float() / 2 + 0.5).clamp(0, 1).mul(255).round()
         return list(levels.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
 
-    def _sized(self, conditioning: Conditioning, request: PictureRequest) -> Conditioning:
+    def _conditioning(
+        self, prompts: list[str], weight: float, request: PictureRequest
+    ) -> Conditioning:
         """With the sizes that SDXL is told: the whole picture, as large as it is."""
+        told = cat([self._text(prompt, weight) for prompt in prompts])
         if self.model.family.name != "sdxl":
-            return conditioning
+            return told
         side = request.height, request.width
-        sizes = sizes_of(side, (0, 0), side).to(conditioning.tokens)
-        return replace(conditioning, sizes=sizes.expand(len(conditioning.tokens), -1))
+        sizes = sizes_of(side, (0, 0), side).to(told.tokens.device)
+        return replace(told, sizes=sizes.expand(len(prompts), -1))
 
     def _noise(self, request: PictureRequest) -> torch.Tensor:
         """Latent noise [1, channels, height / 8, width / 8] of the request's own seed."""
@@ -129,7 +125,7 @@ class DiffusersGenerator:
                 request.width // side,
             ),
             generator=torch.Generator().manual_seed(request.seed),
-            dtype=self.model.denoiser.dtype,
+            dtype=self.model.dtype,
         ).to(self.model.device)
 
     def _text(self, prompt: str, weight: float) -> Conditioning:
@@ -142,21 +138,6 @@ class DiffusersGenerator:
     def _teaches_text(self) -> bool:
         layers = self.attached.adapter.layers if self.attached else {}
         return any(name.startswith("text_encoder") for name in layers)
-
-
-def guide(
-    conditional: torch.Tensor, unconditional: torch.Tensor, scale: float, rescale: float
-) -> torch.Tensor:
-    """Classifier-free guidance, rescaled to the conditional's deviation.
-
-    Source: arXiv:2207.12598 equation 6; rescale: arXiv:2305.08891 section 3.4.
-    """
-    out = unconditional + scale * (conditional - unconditional)
-    if rescale == 0:
-        return out
-    sides = list(range(1, out.ndim))
-    ratio = conditional.std(dim=sides, keepdim=True) / out.std(dim=sides, keepdim=True)
-    return rescale * out * ratio + (1 - rescale) * out
 
 
 def _settings(request: PictureRequest) -> tuple[float, ...]:

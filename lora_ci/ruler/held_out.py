@@ -42,7 +42,7 @@ def held_out_losses(
             noise = torch.randn(x.shape, generator=source).to(x)
             told = encode_texts(model, [reference.caption or trigger])
             side = reference.picture.shape[0], reference.picture.shape[1]
-            told = replace(told, sizes=sizes_of(side, (0, 0), side).to(told.tokens))
+            told = replace(told, sizes=sizes_of(side, (0, 0), side).to(model.device))
             rows = torch.zeros(TIMES, dtype=torch.long)
             out = denoise(model, objective.add_noise(x, noise, times), times, told.rows(rows))
             error = (out - objective.target(x, noise, times)).float().square().mean()

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.attach import attach, detach, set_weight
 from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
 from lora_ci.diffusion.load import load_base
 from lora_ci.formats.adapter import Adapter, LoraLayer
+from tests.diffusion.pipelines import distance, open_pipeline, pipeline_picture
 from tests.tiny_sd import build_tiny_sd
 
 LEVELS = 2
@@ -39,26 +39,6 @@ def random_adapter(model, components=("unet", "text_encoder"), size=0.5):
     return Adapter(layers=layers)
 
 
-def pipeline_picture(pipe, request):
-    pipe.set_progress_bar_config(disable=True)
-    return np.asarray(
-        pipe(
-            request.prompt,
-            negative_prompt=request.negative_prompt,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance,
-            guidance_rescale=request.guidance_rescale,
-            width=request.width,
-            height=request.height,
-            generator=torch.Generator().manual_seed(request.seed),
-        ).images[0]
-    )
-
-
-def distance(one, other):
-    return int(np.abs(one.astype(int) - other.astype(int)).max())
-
-
 @pytest.mark.parametrize(
     "variant",
     [
@@ -72,8 +52,7 @@ def test_pictures_are_the_pipelines(tmp_path, variant, guidance):
     folder = build_tiny_sd(tmp_path / "base", **variant)
     request = replace(REQUEST, guidance=guidance)
     ours = DiffusersGenerator(load_base(folder)).generate([request])[0]
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
-    theirs = pipeline_picture(pipe, request)
+    theirs = pipeline_picture(open_pipeline(folder, "sd1"), request)
     assert ours.shape == (16, 16, 3)
     assert ours.dtype == np.uint8
     assert ours.std() > 5
