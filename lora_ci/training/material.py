@@ -106,7 +106,7 @@ def build_material(
         )
         for sample in some
     )
-    shelf = Shelf(cache=cache, base=model.content_id, dtype=model.denoiser.dtype)
+    shelf = Shelf(cache=cache, base=model.content_id, dtype=model.dtype)
     made_views = _encode_views(shelf, model, pictures, settings.flip, told)
     made_texts = 0 if settings.text_encoder else _encode_texts(shelf, model, pictures, told)
     if made_views or made_texts:
