@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from lora_ci.app.gather import gather, input_paths
-from lora_ci.app.source import Gathered
+from lora_ci.app.source import Gathered, Written
 from lora_ci.changes.copying import copy_verified
 from lora_ci.changes.diff import diff_inputs
 from lora_ci.changes.folder import read_folder
@@ -62,6 +62,9 @@ class FolderSource:
             changes=ChangeSet(base=None, head=event.head, datasets=self._changes(facts)),
             compare=self.compare,
         )
+
+    def written(self, event: Event) -> Written | None:
+        return None  # a folder stands in for the dataset that the file names
 
     def compare(self, now: InputFacts, content_id: str) -> DatasetChange | None:
         """What is different from the folder as it was in an earlier call."""

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from lora_ci.app.gather import gather
-from lora_ci.app.source import Gathered
+from lora_ci.app.source import Gathered, Written
 from lora_ci.changes.between import changed_files, changes_between
 from lora_ci.changes.copying import copy_verified
 from lora_ci.changes.diff import diff_entries
@@ -89,6 +89,10 @@ class GitSource:
             changes=find_changes(self, event, config),
             compare=self.compare,
         )
+
+    def written(self, event: Event) -> Written:
+        tree = self.repo.tree(event.head, READ_AHEAD)
+        return Written(config=read_config(tree.read, event.head), read=tree.read)
 
     def rule(self, event: Event, tree: Tree) -> Config:
         """The config that holds for the event.

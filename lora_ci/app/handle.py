@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -13,6 +14,7 @@ from lora_ci.app.publish import publish
 from lora_ci.app.scope import EVERYTHING, Scope
 from lora_ci.app.source import Gathered
 from lora_ci.app.specs import make_spec
+from lora_ci.app.sweep import EXHAUSTIVE, Search, sweeps_of, with_sweeps
 from lora_ci.app.wiring import Deps
 from lora_ci.core.clock import new_run_id
 from lora_ci.core.errors import ExitCode, LoraCIError
@@ -36,13 +38,19 @@ EXIT_CODES: dict[Outcome | None, ExitCode] = {
 
 
 def handle(
-    event: Event, deps: Deps, *, scope: Scope = EVERYTHING, run_id: str | None = None
+    event: Event,
+    deps: Deps,
+    *,
+    scope: Scope = EVERYTHING,
+    run_id: str | None = None,
+    search: Search = EXHAUSTIVE,
 ) -> RunView:
     """Does what the event asks for, once, and publishes the result.
 
     What goes wrong in a stage is that stage's result, and a signal's is the outcome
     `interrupted`. Killed anywhere and called again, it goes on with what the ledger has.
-    Jobs of one run share its `run_id`; else it is a new one.
+    Jobs of one run share its `run_id`; else it is a new one. `search` says how the best of a
+    matrix is looked for.
 
     Raises:
         UsageError: config, commit or scope are not there.
@@ -55,14 +63,14 @@ def handle(
     plan = deps.anew.explain(plan) if deps.anew else plan
     scope = scope.with_needs(gathered.config)
     deps.ledger.start_run(run_id, event)
-    work = Work(run_id, event, deps, scope, gathered, plan)
+    work = Work(run_id, event, deps, scope, gathered, plan, search)
     announcer = Announcer(partial(publish_running, forge=deps.forge, host=deps.host), deps.clock)
 
     def view_now() -> RunView:
         return RunView(
             run_id=run_id,
             event=event,
-            plan=scope.narrow(plan),
+            plan=work.scope.narrow(plan),
             steps=work.steps(),
             started_at=started_at,
             duration_s=deps.clock.monotonic() - started,
@@ -75,9 +83,10 @@ def handle(
     try:
         if work.wanted():
             deps.live.moved()
-        work.do()
+        work.do(view_now)
         view = view_now()
         view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
+        view = view if deps.bundle else with_sweeps(view, deps.source, search)
         # First what counts: after a signal there may be seconds only.
         deps.ledger.save_view(view)
         left_out = (note for layer in deps.shared for note in layer.findings())
@@ -121,12 +130,13 @@ class Work:
     scope: Scope
     gathered: Gathered
     plan: Plan
+    search: Search
     ran: dict[Key, Decision] = field(default_factory=dict)
     unborn: dict[Key, StepResult] = field(default_factory=dict)
     interrupted: bool = False
 
-    def do(self) -> None:
-        """Runs what the plan says, and plans again, until nothing is left to run.
+    def do(self, view_now: Callable[[], RunView]) -> None:
+        """Runs what the plan says, and plans again, until nothing is left to run or to look for.
 
         Later stages depend on what earlier ones made.
         """
@@ -139,7 +149,7 @@ class Work:
             watch=deps.live,
         )
         try:
-            while wanted := self.wanted():
+            while wanted := self.wanted() or self.further(view_now):
                 for decision in wanted:
                     self.begin(decision)
                 if not reconciler.drive(self.run_id):
@@ -148,6 +158,21 @@ class Work:
                 self.replan()
         except KeyboardInterrupt:
             self.interrupted = True
+
+    def further(self, view_now: Callable[[], RunView]) -> list[Decision]:
+        """What the search for the best of a matrix asks for next, none at its end.
+
+        Bounded: each round adds LoRAs to the scope.
+        """
+        while more := self.search.more(sweeps_of(view_now(), self.search)):
+            known = self.scope.loras or frozenset()
+            if more <= known:
+                break
+            self.scope = replace(self.scope, loras=known | more).with_needs(self.gathered.config)
+            self.replan()
+            if wanted := self.wanted():
+                return wanted
+        return []
 
     def replan(self) -> None:
         """Decides again with what is on record now."""

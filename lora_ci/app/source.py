@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.model import Config
+from lora_ci.config.reading import ReadFile
 from lora_ci.core.changeset import ChangeSet
 from lora_ci.core.event import Event
 from lora_ci.plan.facts import LoraFacts
@@ -24,6 +25,14 @@ class Gathered:
     compare: Compare
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A config, and a way to read the files that it was made of."""
+
+    config: Config
+    read: ReadFile
+
+
 class Source(Protocol):
     """Reads a state of the inputs, and lays its files out where steps can use them."""
 
@@ -38,6 +47,14 @@ class Source(Protocol):
         Raises:
             UsageError: the config is not there, or cannot be used.
             InfrastructureError: a place to read from is not there; nothing can be said.
+        """
+        ...
+
+    def written(self, event: Event) -> Written | None:
+        """The event's own config as it is written; None where it has no commit of its own.
+
+        Raises:
+            UsageError: it is not there, or cannot be used.
         """
         ...
 

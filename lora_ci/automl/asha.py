@@ -6,8 +6,16 @@ algorithm 2. A rung is finished before the next one begins, as a sweep does all 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from lora_ci.config.model import Lora
+from lora_ci.core.digest import sha256_json
+from lora_ci.core.settings import settings_json
+from lora_ci.plan.training_rules import canonical
+
+BUDGET_KEYS = ("train.epochs", "train.steps", "train.images_seen")
 Rung = Mapping[str, float | None]
 
 
@@ -33,3 +41,45 @@ def top(rung: Rung, reduction: int) -> tuple[str, ...]:
     scores = {name: score for name, score in rung.items() if score is not None}
     count = max(1, len(rung) // reduction)
     return tuple(sorted(scores, key=lambda name: -scores[name])[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The variants of a matrix by configuration, each with its LoRAs from the shortest budget up.
+
+    Configurations that train the same are one: else they would take the places of others.
+    """
+
+    steps: Mapping[str, tuple[str, ...]]
+
+    def first(self) -> frozenset[str]:
+        """The LoRAs with the shortest budget."""
+        return frozenset(loras[0] for loras in self.steps.values())
+
+    def next(self, scores: Mapping[str, float | None], reduction: int) -> frozenset[str]:
+        """The LoRAs to go on with; `scores` are of those that are done, higher is better."""
+        height = max(map(len, self.steps.values()))
+        rungs = [
+            {
+                name: scores[loras[at]]
+                for name, loras in self.steps.items()
+                if at < len(loras) and loras[at] in scores
+            }
+            for at in range(height)
+        ]
+        chosen = promoted([rung for rung in rungs if rung], height, reduction)
+        return frozenset(self.steps[name][at] for name, at in chosen if at < len(self.steps[name]))
+
+
+def ladder_of(loras: Sequence[Lora]) -> Ladder | None:
+    """The variants of one matrix by configuration; None where they have one budget."""
+    steps: dict[str, dict[int, str]] = defaultdict(dict)
+    for lora in loras:
+        budget = next((lora.variant[key] for key in BUDGET_KEYS if key in lora.variant), None)
+        if budget is None:
+            return None
+        train = replace(canonical(lora.train), images_seen=None, epochs=None, steps=None)
+        alike = replace(lora, name="", variant={}, train=train)
+        steps[sha256_json(settings_json(alike))].setdefault(budget, lora.name)
+    made = {key: tuple(its[budget] for budget in sorted(its)) for key, its in steps.items()}
+    return Ladder(made) if any(len(its) > 1 for its in made.values()) else None

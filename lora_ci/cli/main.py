@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "run": "do what the plan says: validate, train, judge, report",
     "train": "run one LoRA as far as training",
     "qa": "run one LoRA as far as its verdict",
+    "sweep": "do the matrix of a LoRA, and say which values are best",
     "dataset": "check a dataset folder, with or without git",
     "formats": "look at adapter files; convert, shrink, merge and check them",
     "deploy": "release what a tag names, or make the key that signs",

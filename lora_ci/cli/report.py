@@ -10,6 +10,7 @@ from lora_ci.app.bundle import read_bundles
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import EXIT_CODES, shared
 from lora_ci.app.publish import publish
+from lora_ci.app.sweep import EXHAUSTIVE, with_sweeps
 from lora_ci.app.wiring import Deps
 from lora_ci.cli.events import read_run
 from lora_ci.cli.hub import Hub, open_hub
@@ -73,6 +74,7 @@ def run_of_bundles(args: argparse.Namespace, deps: Deps, hub: Hub, output: Outpu
     view, notes = gathered.view, list(gathered.view.notes)
     if args.asked:
         check_asked(read_run(args.asked).event, view.event)
+    view = with_sweeps(view, deps.source, EXHAUSTIVE)
     deps.ledger.start_run(view.run_id, view.event)
     deps.ledger.save_view(view)
     for name, records in gathered.records.items():

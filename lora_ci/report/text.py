@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_ci.core.plan import Action, Decision, Estimate, Plan
+from lora_ci.core.plan import Action, Decision, Estimate, Plan, Sharing
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.core.text import clean
@@ -37,8 +37,25 @@ def render_plan_text(plan: Plan) -> str:
     ]
     if not any(d.estimate for d in plan.decisions):
         head, rows = head[:3] + head[4:], [row[:3] + row[4:] for row in rows]
-    shown = [*_table(head, rows), ""] if rows else []
-    return "\n".join([*changes_text(plan), *shown, summary(plan)])
+    shown = [*aligned(head, rows), ""] if rows else []
+    return "\n".join([*changes_text(plan), *shown, *sharing_text(plan), summary(plan)])
+
+
+def sharing_text(plan: Plan) -> list[str]:
+    """What each matrix comes to, and a line for each rule that saves something."""
+    lines: list[str] = []
+    for found in plan.sharing:
+        lines += [f"{clean(found.of)}: {sharing_summary(found)}"]
+        lines += [f"  {saving.trainings} fewer: {saving.rule}" for saving in found.saved]
+        if found.apart:
+            lines += [f"  no longer budget continues a shorter one: {found.apart}"]
+    return [*lines, ""] if lines else []
+
+
+def sharing_summary(found: Sharing) -> str:
+    """`81 configurations, 21 trainings`."""
+    counts = counted(found.configurations, "configuration"), counted(found.trainings, "training")
+    return ", ".join(counts)
 
 
 def changes_text(plan: Plan) -> list[str]:
@@ -94,10 +111,10 @@ def render_explanations(told: Sequence[Explanation]) -> str:
         moved = [p for p in one.parts if not p.same]
         if not one.nearest:
             rows: list[tuple[str, ...]] = [(p.name, _part(p.now)) for p in one.parts]
-            table = _table(("part", "now"), rows)
+            table = aligned(("part", "now"), rows)
         else:
             rows = [(p.name, _part(p.now), _part(p.then)) for p in moved]
-            table = _table(("part", "now", "then"), rows)
+            table = aligned(("part", "now", "then"), rows)
         lines += [f"    {line}" for line in table if rows]
         if one.nearest:
             same = len(one.parts) - len(moved)
@@ -118,7 +135,7 @@ def render_run_text(view: RunView) -> str:
     state = f"{view.outcome} in" if view.outcome else "going on for"
     told = f"{state} {duration(view.duration_s)} (run {clean(view.run_id)})"
     verdict = f"{SIGNS[view.outcome]} {told}"
-    shown = [*_table(("lora", "stage", "result", "why"), rows), ""] if rows else []
+    shown = [*aligned(("lora", "stage", "result", "why"), rows), ""] if rows else []
     return "\n".join([*shown, verdict])
 
 
@@ -190,7 +207,8 @@ def why(decision: Decision) -> str:
     return clean(decision.why)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of a table; foreign text loses its control characters."""
     lines = [[clean(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
     return ["  ".join([*map(str.ljust, line, widths), line[-1]]).rstrip() for line in lines]

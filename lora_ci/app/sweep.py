@@ -1,0 +1,150 @@
+"""A run's view → what came of its matrices: scores, the best, and the change of the config."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lora_ci.app.source import Source
+from lora_ci.automl.choose import choose, ranked
+from lora_ci.config.settle import Unsettled, suggest_variant
+from lora_ci.core.errors import LoraCIError
+from lora_ci.core.event import Trust
+from lora_ci.core.plan import Action, Variant
+from lora_ci.core.run import RunView, StepView
+from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.core.sweep import Standing, Suggestion, Sweep
+from lora_ci.report.details import metric as metric_of
+from lora_ci.report.details import read_details
+from lora_ci.report.reason import result_of
+
+OVERALL, LOSS = "overall", "loss"
+VALIDATION_LOSS, LAST_LOSS = "validation_loss", "loss_last"
+# Of these less is better; of all others that QA knows, more.
+LESS_IS_BETTER = frozenset(
+    (VALIDATION_LOSS, LAST_LOSS, "loss.against-base", "leakage", "memorization", "spread")
+)
+More = Callable[[Sequence[Sweep]], frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How the best of a matrix is looked for: by which metric, and what else is to be done.
+
+    `more` is asked once all that was wanted is done; it names LoRAs to go on with. `early` is true
+    where it does not name all.
+    """
+
+    metric: str = OVERALL
+    more: More = lambda _sweeps: frozenset()
+    early: bool = False
+
+
+EXHAUSTIVE = Search()
+
+
+def last_stage(metric: str) -> Stage:
+    """The stage that gives the metric."""
+    return Stage.TRAIN if metric == LOSS else Stage.QA
+
+
+def with_sweeps(view: RunView, source: Source, search: Search) -> RunView:
+    """The view of a run that ended, with what came of its matrices and what to make of it."""
+    if view.outcome in (None, Outcome.INTERRUPTED):
+        return view
+    made = sweeps_of(view, search)
+    return replace(view, sweeps=tuple(_suggested(sweep, view, source) for sweep in made))
+
+
+def sweeps_of(view: RunView, search: Search) -> tuple[Sweep, ...]:
+    """What came of each matrix of which something was trained."""
+    groups: dict[str, list[Variant]] = defaultdict(list)
+    steps: dict[str, list[StepView]] = defaultdict(list)
+    for step in view.steps:
+        steps[step.decision.lora].append(step)
+    for variant in view.plan.variants:
+        if result_of(tuple(steps[variant.lora]), Stage.TRAIN):
+            groups[variant.of].append(variant)
+    return tuple(_sweep(of, variants, steps, search) for of, variants in groups.items())
+
+
+def _sweep(
+    of: str, variants: Sequence[Variant], steps: Mapping[str, Sequence[StepView]], search: Search
+) -> Sweep:
+    results = [result_of(tuple(steps[v.lora]), Stage.TRAIN) for v in variants]
+    name = search.metric
+    if name == LOSS:
+        known = all(metric_of(result, VALIDATION_LOSS) is not None for result in results)
+        name = VALIDATION_LOSS if known else LAST_LOSS
+    lower = name in LESS_IS_BETTER
+    found = [_standing(variant, steps[variant.lora], name) for variant in variants]
+    standings = ranked(found, lower_is_better=lower)
+    best, why = choose(standings)
+    return Sweep(
+        of=of,
+        metric=name,
+        lower_is_better=lower,
+        standings=standings,
+        best=best.lora if best else None,
+        why=why,
+        early=search.early,
+    )
+
+
+def _standing(variant: Variant, steps: Sequence[StepView], metric: str) -> Standing:
+    whole = tuple(steps)
+    train, qa = (result_of(whole, stage) for stage in (Stage.TRAIN, Stage.QA))
+    by_loss = metric in (VALIDATION_LOSS, LAST_LOSS)
+    judged = train if by_loss else qa or _unless_passed(train)
+    score, low, high = _score(train if by_loss else qa, metric)
+    mine = [s.result for s in steps if s.result and s.decision.action is Action.RUN]
+    return Standing(
+        lora=variant.lora,
+        values=variant.values,
+        score=score,
+        low=low,
+        high=high,
+        outcome=judged.outcome if judged else None,
+        images_seen=metric_of(train, "images_seen"),
+        took_s=sum(max(0.0, result.timings_s.get("total", 0.0)) for result in mine),
+    )
+
+
+def _unless_passed(result: StepResult | None) -> StepResult | None:
+    return result if result and result.outcome is not Outcome.PASSED else None
+
+
+def _score(
+    result: StepResult | None, metric: str
+) -> tuple[float | None, float | None, float | None]:
+    """A metric of a result with the ends of its interval, as far as they are known."""
+    if metric in (VALIDATION_LOSS, LAST_LOSS):
+        return metric_of(result, metric), None, None
+    found = read_details(Stage.QA, result)
+    if metric == OVERALL:
+        total = found.overall
+        return (total.score, total.low, total.high) if total else (None, None, None)
+    for test in found.tests:
+        if test.name == metric:
+            return test.score, test.low, test.high
+    return metric_of(result, metric), None, None
+
+
+def _suggested(sweep: Sweep, view: RunView, source: Source) -> Sweep:
+    """The sweep with the change of the config that it asks for, or why there is none."""
+    try:
+        return replace(sweep, suggestion=_suggestion(sweep, view, source))
+    except (Unsettled, LoraCIError) as reason:
+        return replace(sweep, unsuggested=str(reason))
+
+
+def _suggestion(sweep: Sweep, view: RunView, source: Source) -> Suggestion:
+    if not sweep.passed or sweep.best is None:
+        raise Unsettled("none passed")
+    if view.event.trust is not Trust.TRUSTED:
+        raise Unsettled("a foreign push gets no suggestions")
+    written = source.written(view.event)
+    if written is None or sweep.best not in written.config.loras:
+        raise Unsettled("the config is not that of a commit")
+    return suggest_variant(written.config, written.config.loras[sweep.best], written.read)
