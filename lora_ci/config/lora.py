@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lora_ci.config.backends import check_backend
 from lora_ci.config.document import Node, Where
 from lora_ci.config.inputs import read_base_model, read_sources
 from lora_ci.config.kohya import is_train_file, train_settings
@@ -134,6 +135,7 @@ def check_section(
         check_deploy(reading, settings, node, written.policy)
     elif isinstance(settings, TrainSettings):
         check_train(reading, settings, node, [s.path for s in written.sources])
+        check_backend(reading, settings, node)
         note_train(reading, settings, written, variant)
 
 

@@ -418,6 +418,13 @@ class Policy:
             examples=[["lint"]],
         ),
     ] = ()
+    commands: Annotated[
+        bool,
+        Meta(
+            description="a config may name programs that train: `train.backend` other than "
+            "`native`; they run with all rights of the runner"
+        ),
+    ] = False
     licenses: Annotated[
         tuple[str, ...],
         Meta(

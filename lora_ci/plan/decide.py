@@ -25,7 +25,7 @@ from lora_ci.plan.fingerprints import (
 from lora_ci.plan.records import Compare, Records
 from lora_ci.plan.sharing import Sharer
 from lora_ci.plan.tags import ChannelTag, ReleaseTag, parse_tag
-from lora_ci.plan.trust import Allowed, decide_right, is_approved, skip_reason
+from lora_ci.plan.trust import Allowed, decide_right, forbidden_program, is_approved, skip_reason
 from lora_ci.plan.why import Sight
 
 ADAPTER = "adapter.safetensors"
@@ -183,8 +183,11 @@ class _Chain:
         """A stage that nothing can be reused for: it runs, if nothing speaks against it."""
         if not self.planner.allowed.covers(stage):
             return self.blocked(stage, self.planner.allowed.why)
-        if stage is Stage.TRAIN and (decision := self.what_it_needs(stage)):
-            return decision
+        if stage is Stage.TRAIN:
+            if reason := forbidden_program(self.lora.train, self.planner.config.policy):
+                return self.blocked(stage, reason)
+            if decision := self.what_it_needs(stage):
+                return decision
         if twin := self.planner.twin(fingerprint, self.lora.name):
             why = f"the same as {stage} of {twin}, which runs now"
             return replace(self.waits(stage, why), after=twin)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lora_ci.core.event import Event, EventKind, Trust
-from lora_ci.core.settings import Policy
+from lora_ci.core.settings import Policy, TrainSettings
 from lora_ci.core.step import Stage
 from lora_ci.plan.globs import matches
 
@@ -64,6 +64,16 @@ def decide_right(event: Event, policy: Policy) -> Allowed:
         checks = ", ".join(f"`{name}`" for name in absent)
         return Allowed(Right.VALIDATE, f"waits for other checks to pass: {checks}")
     return Allowed(Right.EVERYTHING)
+
+
+def forbidden_program(train: TrainSettings, policy: Policy) -> str | None:
+    """Why a training may not run: its config names a program, which would do as it likes."""
+    if train.backend == "native" or policy.commands:
+        return None
+    return (
+        f"`train.backend: {train.backend}` runs a program that the config names; "
+        "`policy.commands` of the default branch does not allow that"
+    )
 
 
 def _waits(event: Event, policy: Policy) -> str:

@@ -436,6 +436,26 @@ def test_a_simulation_tells_every_step_that_would_run_and_keeps_nothing():
     assert len(real.items) == kept
 
 
+FOREIGN = """\
+version: 1
+loras:
+  mei:
+    dataset: datasets/mei
+    base_model: models/sd
+    train: {backend: command, command: [train, "{config}"]}
+"""
+
+
+def test_a_program_that_the_config_names_needs_the_policys_leave():
+    records = DictRecords()
+    records.run(plan_for(records, FOREIGN))
+    blocked = plan_for(records, FOREIGN).of("mei")[1]
+    assert blocked.action is Action.BLOCKED
+    assert "`policy.commands`" in blocked.why
+    allowed = plan_for(records, FOREIGN + "policy: {commands: true}\n")
+    assert "train:run" in actions(allowed)
+
+
 def test_a_license_that_the_policy_does_not_know_is_not_released():
     """The loader compares with the push's own policy; the default branch's may be another."""
     records = DictRecords()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from lora_ci.core.step import StepContext, StepSpec
 from lora_ci.diffusion.families import Family
 from lora_ci.diffusion.load import read_family
 from lora_ci.diffusion.parts import read_config
-from lora_ci.training.data import Sample, drawn_order, read_samples
+from lora_ci.training.data import Sample, read_samples
 
 # The name of what is trained, in files and progress bars: it is in no LoRA's hands.
 NAME = "adapter"
@@ -123,9 +122,8 @@ def read_job(spec: StepSpec, context: StepContext, settings: TrainSettings) -> J
     """
     trigger = str(spec.params["trigger"])
     dataset = context.input_path("dataset")
-    samples = read_samples(dataset, trigger)
     repeats = msgspec.convert(spec.params.get("repeats", {}), dict[str, int])
-    order = drawn_order(samples, dataset, repeats)
+    samples = read_samples(dataset, trigger, repeats)
     regularization: list[Sample] = []
     if "regularization" in spec.inputs:
         regularization = read_samples(context.input_path("regularization"), trigger="")
@@ -137,8 +135,8 @@ def read_job(spec: StepSpec, context: StepContext, settings: TrainSettings) -> J
         title=spec.lora,
         trigger=trigger,
         base=read_base(context.input_path("base_model")),
-        pictures=_lay_out(context.workdir / "pictures", samples, order, regularization, captions),
-        images=len(order),
+        pictures=_lay_out(context.workdir / "pictures", samples, regularization, captions),
+        images=sum(sample.repeats for sample in samples),
         gpus=spec.resources.gpus,
         workdir=context.workdir,
         output=output,
@@ -159,16 +157,14 @@ def read_base(folder: Path) -> Base:
 def _lay_out(
     folder: Path,
     samples: list[Sample],
-    order: list[int],
     regularization: list[Sample],
     captions: _Captions,
 ) -> tuple[Pictures, ...]:
     """Links all pictures below `folder`, made anew: what an earlier attempt left may be half."""
     shutil.rmtree(folder, ignore_errors=True)
     made = []
-    times = Counter(order)
-    for repeats in sorted(set(times.values())):
-        mine = [sample for number, sample in enumerate(samples) if times[number] == repeats]
+    for repeats in sorted({sample.repeats for sample in samples}):
+        mine = [sample for sample in samples if sample.repeats == repeats]
         place = folder / f"{repeats}"
         _link(place, mine, captions)
         made.append(Pictures(folder=place, images=len(mine), repeats=repeats))
