@@ -23,9 +23,11 @@ class Batch:
 
     latents and noise [b, c, h, w] float32, weights [b] of the losses, times [b] in the objective's
     terms; sizes [b, 6] for SDXL. `conditioning` is None where the text encoders learn: then
-    `captions`, changed as chance wants, are encoded in the step. Else it has sizes too.
+    `captions`, changed as chance wants, are encoded in the step. Else it has sizes too. `names`
+    are the pictures', for messages.
     """
 
+    names: tuple[str, ...]
     latents: torch.Tensor
     conditioning: Conditioning | None
     captions: tuple[str, ...]
@@ -37,6 +39,7 @@ class Batch:
     def rows(self, part: slice) -> Batch:
         """Some rows of the batch."""
         return Batch(
+            names=self.names[part],
             latents=self.latents[part],
             conditioning=None if self.conditioning is None else self.conditioning.rows(part),
             captions=self.captions[part],
@@ -98,6 +101,7 @@ class Reader:
             texts = cat([self.shelf.text(caption) for _, _, caption in rows])
             conditioning = replace(texts, sizes=sizes)
         return Batch(
+            names=tuple(picture.sample.name for picture, _, _ in rows),
             latents=latents,
             conditioning=conditioning,
             captions=tuple(caption for _, _, caption in rows),

@@ -1,6 +1,7 @@
 """The training loop, top to bottom.
 
-Shapes: b batch, c latent channels, h and w latent size, t tokens, d text width.
+A step is a function of its number and of the state: the batch, the noise and all that chance
+decides are drawn from (seed, step), so a training that was killed goes on to the same bytes.
 """
 
 from __future__ import annotations
@@ -8,218 +9,195 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from peft import LoraConfig
 
-from lora_ci.core.errors import InputError, Interrupted
-from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.errors import Interrupted
+from lora_ci.core.finding import Finding
 from lora_ci.core.settings import TrainSettings
-from lora_ci.diffusion.conditioning import Conditioning
-from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.diffusion.objective import objective_of
-from lora_ci.formats.adapter import Adapter, LoraLayer
-from lora_ci.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from lora_ci.training.draws import draw_step
+from lora_ci.formats.adapter import Adapter
+from lora_ci.training.adapter import Taught, as_adapter, teach
+from lora_ci.training.backward import Learner
+from lora_ci.training.compiling import compile_blocks
+from lora_ci.training.curves import Curves
+from lora_ci.training.divergence import diverged
+from lora_ci.training.gradients import Gradients, gradients_of
+from lora_ci.training.keeping import Keeping
+from lora_ci.training.material import Material
+from lora_ci.training.memory import Rung
+from lora_ci.training.optimizers import make_optimizer, rate_now, set_rates
+from lora_ci.training.precision import SKIPS_ALLOWED, loss_scale
+from lora_ci.training.sampling import Sampler
+from lora_ci.training.state import State
+from lora_ci.training.team import Team
+from lora_ci.training.tracking import Trackers
+from lora_ci.training.validation import validation_loss
 
-NAME = "lora"
-LOSS_WINDOW = 10
+# Steps between two looks at what a GPU computed: it waits for us at each.
+LOOK_EVERY = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """What is trained on: latents [n, views, c, h, w], captions [n, t, d], empty caption [t, d].
+class Surroundings:
+    """Whom a training tells, who stops it, where its state is kept."""
 
-    `order` [m] are the samples of one epoch, each as often as it counts.
-    """
-
-    latents: torch.Tensor
-    captions: torch.Tensor
-    empty: torch.Tensor
-    order: torch.Tensor
-
-
-@dataclass(slots=True, kw_only=True)
-class State:
-    """What changes from step to step: `step` are done, `window` waits to become a mean loss."""
-
-    parameters: dict[str, torch.nn.Parameter]
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    window: list[float] = field(default_factory=list)
+    keeping: Keeping
+    progress: Callable[[int, int, str], None]
+    stop: Callable[[], bool]
+    trackers: Trackers = field(default_factory=Trackers)
+    sampler: Sampler | None = None
+    team: Team
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """The adapter, and the mean loss of every ten steps as (step, loss).
+    """The adapter and how it came about.
 
     `steps_here` of the `steps` were taken by this process; the others stood in a checkpoint.
     """
 
     adapter: Adapter
-    losses: list[tuple[int, float]]
+    curves: Curves
     steps: int
     steps_here: int
+    rung: Rung
+    findings: tuple[Finding, ...]
 
 
 def train(
-    model: BaseModel,
-    material: Material,
-    settings: TrainSettings,
-    *,
-    folder: Path,
-    fingerprint: str,
-    progress: Callable[[int, int, str], None],
-    stop: Callable[[], bool],
+    model: BaseModel, material: Material, settings: TrainSettings, around: Surroundings
 ) -> Trained:
-    """Trains on from the newest checkpoint in `folder`.
+    """Trains on from where an earlier attempt, or a training with a smaller budget, ended.
 
     Raises:
-        InputError: the loss is no number any more.
-        Interrupted: `stop` said so; a checkpoint was written first.
+        InputError: the loss is no number any more, or a setting does not fit the base.
+        InfrastructureError: memory is too little, or the disk refuses a checkpoint.
+        Interrupted: a stop was asked for; a checkpoint was written first.
     """
-    device, objective = model.device, objective_of(model)
-    parameters = add_lora(model, settings)
-    optimizer = torch.optim.AdamW(
-        parameters.values(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
-    latents = material.latents.to(device)
-    captions, empty = material.captions.to(device), material.empty.to(device)
-    total = settings.total_steps(len(material.order))
-    state = State(parameters=parameters, optimizer=optimizer)
-    restore(folder, fingerprint, state)
+    team, total = around.team, settings.total_steps(material.epoch_images)
+    mine = team.rows(settings.batch_size)
+    taught = teach(model, settings)
+    state = fresh_state(model, taught, settings, rows=mine.stop - mine.start)
+    findings = [*taught.findings, *around.keeping.restore(state, total)]
+    if settings.compile:
+        findings += compile_blocks(model)
     resumed = state.step
+    learner = Learner(
+        model=model, objective=objective_of(model), settings=settings, texts=taught.texts
+    )
+    learner.keep_activations(not state.rung.checkpointing)
+    gradients = gradients_of(taught.parameters.values(), settings.batch_size)
+    seen = Seen(material=material, settings=settings, trackers=around.trackers)
+    if around.sampler and state.step == 0:
+        around.sampler.make(state)
 
     for step in range(resumed, total):
-        draw = draw_step(
-            settings.seed,
-            step,
-            count=len(material.order),
-            batch=settings.batch_size,
-            timesteps=model.scheduler.config.num_train_timesteps,
-            shape=tuple(latents.shape[2:]),
-            dropout=settings.caption_dropout,
-        )
-        samples = material.order[draw.samples]
-        view = draw.mirrored.long() if latents.shape[1] == 2 else torch.zeros_like(samples)
-        x = latents[samples, view]
-        text = torch.where(draw.dropped.to(device)[:, None, None], empty, captions[samples])
-        noise, t = draw.noise.to(device), draw.timesteps.to(device)
-        noisy = objective.add_noise(x, noise, t)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            out = denoise(model, noisy, t, Conditioning(tokens=text))
-        error = (out.float() - objective.target(x, noise, t)).square().mean(dim=(1, 2, 3))
-        loss = (objective.loss_weight(t, settings.min_snr_gamma) * error).mean()
-
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), settings.max_grad_norm)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            raise diverged(step, settings)
-        optimizer.param_groups[0]["lr"] = rate(step, total, settings)
-        optimizer.step()
-
+        batch = material.batch(step).rows(mine)
+        gradients.clear()
+        learner.backward(batch, gradients.losses[mine], gradients, state)
+        gradients.share(team, stop=around.stop())
+        norm = gradients.clip(settings.max_grad_norm, state.scale.scale)
+        set_rates(state.optimizer, step, total, settings)
+        if not state.scale.used or state.scale.heed(finite=math.isfinite(norm.item())):
+            state.optimizer.step()
+            state.follow(settings.ema_decay)
         state.step = step + 1
-        state.window.append(loss.item())
-        if state.step % LOSS_WINDOW == 0 or state.step == total:
-            state.losses.append((state.step, sum(state.window) / len(state.window)))
-            state.window = []
-        shown = state.losses[-1][1] if state.losses else loss.item()
-        progress(state.step, total, f"loss {shown:.4f}")
-        stopping = state.step < total and stop()
-        if stopping or (state.step % settings.checkpoint_every == 0 and state.step < total):
-            save(folder, fingerprint, state)
-        if stopping:
-            raise Interrupted(f"stopped after step {step + 1} of {total}; a checkpoint is kept")
+        seen.add(state, gradients, norm)
 
+        last = state.step == total
+        stopping = (gradients.asked_to_stop if team.size > 1 else around.stop()) and not last
+        saves = state.step % settings.checkpoint_every == 0 and not last
+        if saves or stopping or last or state.step % seen.every(model.device) == 0:
+            seen.look(state)
+        around.progress(state.step, total, state.curves.note())
+        show(learner, state, material, around, last=last)
+        if saves or stopping:
+            around.keeping.save(state)
+        if stopping:
+            raise Interrupted(f"stopped after step {state.step} of {total}; a checkpoint is kept")
+
+    around.keeping.end(state)
+    if material.validation and total % settings.validate_every:
+        validate(learner, state, material, around)
+    around.trackers.finish()
+    with state.served():
+        adapter = as_adapter(model, taught, settings)
     return Trained(
-        adapter=as_adapter(model, settings),
-        losses=state.losses,
+        adapter=adapter,
+        curves=state.curves.whole(total, rate_now(state.optimizer)),
         steps=total,
         steps_here=total - resumed,
+        rung=state.rung,
+        findings=(*findings, *learner.climbs, *around.trackers.findings),
     )
 
 
-def add_lora(model: BaseModel, settings: TrainSettings) -> dict[str, torch.nn.Parameter]:
-    """Puts fresh LoRA layers on the denoiser; returns their parameters by name, sorted."""
-    config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(model.family.attention)
+def fresh_state(model: BaseModel, taught: Taught, settings: TrainSettings, rows: int) -> State:
+    """The state before the first step, for a process that has `rows` images of each batch."""
+    average = None
+    if settings.ema_decay is not None:
+        average = {name: p.detach().clone() for name, p in taught.parameters.items()}
+    return State(
+        parameters=taught.parameters,
+        optimizer=make_optimizer(taught.parameters, settings),
+        scale=loss_scale(model.dtype),
+        rung=Rung(
+            rows=max(1, -(-rows // settings.gradient_accumulation)),
+            checkpointing=settings.gradient_checkpointing,
+        ),
+        average=average,
     )
-    # peft draws from the global source: seeded for it, then put back.
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        model.denoiser.add_adapter(config, adapter_name=NAME)
-    named = sorted(model.denoiser.named_parameters())
-    parameters = {name: p for name, p in named if f".{NAME}." in name}
-    for parameter in parameters.values():
-        parameter.data = parameter.data.float()
-        parameter.requires_grad_(True)
-    return parameters
 
 
-def rate(step: int, total: int, settings: TrainSettings) -> float:
-    """The learning rate of a step."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    share = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+def show(
+    learner: Learner, state: State, material: Material, around: Surroundings, *, last: bool
+) -> None:
+    """Validates and makes pictures, where it is time for them; the state stays as it is."""
+    if material.validation and state.step % learner.settings.validate_every == 0:
+        validate(learner, state, material, around)
+    if around.sampler and (last or state.step % around.sampler.every == 0):
+        around.sampler.make(state)
 
 
-def save(folder: Path, fingerprint: str, state: State) -> None:
-    """Writes weights and AdamW moments."""
-    tensors = {}
-    for name, parameter in state.parameters.items():
-        tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
-        for key, value in state.optimizer.state[parameter].items():
-            tensors[f"{key}/{name}"] = value.detach().cpu().contiguous()
-    checkpoint = Checkpoint(
-        step=state.step, losses=state.losses, window=state.window, tensors=tensors
-    )
-    save_checkpoint(folder, fingerprint, checkpoint)
+def validate(learner: Learner, state: State, material: Material, around: Surroundings) -> None:
+    """Measures the loss on the held-out pictures."""
+    loss = validation_loss(learner, state, material.validation, around.team)
+    state.curves.validation.append((state.step, loss))
+    around.trackers.log(state.step, {"validation_loss": loss})
 
 
-def restore(folder: Path, fingerprint: str, state: State) -> None:
-    """Puts the newest checkpoint in place, if there is one."""
-    checkpoint = load_checkpoint(folder, fingerprint)
-    if checkpoint is None:
-        return
-    for name, parameter in state.parameters.items():
-        parameter.data.copy_(checkpoint.tensors[f"weight/{name}"])
-        state.optimizer.state[parameter] = {
-            key: checkpoint.tensors[f"{key}/{name}"].to(
-                "cpu" if key == "step" else parameter.device
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What steps computed and nobody has looked at yet, on the device: losses [b] and norm."""
+
+    material: Material
+    settings: TrainSettings
+    trackers: Trackers
+    waiting: list[tuple[int, float, torch.Tensor]] = field(default_factory=list)
+
+    def every(self, device: torch.device) -> int:
+        """Steps between two looks; a CPU has computed them already."""
+        return 1 if device.type == "cpu" else LOOK_EVERY
+
+    def add(self, state: State, gradients: Gradients, norm: torch.Tensor) -> None:
+        """Takes what the state's last step computed."""
+        values = torch.cat([gradients.losses, norm[None]])
+        self.waiting.append((state.step, rate_now(state.optimizer), values))
+
+    def look(self, state: State) -> None:
+        """Moves all of it into the curves. Raises InputError where it is no number."""
+        rows = torch.stack([values for _, _, values in self.waiting]).tolist()
+        for (step, rate, _), (*losses, norm) in zip(self.waiting, rows, strict=True):
+            finite = math.isfinite(sum(losses)) and math.isfinite(norm)
+            if not finite and (not state.scale.used or state.scale.skipped >= SKIPS_ALLOWED):
+                names = self.material.batch(step - 1).names
+                raise diverged(step, losses, names, self.settings)
+            point = state.curves.add(
+                step, (sum(losses) / len(losses), norm) if finite else None, rate
             )
-            for key in ("step", "exp_avg", "exp_avg_sq")
-        }
-    state.step, state.losses = checkpoint.step, checkpoint.losses
-    state.window = checkpoint.window
-
-
-def as_adapter(model: BaseModel, settings: TrainSettings) -> Adapter:
-    """The trained layers as a value."""
-    layers = {}
-    for name, module in model.denoiser.named_modules():
-        if NAME in getattr(module, "lora_A", {}):
-            layers[f"{model.family.denoiser}.{name}"] = LoraLayer(
-                down=module.lora_A[NAME].weight.detach().cpu().clone(),
-                up=module.lora_B[NAME].weight.detach().cpu().clone(),
-                alpha=settings.alpha,
-            )
-    return Adapter(layers=dict(sorted(layers.items())))
-
-
-def diverged(step: int, settings: TrainSettings) -> InputError:
-    """The loss is NaN or infinite."""
-    message = f"the loss is no number any more at step {step + 1}"
-    rate = settings.learning_rate
-    hint = f"likely the learning rate: {rate:g} is too high; try a tenth of it"
-    finding = Finding(rule="train.diverged", severity=Severity.ERROR, message=message, hint=hint)
-    return InputError(message, findings=(finding,))
+            if point:
+                shown = {"loss": point.loss, "gradient_norm": point.gradient_norm}
+                self.trackers.log(step, {**shown, "learning_rate": point.learning_rate})
+        self.waiting.clear()

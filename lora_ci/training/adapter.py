@@ -1,0 +1,207 @@
+"""The layers that are taught: put beside the base's weights, and taken off as a value."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+
+from lora_ci.core.errors import InputError
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.settings import TrainSettings
+from lora_ci.diffusion.load import BaseModel
+from lora_ci.formats.adapter import Adapter, LoraLayer
+
+T = TypeVar("T")
+NAME = "lora"
+# What a CLIP text encoder's attention is made of.
+TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """What learns: parameters by component and name, sorted; float32.
+
+    `shapes` are (rank, alpha) by module path, `texts` the taught text encoders.
+    """
+
+    parameters: Mapping[str, torch.nn.Parameter]
+    shapes: Mapping[str, tuple[int, float]]
+    texts: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+def teach(model: BaseModel, settings: TrainSettings) -> Taught:
+    """Puts fresh LoRA or DoRA layers on the denoiser, and on text encoders where asked for.
+
+    They change nothing at first. All randomness is of the seed.
+
+    Raises:
+        InputError: a setting names modules that the base has not.
+    """
+    texts = model.family.taught_texts if settings.text_encoder else ()
+    chosen: dict[str, dict[str, Any]] = {model.family.denoiser: _modules_of(model, settings)}
+    chosen |= {name: _ending_in(model.models[name], TEXT_ATTENTION) for name in texts}
+    shapes = _shapes(chosen, settings)
+    parameters: dict[str, torch.nn.Parameter] = {}
+    # peft draws from the global source: seeded for it, then put back.
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        for component, modules in chosen.items():
+            whole = model.models[component]
+            inject_adapter_in_model(_config(component, modules, shapes, settings), whole, NAME)
+            whole.requires_grad_(False)
+            named = ((name, p) for name, p in whole.named_parameters() if f".{NAME}." in name)
+            parameters |= {f"{component}.{name}": parameter for name, parameter in named}
+    for parameter in parameters.values():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+    widths = {
+        _path(component, name): min(module.weight.shape[0], module.weight[0].numel())
+        for component, modules in chosen.items()
+        for name, module in modules.items()
+    }
+    return Taught(
+        parameters=dict(sorted(parameters.items())),
+        shapes=shapes,
+        texts=texts,
+        findings=_too_wide(shapes, widths),
+    )
+
+
+def as_adapter(model: BaseModel, taught: Taught, settings: TrainSettings) -> Adapter:
+    """The layers as they are now. rsLoRA's scale alpha / √rank is written as alpha' / rank."""
+    layers = {}
+    for component in (model.family.denoiser, *taught.texts):
+        for name, module in model.models[component].named_modules():
+            if NAME not in getattr(module, "lora_A", {}):
+                continue
+            path = _path(component, name)
+            rank, alpha = taught.shapes[path]
+            magnitude = None
+            if settings.method == "dora":
+                magnitude = _copy(module.lora_magnitude_vector[NAME].weight).flatten()
+            layers[path] = LoraLayer(
+                down=_copy(module.lora_A[NAME].weight),
+                up=_copy(module.lora_B[NAME].weight),
+                alpha=alpha * math.sqrt(rank) if settings.rank_stabilized else alpha,
+                magnitude=magnitude,
+            )
+    return Adapter(layers=dict(sorted(layers.items())), family=model.family.name)
+
+
+def _modules_of(model: BaseModel, settings: TrainSettings) -> dict[str, Any]:
+    """The denoiser's modules that the settings name, by name."""
+    family = model.family
+    groups = {
+        "attention": family.attention,
+        "feed-forward": family.feed_forward,
+        "convolution": family.convolution,
+    }
+    found: dict[str, Any] = {}
+    for word in settings.modules:
+        named = _ending_in(model.denoiser, groups.get(word, (word,)))
+        if not named:
+            known = sorted({name.rsplit(".", 1)[-1] for name, _ in _weighted(model.denoiser)})
+            raise InputError(
+                f"`train.modules`: no module of the base ends in `{word}`",
+                hint=f"known: {', '.join(groups)}; or endings such as {', '.join(known)}",
+            )
+        found |= named
+    return dict(sorted(found.items()))
+
+
+def _weighted(whole: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The modules that an adapter can teach. What stands alone at the top is no block's."""
+    for name, module in whole.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and "." in name:
+            yield name, module
+
+
+def _ending_in(whole: torch.nn.Module, endings: tuple[str, ...]) -> dict[str, Any]:
+    dotted = tuple(f".{ending}" for ending in endings)
+    return {name: module for name, module in _weighted(whole) if name.endswith(dotted)}
+
+
+def _path(component: str, name: str) -> str:
+    """The adapter path; transformers 4 has `text_model.`, 5 has not."""
+    return f"{component}.{name.removeprefix('text_model.')}"
+
+
+def _shapes(
+    chosen: Mapping[str, Mapping[str, Any]], settings: TrainSettings
+) -> dict[str, tuple[int, float]]:
+    """Rank and alpha of every module. Raises InputError for a key that no path contains."""
+    paths = [_path(component, name) for component, names in chosen.items() for name in names]
+    for setting, keys in (("ranks", settings.ranks), ("alphas", settings.alphas)):
+        unused = [key for key in keys if not any(key in path for path in paths)]
+        if unused:
+            raise InputError(
+                f"`train.{setting}`: no taught module has `{unused[0]}` in its path",
+                hint=f"such paths are {', '.join(paths[:SHOWN])}",
+            )
+    return {
+        path: (
+            _of_longest_key(settings.ranks, path, settings.rank),
+            _of_longest_key(settings.alphas, path, settings.alpha),
+        )
+        for path in paths
+    }
+
+
+def _of_longest_key(values: Mapping[str, T], path: str, default: T) -> T:
+    """The value of the longest key in the path: the order of keys in a config says nothing."""
+    keys = [key for key in values if key in path]
+    return values[max(keys, key=lambda key: (len(key), key))] if keys else default
+
+
+def _config(
+    component: str,
+    modules: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, float]],
+    settings: TrainSettings,
+) -> LoraConfig:
+    def pattern(index: int, default: float) -> dict[str, Any]:
+        """One expression for all modules of a value: peft tries each key on each module."""
+        groups: dict[float, list[str]] = {}
+        for name in modules:
+            value = shapes[_path(component, name)][index]
+            if value != default:
+                groups.setdefault(value, []).append(re.escape(name))
+        return {f"^(?:{'|'.join(names)})$": value for value, names in groups.items()}
+
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # peft says int and takes any number
+        rank_pattern=pattern(0, settings.rank),
+        alpha_pattern=pattern(1, settings.alpha),
+        target_modules="|".join(re.escape(name) for name in modules),
+        use_dora=settings.method == "dora",
+        use_rslora=settings.rank_stabilized,
+    )
+
+
+def _too_wide(
+    shapes: Mapping[str, tuple[int, float]], widths: Mapping[str, int]
+) -> tuple[Finding, ...]:
+    """A rank above the weight's own adds nothing but size."""
+    wide = [path for path, (rank, _) in shapes.items() if rank > widths[path]]
+    if not wide:
+        return ()
+    path = min(wide, key=lambda path: (widths[path], path))
+    message = f"rank {shapes[path][0]} is above the own rank {widths[path]} of `{path}`"
+    more = f" and {len(wide) - 1} more modules" if len(wide) > 1 else ""
+    hint = "a lower train.rank, or train.ranks for these modules, teaches as much"
+    return (
+        Finding(rule="train.rank", severity=Severity.WARNING, message=message + more, hint=hint),
+    )
+
+
+def _copy(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().float().to("cpu", copy=True).contiguous()

@@ -1,0 +1,92 @@
+"""The gradients of one step, in as many parts as memory allows.
+
+Shapes: b images of a batch, c latent channels, h and w latent sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from lora_ci.core.finding import Finding
+from lora_ci.core.settings import TrainSettings
+from lora_ci.diffusion.conditioning import Conditioning, encode_texts
+from lora_ci.diffusion.denoise import denoise
+from lora_ci.diffusion.load import BaseModel
+from lora_ci.diffusion.objective import Objective
+from lora_ci.training.batch import Batch
+from lora_ci.training.gradients import Gradients
+from lora_ci.training.memory import climb, climbed, is_out_of_memory
+from lora_ci.training.precision import autocast
+from lora_ci.training.state import State
+
+
+@dataclass(slots=True, kw_only=True)
+class Learner:
+    """Computes gradients of a model whose text encoders `texts` learn too.
+
+    `climbs` tells each time that memory ran out.
+    """
+
+    model: BaseModel
+    objective: Objective
+    settings: TrainSettings
+    texts: tuple[str, ...]
+    climbs: list[Finding] = field(default_factory=list)
+
+    def backward(
+        self, batch: Batch, losses: torch.Tensor, gradients: Gradients, state: State
+    ) -> None:
+        """Adds the gradients of the loss, a mean over the images of all GPUs.
+
+        `losses` [b here] is filled. Where memory runs out, the state is on another rung afterwards.
+
+        Raises:
+            InfrastructureError: memory is too little on every rung.
+        """
+        factor = state.scale.scale / self.settings.batch_size
+        while True:
+            try:
+                for rows in state.rung.parts(len(batch.latents)):
+                    loss = self.row_losses(batch.rows(rows), self.settings.min_snr_gamma)
+                    (loss.sum() * factor).backward()
+                    losses[rows] = loss.detach()
+                return
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of the handler: the error holds the frames that hold the memory.
+            gradients.clear()
+            state.rung = climb(state.rung, self.model.device)
+            self.keep_activations(not state.rung.checkpointing)
+            self.climbs.append(climbed(state.rung, state.step, len(batch.latents)))
+
+    def row_losses(self, batch: Batch, gamma: float | None) -> torch.Tensor:
+        """The loss of every image, [b], weighted as the settings say."""
+        device = self.model.device
+        x = batch.latents.to(device, non_blocking=True)
+        noise = batch.noise.to(device, non_blocking=True)
+        times = batch.times.to(device, non_blocking=True)
+        noisy = self.objective.add_noise(x, noise, times)
+        with autocast(device, self.model.dtype):
+            out = denoise(self.model, noisy, times, self._conditioning(batch))
+        error = (out.float() - self.objective.target(x, noise, times)).square().mean(dim=(1, 2, 3))
+        weights = batch.weights.to(device, non_blocking=True)
+        return weights * self.objective.loss_weight(times, gamma) * error
+
+    def keep_activations(self, keep: bool) -> None:
+        """False: they are computed a second time on the way back."""
+        for name in (self.model.family.denoiser, *self.texts):
+            whole = self.model.models[name]
+            if keep:
+                whole.disable_gradient_checkpointing()
+            else:
+                whole.enable_gradient_checkpointing()
+
+    def _conditioning(self, batch: Batch) -> Conditioning:
+        given = batch.conditioning
+        if given is None:
+            sizes = None if batch.sizes is None else batch.sizes.to(self.model.device)
+            return replace(encode_texts(self.model, batch.captions), sizes=sizes)
+        return given.to(self.model.device, torch.float32)

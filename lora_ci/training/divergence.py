@@ -1,0 +1,34 @@
+"""A loss that is no number any more: who is it, and why may it be?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lora_ci.core.errors import InputError
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.settings import TrainSettings
+
+
+def diverged(
+    step: int, losses: Sequence[float], names: Sequence[str], settings: TrainSettings
+) -> InputError:
+    """The end of a training at step number `step` (from 1), with the batch's losses [b]."""
+    bad = [name for name, loss in zip(names, losses, strict=True) if not math.isfinite(loss)]
+    message = f"the loss is no number any more at step {step}"
+    if bad and len(bad) < len(names):
+        message += f", for {', '.join(bad)} alone"
+        hint = "look at it: a picture of one color, or a damaged one, can do this; then set a "
+        hint += f"{_rate(settings)} if it is a good one"
+    else:
+        hint = f"likely the learning rate: set a {_rate(settings)}"
+        if settings.precision == "fp16":
+            hint += ", or train.precision bf16 or fp32, which reach farther than fp16"
+    finding = Finding(rule="train.diverged", severity=Severity.ERROR, message=message, hint=hint)
+    return InputError(message, findings=(finding,))
+
+
+def _rate(settings: TrainSettings) -> str:
+    if settings.optimizer == "prodigy":
+        return "lower train.max_grad_norm (Prodigy finds its rate by itself)"
+    return f"train.learning_rate lower than {settings.learning_rate:g}; try a tenth of it"

@@ -1,0 +1,46 @@
+"""Where the state of a training is kept: checkpoints of its own, ends of shorter trainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_ci.core.finding import Finding
+from lora_ci.training.checkpoint import load_checkpoint, save_checkpoint
+from lora_ci.training.continued import Ends
+from lora_ci.training.state import State, packed, unpack
+from lora_ci.training.team import Team
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """Checkpoints in `folder` are of the training `fingerprint` alone; `ends` are shared.
+
+    Of a team, all read and one writes.
+    """
+
+    folder: Path
+    fingerprint: str
+    team: Team
+    ends: Ends | None = None
+
+    def restore(self, state: State, total: int) -> tuple[Finding, ...]:
+        """Goes on from the furthest of all; what was damaged is told."""
+        found = load_checkpoint(self.folder, self.fingerprint, tidy=self.team.leads)
+        furthest = found.checkpoint
+        end = self.ends.furthest(total) if self.ends else None
+        if end and (furthest is None or end.step > furthest.step):
+            furthest = end
+        if furthest:
+            unpack(furthest, state)
+        return found.findings()
+
+    def save(self, state: State) -> None:
+        """Writes a checkpoint. Raises OSError; the one before is whole then."""
+        if self.team.leads:
+            save_checkpoint(self.folder, self.fingerprint, packed(state))
+
+    def end(self, state: State) -> None:
+        """After the last step: a longer training may go on from here."""
+        if self.ends and self.team.leads:
+            self.ends.keep(packed(state))

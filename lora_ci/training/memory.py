@@ -1,0 +1,89 @@
+"""What is done when memory runs out: slower steps with the same result, one rung after another."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass, replace
+
+import torch
+
+from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.finding import Finding, Severity
+
+# How the libraries say it where they have no class of error for it.
+WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """A way to compute a batch: `rows` of it at once, activations kept or computed twice."""
+
+    rows: int
+    checkpointing: bool
+
+    def next(self) -> Rung | None:
+        """The way that needs less memory; None where there is none."""
+        if not self.checkpointing:
+            return replace(self, checkpointing=True)
+        return replace(self, rows=(self.rows + 1) // 2) if self.rows > 1 else None
+
+    def parts(self, rows: int) -> list[slice]:
+        """A batch of so many rows in parts that are computed one after the other."""
+        return [slice(i, min(i + self.rows, rows)) for i in range(0, rows, self.rows)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True where an allocation failed, on whatever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in WORDS)
+
+
+def climb(rung: Rung, device: torch.device) -> Rung:
+    """The next rung, with what the device had cached given back.
+
+    Raises:
+        InfrastructureError: there is none.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+    following = rung.next()
+    if following is None:
+        raise no_memory("one image at a time with gradient checkpointing is still too much")
+    return following
+
+
+def no_memory(why: str) -> InfrastructureError:
+    """Memory ran out, and nothing is left to try."""
+    message = f"training ran out of memory: {why}"
+    hint = "next: set a smaller train.resolution, train.rank or fewer train.modules, or end other "
+    hint += "programs on the machine"
+    finding = Finding(
+        rule="train.out-of-memory", severity=Severity.ERROR, message=message, hint=hint
+    )
+    return InfrastructureError(message, findings=(finding,))
+
+
+def climbed(rung: Rung, step: int, batch: int) -> Finding:
+    """What happened, and the settings with which it happens no more."""
+    wanted = ["gradient_checkpointing: true"]
+    if rung.rows < batch:
+        wanted.append(f"gradient_accumulation: {-(-batch // rung.rows)}")
+    return Finding(
+        rule="train.less-memory",
+        severity=Severity.WARNING,
+        message=f"memory ran out at step {step + 1}: went on with {' and '.join(wanted)}",
+        hint="the result is the same; set it under `train` to save the failed attempt",
+    )
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory that was in use at once, in MB: the device's, or the process's own."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 1e6
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return kilobytes / 1e6 if sys.platform == "darwin" else kilobytes * 1024 / 1e6

@@ -1,0 +1,171 @@
+"""lora-ci's own training in this process: parse, encode, train, export, tell."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+
+import msgspec
+
+from lora_ci.core.artifact import Artifact
+from lora_ci.core.errors import Interrupted
+from lora_ci.core.settings import TrainSettings, parse_settings, settings_json
+from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
+from lora_ci.diffusion.load import BaseModel, load_base
+from lora_ci.training.continued import Ends
+from lora_ci.training.data import read_samples
+from lora_ci.training.export import keep_adapter
+from lora_ci.training.keeping import Keeping
+from lora_ci.training.loop import Surroundings, Trained, train
+from lora_ci.training.material import Material, build_material
+from lora_ci.training.memory import peak_memory_mb
+from lora_ci.training.precision import dtype_name
+from lora_ci.training.sampling import made_samples, sampler_of
+from lora_ci.training.team import Team
+from lora_ci.training.tracking import started
+
+
+def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
+    """Trains the adapter, and exports it for diffusers and for kohya's tools.
+
+    Of a team, only the leader's result has artifacts.
+    """
+    settings = parse_settings(spec.params["settings"], TrainSettings)
+    began = time.monotonic()
+    model = load_base(
+        context.input_path("base_model"),
+        dtype_name(settings, team.device),
+        content_id=spec.inputs["base_model"].content_id,
+        device=str(team.device),
+    )
+    material = material_of(spec, context, model, settings)
+    around = surroundings_of(spec, context, model, settings, team)
+    prepared = time.monotonic()
+    trained = train(model, material, settings, around)
+    ended = time.monotonic()
+    artifacts: tuple[Artifact, ...] = ()
+    if team.leads:
+        told = {**trained.adapter.metadata, **_figures(settings, material, trained)}
+        adapter = replace(trained.adapter, metadata=told)
+        artifacts = keep_adapter(adapter, model.family, spec, context) + _kept_samples(context)
+    return StepResult(
+        outcome=Outcome.PASSED,
+        metrics={
+            **_metrics(settings, material, trained),
+            "step_s": (ended - prepared) / max(1, trained.steps_here),
+            "peak_memory_mb": peak_memory_mb(team.device),
+        },
+        artifacts=artifacts,
+        findings=(*material.findings, *trained.findings),
+        timings_s={
+            "prepare": prepared - began,
+            "train": ended - prepared,
+            "export": time.monotonic() - ended,
+        },
+        details={
+            **trained.curves.details(),
+            "buckets": dict(material.buckets),
+            "memory": asdict(trained.rung),
+            "device": str(team.device),
+            "processes": team.size,
+            "precision": dtype_name(settings, team.device),
+            "optimizer": settings.optimizer,
+        },
+    )
+
+
+def material_of(
+    spec: StepSpec, context: StepContext, model: BaseModel, settings: TrainSettings
+) -> Material:
+    """What is trained on, encoded; the parts of the base that encoded it are let go."""
+
+    def told(done: int, total: int, note: str) -> None:
+        context.progress(done, total, note)
+        if context.stop_requested():
+            raise Interrupted(f"stopped before the first step: {done} of {total} {note}, and kept")
+
+    trigger = str(spec.params["trigger"])
+    repeats = msgspec.convert(spec.params.get("repeats", {}), dict[str, int])
+    regularization = []
+    if "regularization" in spec.inputs:
+        regularization = read_samples(context.input_path("regularization"), "")
+    material = build_material(
+        model,
+        read_samples(context.input_path("dataset"), trigger, repeats),
+        settings,
+        trigger=trigger,
+        cache=context.cache,
+        regularization=regularization,
+        told=told,
+    )
+    model.let_go(*(("vae",) if settings.text_encoder else ()))
+    return material
+
+
+def surroundings_of(
+    spec: StepSpec, context: StepContext, model: BaseModel, settings: TrainSettings, team: Team
+) -> Surroundings:
+    """Where the training of a step lives."""
+    prefix = spec.params.get("prefix")
+    sampled = settings.sample_every is not None and team.leads
+    trigger, work = str(spec.params["trigger"]), context.workdir
+    return Surroundings(
+        keeping=Keeping(
+            folder=work / "checkpoints",
+            fingerprint=spec.fingerprint,
+            team=team,
+            ends=Ends(cache=context.cache, prefix=str(prefix)) if prefix else None,
+        ),
+        progress=context.progress,
+        stop=context.stop_requested,
+        trackers=started(settings, spec.lora, work / "logs", settings_json(settings), team),
+        sampler=sampler_of(model, settings, trigger, work) if sampled else None,
+        team=team,
+    )
+
+
+def _kept_samples(context: StepContext) -> tuple[Artifact, ...]:
+    return tuple(
+        context.keep(path.name, path, "image/png") for path in made_samples(context.workdir)
+    )
+
+
+def _metrics(settings: TrainSettings, material: Material, trained: Trained) -> dict[str, float]:
+    curves = trained.curves
+    metrics = {
+        "loss_first": curves.points[0].loss,
+        "loss_last": curves.points[-1].loss,
+        "steps": float(trained.steps),
+        "images_seen": float(trained.steps * settings.batch_size),
+        "images": float(len(material.pictures)),
+        "epoch_images": float(material.epoch_images),
+        "resolution": float(settings.resolution),
+        "encoded_pictures": float(material.encoded_pictures),
+        "encoded_captions": float(material.encoded_captions),
+    }
+    if curves.validation:
+        best, loss = min(curves.validation, key=lambda pair: pair[1])
+        metrics["validation_loss"] = curves.validation[-1][1]
+        metrics["validation_loss_best"] = loss
+        metrics["validation_best_step"] = float(best)
+    return metrics
+
+
+def _figures(settings: TrainSettings, material: Material, trained: Trained) -> dict[str, str]:
+    """What kohya's tools show of a training; `formats/modelspec.py` says what may leave."""
+    epochs = -(-trained.steps * settings.batch_size // material.epoch_images)
+    figures = {
+        "ss_learning_rate": f"{settings.learning_rate:g}",
+        "ss_lr_scheduler": settings.schedule,
+        "ss_max_train_steps": str(trained.steps),
+        "ss_noise_offset": f"{settings.noise_offset:g}",
+        "ss_num_epochs": str(epochs),
+        "ss_num_train_images": str(len(material.pictures)),
+        "ss_resolution": f"({settings.resolution}, {settings.resolution})",
+        "ss_seed": str(settings.seed),
+        "ss_steps": str(trained.steps),
+        "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
+    }
+    if settings.optimizer == "prodigy":
+        del figures["ss_learning_rate"]
+    return figures

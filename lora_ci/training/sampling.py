@@ -1,0 +1,80 @@
+"""Pictures made while training, to see the adapter learn. They change nothing of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lora_ci.core.settings import TrainSettings
+from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.load import BaseModel
+from lora_ci.training.state import State
+
+FOLDER = "samples"
+STEPS = 25
+GUIDANCE = {"noise": 7.0, "flow": 3.5}
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Sampler:
+    """Makes pictures of `prompts` with the model that is trained, into `folder`.
+
+    `generator` keeps the encoded prompts; where `texts` learn too, they are encoded anew.
+    """
+
+    model: BaseModel
+    prompts: tuple[str, ...]
+    folder: Path
+    settings: TrainSettings
+    texts: bool
+    generator: DiffusersGenerator
+
+    @property
+    def every(self) -> int:
+        """Steps between two times."""
+        return self.settings.sample_every or 1
+
+    def make(self, state: State) -> None:
+        """Writes `sample-<step>-<number>.png` for each prompt."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.texts:
+            self.generator = DiffusersGenerator(self.model)
+        with state.served():
+            pictures = self.generator.generate([self._request(prompt) for prompt in self.prompts])
+        for number, picture in enumerate(pictures):
+            path = self.folder / f"sample-{state.step:06d}-{number}.png"
+            aside = path.with_name(f".{path.name}")
+            Image.fromarray(picture).save(aside, format="PNG")
+            aside.replace(path)
+        self.model.let_go(*(("vae",) if self.texts else ()))
+
+    def _request(self, prompt: str) -> PictureRequest:
+        side = self.model.side_step
+        pixels = max(side, self.settings.resolution // side * side)
+        return PictureRequest(
+            prompt=prompt,
+            seed=self.settings.seed,
+            steps=STEPS,
+            guidance=GUIDANCE[self.model.family.objective],
+            width=pixels,
+            height=pixels,
+        )
+
+
+def sampler_of(model: BaseModel, settings: TrainSettings, trigger: str, workdir: Path) -> Sampler:
+    """The sampler of a training."""
+    return Sampler(
+        model=model,
+        prompts=tuple(text.replace("{trigger}", trigger) for text in settings.sample_prompts),
+        folder=workdir / FOLDER,
+        settings=settings,
+        texts=settings.text_encoder,
+        generator=DiffusersGenerator(model),
+    )
+
+
+def made_samples(workdir: Path) -> list[Path]:
+    """All of a training, also those from before it was interrupted, in their order."""
+    return sorted((workdir / FOLDER).glob("sample-*.png"))
