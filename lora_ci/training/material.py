@@ -22,7 +22,7 @@ from lora_ci.training.draws import Draws, Pool, noise_of, seeded
 from lora_ci.training.entries import LIMIT_BYTES, prune
 from lora_ci.training.findings import caption_findings, enlarged_finding
 from lora_ci.training.pictures import read_size
-from lora_ci.training.shelf import CAPTIONS, LATENTS, Shelf, Told
+from lora_ci.training.shelf import CAPTIONS, LATENTS, MEMORY_BYTES, Shelf, Told
 
 __all__ = ["Batch", "Material", "build_material"]
 
@@ -83,8 +83,11 @@ def build_material(
     regularization: Sequence[Sample] = (),
     told: Told = lambda *_: None,
     limit_bytes: int = LIMIT_BYTES,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Material:
     """Encodes what the cache below `cache` has not, and keeps the cache below `limit_bytes`.
+
+    As much of it as fits in `memory_bytes` is held in memory, the rest is read for each step.
 
     `model` needs its `content_id`; with a warm cache its VAE and text encoders are not touched.
 
@@ -106,7 +109,7 @@ def build_material(
         )
         for sample in some
     )
-    shelf = Shelf(cache=cache, base=model.content_id, dtype=model.dtype)
+    shelf = Shelf(cache=cache, base=model.content_id, dtype=model.dtype, memory_bytes=memory_bytes)
     made_views = _encode_views(shelf, model, pictures, settings.flip, told)
     made_texts = 0 if settings.text_encoder else _encode_texts(shelf, model, pictures, told)
     if made_views or made_texts:

@@ -42,7 +42,7 @@ class Shelf:
     cache: Path
     base: str
     dtype: torch.dtype
-    memory_bytes: int = MEMORY_BYTES
+    memory_bytes: int
     used: set[Path] = field(default_factory=set)
     _kept: dict[Path, Tensors] = field(default_factory=dict)
 
