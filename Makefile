@@ -40,12 +40,12 @@ golden: venv
 schema: venv
 	$(BIN)/python -m lora_ci config schema > .lora-ci.schema.json
 
-# The official trainer is measured too with: make bench SCRIPT=train_text_to_image_lora.py SCRIPT_PYTHON=...
+# The official trainer is measured too with: make bench SCRIPTS=diffusers/examples/text_to_image SCRIPT_PYTHON=...
 SCRIPT_PYTHON ?= $(BIN)/python
 bench: venv
 	$(BIN)/python -m benchmarks.decide
 	$(BIN)/python -m benchmarks.webhooks
-	$(BIN)/python -m benchmarks.train_step $(if $(SCRIPT),--script $(SCRIPT) --python $(SCRIPT_PYTHON))
+	$(BIN)/python -m benchmarks.training $(if $(SCRIPTS),--scripts $(SCRIPTS) --python $(SCRIPT_PYTHON))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -1,6 +1,6 @@
 """Stands in for `torchvision.transforms` where torchvision cannot be imported.
 
-Only what the official script uses with `--center_crop` and without `--random_flip`, done with
+Only what the official scripts use with `--center_crop` and without `--random_flip`, done with
 Pillow and torch, as torchvision does it for Pillow pictures.
 """
 
@@ -96,3 +96,19 @@ class Normalize:
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """[3, h, w]."""
         return (pixels - self.mean[0]) / self.std[0]
+
+
+@dataclass(frozen=True)
+class RandomHorizontalFlip:
+    """Made by the script for SDXL, called only with `--random_flip`, which no benchmark gives."""
+
+    p: float = 0.5
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        """Raises NotImplementedError."""
+        raise NotImplementedError("the stand-in for torchvision does not flip")
+
+
+def crop(picture: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
+    """A part of the picture."""
+    return picture.crop((left, top, left + width, top + height))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.training import as_run, compare
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
@@ -42,9 +44,24 @@ def test_every_webhook_is_answered():
     assert printed.count("| 40/s ") == 2
 
 
-def test_without_the_official_script_its_row_is_missing_and_that_is_said():
-    printed = run("benchmarks.train_step", "--steps", "8", "--pairs", "1")
-    assert "skipped: the official script; next: --script" in printed
-    assert "| lora_ci" in printed
-    assert "not measured" in printed
-    assert "| official" not in printed
+def test_without_the_official_scripts_their_side_is_missing_and_that_is_said():
+    printed = run("benchmarks.training", "--worlds", "emoji", "--steps", "2", "--pairs", "1")
+    assert "skipped: the official scripts; next: --scripts" in printed
+    assert "| a step, s " in printed
+    assert "| loss on held-out pictures (0." in printed
+    assert printed.count("| not measured |") == 8
+
+
+def test_a_run_of_another_number_of_steps_is_refused():
+    record = {"ended_at": [1.0, 2.0, 4.0], "cpu_s": [1.0, 1.5, 2.0], "peak_mib": [5.0, 6.0, 6.0]}
+    record |= {"whole_mib": 7.0, "adapter": "adapter.safetensors"}
+    told = as_run(record, Path("lora_ci-0/steps-3"), 3, started=0.5, process_s=9.0)
+    assert (told.step_s, told.step_cpu_s) == (1.5, 0.5)
+    assert (told.first_s, told.peak_mib, told.whole_mib) == (0.5, 6.0, 7.0)
+    with pytest.raises(SystemExit, match="lora_ci-0: 3 steps recorded, not 4"):
+        as_run(record, Path("lora_ci-0/steps-4"), 4, started=0.5, process_s=9.0)
+
+
+def test_a_ratio_is_of_its_pair():
+    told = compare("a step, s", {"lora_ci": [1.0, 3.0], "official": [2.0, 4.0]}, ".1f", "0.65")
+    assert told == ["a step, s", "2.0", "3.0", "0.62", "0.50–0.75", "≤ 0.65"]
