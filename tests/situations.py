@@ -3,16 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from lora_ci.app.sweep import EXHAUSTIVE, sweeps_of
 from lora_ci.config.load import load_config
+from lora_ci.config.settle import make_suggestion
 from lora_ci.core.changeset import ChangeSet, DatasetChange
 from lora_ci.core.errors import InfrastructureError, LoraCIError
 from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.core.plan import Estimate
+from lora_ci.core.plan import Estimate, Saving, Sharing, Variant
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.settings import Policy
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.plan.budget import Budget, over_budget
+from lora_ci.plan.training_rules import CONTINUES
 from lora_ci.plan.trust import decide_right
 from lora_ci.report.comment import render_comment, render_refusal
 from lora_ci.report.plan_comment import render_plan_markdown
@@ -264,6 +267,62 @@ def nobody_may_approve() -> RunView:
     return view(validate_step(), *steps, trust=Trust.UNTRUSTED)
 
 
+MATRIX = """\
+version: 1
+loras:
+  mei:
+    dataset: datasets/mei
+    base_model: models/sd
+    matrix:
+      train.rank: [16, 32]  # 64 needs more memory
+      train.epochs: [10, 15, 20]
+      train.optimizer: [adamw, prodigy]
+"""
+SETTLED = """\
+version: 1
+loras:
+  mei:
+    dataset: datasets/mei
+    base_model: models/sd
+    train:
+      rank: 32
+      epochs: 20
+      optimizer: adamw
+"""
+
+
+def configuration(rank: int, epochs: int, optimizer: str) -> tuple[Variant, tuple[StepView, ...]]:
+    """One of a matrix, whose score rises with all that it takes."""
+    name = f"mei.rank-{rank}.optimizer-{optimizer}.epochs-{epochs}"
+    values = {"train.rank": rank, "train.optimizer": optimizer, "train.epochs": epochs}
+    shift = rank / 1000 + epochs / 500 - 0.12 - 0.05 * (optimizer == "prodigy")
+    train = train_step(name)
+    metrics = {**train.result.metrics, "images_seen": 160.0 * epochs}
+    train = replace(train, result=replace(train.result, metrics=metrics))
+    steps = (validate_step(name), train, qa_step(name, qa_details([], shift=shift)))
+    return Variant(lora=name, of="mei", values=values), steps
+
+
+def matrix() -> RunView:
+    found = [
+        configuration(rank, epochs, optimizer)
+        for rank in (16, 32)
+        for optimizer in ("adamw", "prodigy")
+        for epochs in (10, 15, 20)
+    ]
+    given = view(*(step for _, steps in found for step in steps))
+    saving = Saving(rule=CONTINUES, trainings=8)
+    sharing = Sharing(of="mei", configurations=12, trainings=4, saved=(saving,))
+    plan = replace(given.plan, variants=tuple(v for v, _ in found), sharing=(sharing,))
+    given = replace(given, plan=plan)
+    (sweep,) = sweeps_of(given, EXHAUSTIVE)
+    return replace(given, sweeps=(replace(sweep, suggestion=make_suggestion(MATRIX, SETTLED)),))
+
+
+def matrix_going_on() -> RunView:
+    return going_on(replace(matrix(), sweeps=()))
+
+
 def of_run(make: Callable[[], RunView]) -> Callable[[], str]:
     def render() -> str:
         given = make()
@@ -303,6 +362,8 @@ COMMENTS: dict[str, Callable[[], str]] = {
     "deployed": of_run(deployed),
     "several": of_run(several),
     "many-loras": of_run(many_loras),
+    "matrix": of_run(matrix),
+    "matrix-going-on": of_run(matrix_going_on),
     "beyond-the-limit": of_run(beyond_the_limit),
 }
 # Markdown that is no comment, so has no verdict on top.

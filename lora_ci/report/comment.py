@@ -24,6 +24,7 @@ from lora_ci.report.outlook import render_outlook
 from lora_ci.report.overview import render_overview
 from lora_ci.report.reason import VERDICTS, details_of, lora_outcome, lora_reason, reason, verdict
 from lora_ci.report.scores import render_grid, render_judgement
+from lora_ci.report.sweep_comment import render_sweeps
 from lora_ci.report.text import outcome_text
 
 MARKER = "<!-- lora-ci -->"
@@ -45,6 +46,7 @@ def render_comment(
     body = [
         *_top(verdict(view), reason(view)),
         *render_changes_markdown(view.plan.changes),
+        *render_sweeps(view),
         *render_overview(view),
         *_scores(view, pictures or {}),
         *render_findings(_findings_by_lora(view)),
@@ -90,12 +92,14 @@ def _top(told: str, why: str) -> list[str]:
 def _scores(view: RunView, grids: Mapping[str, str]) -> list[str]:
     """Scores and pictures of each LoRA that QA judged in this run; of few LoRAs, of each.
 
-    Few new ones show their pictures; those of many would fill more than a screen.
+    Few new ones show their pictures; those of many would fill more than a screen. Of a matrix only
+    the best is shown.
     """
-    few = len(view.loras()) <= FEW
+    loras = [lora for lora in view.loras() if lora not in _beaten(view)]
+    few = len(loras) <= FEW
     shown = [
         lora
-        for lora in view.loras()
+        for lora in loras
         if details_of(view.of(lora))[Stage.QA].judged and (few or _is_news(view, lora))
     ]
     shown.sort(key=lambda lora: lora_outcome(view, lora) is Outcome.PASSED)
@@ -114,6 +118,16 @@ def _scores(view: RunView, grids: Mapping[str, str]) -> list[str]:
     if len(shown) > SHOWN_SCORES:
         lines += [f"Scores of {len(shown) - SHOWN_SCORES} more LoRAs are in the report.", ""]
     return lines
+
+
+def _beaten(view: RunView) -> frozenset[str]:
+    """Configurations of a matrix that are not its best, where there is one."""
+    return frozenset(
+        standing.lora
+        for sweep in view.sweeps
+        for standing in sweep.standings
+        if sweep.best not in (None, standing.lora)
+    )
 
 
 def _is_news(view: RunView, lora: str) -> bool:
@@ -135,8 +149,9 @@ def _summary(view: RunView, lora: str) -> str:
 
 
 def _findings_by_lora(view: RunView) -> dict[str, Sequence[Finding]]:
-    """By the name of the LoRA, those of config and inputs first."""
-    pairs = [(lora, findings_of(view.of(lora))) for lora in view.loras()]
+    """By the name of the LoRA, those of config and inputs first; of a matrix those of its best."""
+    told = [lora for lora in view.loras() if lora not in _beaten(view)]
+    pairs = [(lora, findings_of(view.of(lora))) for lora in told]
     return {name: f for name, f in [("config and inputs", view.plan.findings), *pairs] if f}
 
 

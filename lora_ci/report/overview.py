@@ -34,13 +34,17 @@ Cell = Callable[[str], str]
 
 
 def render_overview(view: RunView) -> list[str]:
-    """A row a LoRA; among many, what did not pass first, and what nothing happened to folded."""
+    """A row a LoRA; among many, what did not pass first, and what nothing happened to folded.
+
+    Configurations of a matrix that is told as a whole are folded too.
+    """
     loras = view.loras()
     if not loras:
         return []
-    told = loras
-    if len(loras) > SHOWN_LORAS:
-        news = [lora for lora in loras if not _is_known(view, lora)]
+    tried = {standing.lora for sweep in view.sweeps for standing in sweep.standings}
+    told = tuple(lora for lora in loras if lora not in tried)
+    if len(told) > SHOWN_LORAS:
+        news = [lora for lora in told if not _is_known(view, lora)]
         news.sort(key=lambda lora: lora_outcome(view, lora) in (None, Outcome.PASSED))
         told = tuple(news[:SHOWN_LORAS])
     rest = tuple(lora for lora in loras if lora not in told)

@@ -30,6 +30,7 @@ from lora_ci.report.reason import (
     verdict,
 )
 from lora_ci.report.style import STYLE
+from lora_ci.report.sweep_page import sweep_section
 from lora_ci.report.text import SIGNS, outcome_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -48,7 +49,8 @@ def render_page(view: RunView, pictures: Mapping[str, bytes] | None = None) -> s
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>lora-ci: {_word(view)}</title><style>{STYLE}</style>"
     )
-    body = [_top(view), _glance(view)]
+    sweeps = [sweep_section(sweep, view.plan) for sweep in view.sweeps]
+    body = [_top(view), *sweeps, _glance(view)]
     if view.plan.findings:
         found = _findings(view.plan.findings)
         body.append(f"<section><h2>Config and inputs</h2>{found}</section>")

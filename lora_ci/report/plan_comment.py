@@ -6,7 +6,7 @@ from lora_ci.core.plan import Action, Plan
 from lora_ci.report.changes import render_changes_markdown
 from lora_ci.report.finding_list import render_findings
 from lora_ci.report.markdown import cut, escape, prose, table
-from lora_ci.report.text import hours, summary
+from lora_ci.report.text import hours, sharing_text, summary
 
 ACTIONS = {
     Action.RUN: "▶️ run",
@@ -22,6 +22,8 @@ def render_plan_markdown(plan: Plan) -> str:
         return f"### lora-ci: skipped\n\n{prose(plan.skipped)}\n"
     lines = ["### lora-ci: the plan", "", prose(summary(plan)), ""]
     lines += render_changes_markdown(plan.changes)
+    told = sharing_text(plan)
+    lines += [*(f"- {prose(line.strip())}" for line in told if line), ""] if told else []
     rows = [
         (escape(d.lora), str(d.stage), ACTIONS[d.action], hours(d.estimate), prose(d.why))
         for d in plan.decisions

@@ -109,6 +109,8 @@ polyline{fill:none;stroke-width:2;vector-effect:non-scaling-stroke;stroke-linejo
 polyline.score,polyline.loss{stroke:var(--accent)}
 polyline.identity{stroke:var(--reference);stroke-width:1.5}
 polyline.clean{stroke:var(--good);stroke-width:1.5}
+polyline.base{stroke:var(--base);stroke-width:1.5}
+i.base{color:var(--base)}
 circle.score{fill:var(--accent)}
 circle.identity{fill:var(--reference)}
 circle.clean{fill:var(--good)}

@@ -8,10 +8,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 from lora_ci.core.fingerprint import Fingerprint
+from lora_ci.core.sweep import Standing, Suggestion, Sweep
 from lora_ci.core.text import clean
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.page import render_page
 from lora_ci.report.release_notes import render_release_notes
+from lora_ci.report.sweep_comment import suggestion_words
+from lora_ci.report.sweep_text import render_sweep_text
 from lora_ci.report.text import render_run_text
 from tests.views import (
     deploy_step,
@@ -71,7 +74,22 @@ def hostile_view(text):
         steps.append(replace(step, decision=decision, result=result))
     steps[0].result.details["statistics"]["words"] = [[text, 3]]
     findings = steps[0].result.findings
-    return replace(make_view(*steps, tag=text, findings=findings), run_id=text, started_at=text)
+    view = make_view(*steps, tag=text, findings=findings)
+    return replace(view, run_id=text, started_at=text, sweeps=hostile_sweeps(lora, text))
+
+
+def hostile_sweeps(lora, text):
+    values = {"train.schedule": text, f"qa.{text}": [text], "train.steps": 3}
+    first = Standing(lora=lora, values=values, score=0.9, low=0.8, high=1.0)
+    second = replace(first, lora=text, values={**values, "train.steps": 5}, score=0.7)
+    change = Suggestion(
+        path=".lora-ci.yml", first_line=1, last_line=2, lines=(text, text), diff=f"+{text}\n-{text}"
+    )
+    sweep = Sweep(
+        of=text, metric=text, lower_is_better=False, standings=(first, second), best=lora,
+        why=text, suggestion=change,
+    )  # fmt: skip
+    return sweep, replace(sweep, suggestion=None, unsuggested=text, best=None)
 
 
 class Tags(HTMLParser):
@@ -111,7 +129,7 @@ def texts(view):
 def test_in_markdown(attack):
     allowed = {
         *("details", "summary", "small", "b", "br", "img", "!--", "strong", "code", "a", "p", "h3"),
-        *("h4", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"),
+        *("pre", "h4", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"),
     }
     for markdown in texts(hostile_view(attack)):
         rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown)
@@ -123,6 +141,7 @@ def test_in_markdown(attack):
                 "!--": {"": "lora-ci"},
                 "details": {"open": None} if attributes else {},
                 "img": {"src": GRID, "alt": attributes.get("alt")},
+                "code": {"class": "language-diff"} if attributes else {},
             }
             assert attributes == expected.get(tag, {})
         assert rendered.count("<details") == rendered.count("</details>")
@@ -131,6 +150,17 @@ def test_in_markdown(attack):
         assert not re.search(r"(?m)^::", markdown)
         assert "\x1b" not in markdown
         assert "\u202e" not in markdown
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_in_a_block_that_changes_lines(attack):
+    sweep = hostile_sweeps("mei", attack)[0]
+    told = suggestion_words(sweep)
+    (block,) = (t for t in MarkdownIt("commonmark").parse(told) if t.type == "fence")
+    assert block.info == "suggestion"
+    assert block.content == f"{clean(attack)}\n" * 2
+    outside = told[: told.index("suggestion\n")]
+    assert not re.search(r"@\w|://|::|#\d|GH-\d|www\.", outside.replace("mei", ""))
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -162,5 +192,6 @@ def test_in_a_browser(attack):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_in_a_terminal(attack):
-    printed = render_run_text(hostile_view(attack))
+    view = hostile_view(attack)
+    printed = "\n".join([render_run_text(view), *map(render_sweep_text, view.sweeps)])
     assert all(c.isprintable() or c == "\n" for c in printed)

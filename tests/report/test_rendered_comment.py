@@ -81,7 +81,7 @@ def check(markdown: str) -> Document:
     document = Document(to_html(markdown))
     assert document.odd == []
     assert not document.tags & {"script", "style", "iframe", "input", "form", "object"}
-    assert document.attributes <= {"href", "src", "alt", "open"}
+    assert document.attributes <= {"href", "src", "alt", "open", "lang"}
     assert all(link.startswith(HOSTS) for link in document.links)
     tables = re.findall(r"(?m)(?:^\|.*\n)+", markdown)
     for table in tables:
