@@ -110,8 +110,10 @@ def missing_parts(folders: Collection[str]) -> tuple[str, ...]:
     return tuple(part for part in wanted if part not in folders)
 
 
-def family_of(denoiser: Mapping[str, Any]) -> Family:
+def family_of(denoiser: Mapping[str, Any], where: str) -> Family:
     """The family of a denoiser's config. Raises InputError for one that no row describes.
+
+    `where` names the base model in the message.
 
     One text encoder and no added conditioning is what tells SD 1.x and 2.x from SDXL.
     """
@@ -128,7 +130,7 @@ def family_of(denoiser: Mapping[str, Any]) -> Family:
         if added is None and denoiser.get("class_embed_type") is None:
             return SD2 if denoiser.get("cross_attention_dim") == SD2_WIDTH else SD1
     raise InputError(
-        f"the base model's {denoiser.get('_class_name', 'denoiser')} "
+        f"base model {where}: its {denoiser.get('_class_name', 'denoiser')} "
         f"({denoiser.get('in_channels')} channels, added conditioning "
         f"{denoiser.get('addition_embed_type')}) is of no known family",
         hint="Stable Diffusion 1.x, 2.x, XL and FLUX.1 text-to-image models are known",

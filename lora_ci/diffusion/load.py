@@ -169,7 +169,7 @@ def check_folder(folder: Path) -> Family:
 def read_family(folder: Path) -> Family:
     """The family of the model in a folder. Raises InputError for one that no row describes."""
     kind = "unet" if (folder / "unet").is_dir() else "transformer"
-    return family_of(read_config(folder / kind / "config.json"))
+    return family_of(read_config(folder / kind / "config.json"), str(folder))
 
 
 def _check_vae(part: Path, config: Mapping[str, Any], family: Family) -> None:
