@@ -269,6 +269,10 @@ def run_check(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.formats.contract import check_adapter
     from lora_ci.formats.read import read_adapter
 
+    if args.base is not None and not args.base.is_dir():
+        raise UsageError(
+            f"{args.base} is no folder", hint="next: --base with a model in diffusers format"
+        )
     adapter = read_adapter(args.file)
     shapes = family = None
     if args.base is not None:

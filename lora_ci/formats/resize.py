@@ -118,7 +118,7 @@ def _svd(layer: LoraLayer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def check_limits(rank: int | None, max_error: float | None) -> None:
     """Raises UsageError for limits that mean nothing."""
     if rank is not None and rank < 1:
-        raise UsageError(f"a rank of {rank}: it must be at least 1")
+        raise UsageError(f"a rank of {rank}: it must be at least 1", hint="next: --rank 16")
     if max_error is not None and not 0 <= max_error < 1:
         raise UsageError(
             f"an error of {max_error:g}: it must be from 0 to below 1",

@@ -50,7 +50,20 @@ def test_bytes_that_are_no_adapter(tmp_path, data, words):
         ({f"{LAYER}.lora_A.weight": torch.full((2, 4), float("nan"))}, "NaN"),
         ({f"{LAYER}.lora_A.weight": torch.ones(3, 4)}, "do not fit"),
         ({f"{LAYER}.lora_magnitude_vector": torch.ones(3)}, "3 DoRA sizes for 4 rows"),
+        ({f"{LAYER}.lora_magnitude_vector": torch.full((4,), float("inf"))}, "NaN or infinite"),
+        ({f"{LAYER}.alpha": torch.ones(2)}, "alpha is not one number"),
+        ({f"{LAYER}.lora_B.bias": torch.ones(4)}, "LoRA with a bias"),
+        ({f"{LAYER}.boft_R.weight": torch.ones(4)}, "BOFT"),
         ({"lora_unet_x.hada_w1_a": torch.ones(4)}, "LoHa"),
+        ({"lora_unet_x.lokr_w1": torch.ones(4)}, "LoKr"),
+        ({"lora_unet_x.oft_blocks": torch.ones(4)}, "OFT or BOFT"),
+        ({"lora_unet_x.on_input": torch.ones(4)}, "IA3"),
+        ({"lora_unet_x.diff": torch.ones(4)}, "full difference"),
+        ({"lora_unet_x.diff_b": torch.ones(4)}, "full difference"),
+        ({"lora_unet_x.b1.weight": torch.ones(4)}, "GLoRA"),
+        ({"lora_unet_x.up_list.0": torch.ones(4)}, "DyLoRA"),
+        ({"lora_unet_x.lora_mid.weight": torch.ones(4)}, "Tucker"),
+        ({"lora_unet_x.w_norm": torch.ones(4)}, "trained norms"),
         ({"te.weird": torch.ones(4)}, "unknown tensor"),
     ],
 )
@@ -80,3 +93,40 @@ def test_a_layer_without_its_other_half(tmp_path):
 def test_kohya_names_lead_back_to_the_module(path):
     key = f"{kohya_module(f'unet.{path}', SD1)}.lora_up.weight"
     assert split_key(key, "x") == (f"unet.{path}", "up")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"unet.lora_alpha": "8"},
+        {"unet.lora_alpha": True},
+        {"unet.lora_alpha": 8, "unet.alpha_pattern": {".*attn1(a+)+$": 4}},
+        {"unet.alpha_pattern": {"attn1.to_q": None, "": 3}},
+        {"unet.use_rslora": True, "unet.lora_alpha": [1]},
+    ],
+)
+def test_scales_that_are_not_clear_are_refused(tmp_path, config):
+    metadata = {"lora_adapter_metadata": json.dumps(config)}
+    save_file(GOOD, tmp_path / "x.safetensors", metadata=metadata)
+    if config == {"unet.alpha_pattern": {"attn1.to_q": None, "": 3}}:
+        # No number for the module: as if it were not named.
+        assert read_adapter(tmp_path / "x.safetensors").layers[LAYER].scale == 1
+        return
+    with pytest.raises(InputError, match="alpha"):
+        read_adapter(tmp_path / "x.safetensors")
+
+
+def test_metadata_that_is_no_unicode_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(header({"__metadata__": {"modelspec.title": "\ud800"}}))
+    with pytest.raises(InputError, match="not Unicode"):
+        read_adapter(path)
+
+
+@pytest.mark.parametrize("shape", [[True, 4], [2.0, 4], ["2", 4], [-1, -8], [2] * 5])
+def test_shapes_that_are_none_are_refused(tmp_path, shape):
+    path = tmp_path / "x.safetensors"
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, 32]}
+    path.write_bytes(header({f"{LAYER}.lora_A.weight": entry}) + b"0" * 32)
+    with pytest.raises(InputError, match="has shape"):
+        read_adapter(path)

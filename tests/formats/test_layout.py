@@ -57,7 +57,15 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data, framed):
         check_layout(path)
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 0x010380])
+def test_a_headers_length_is_no_pickle(tmp_path, length):
+    path = tmp_path / "a.safetensors"
+    entry = '{"x":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}'
+    path.write_bytes(struct.pack("<Q", length) + entry.ljust(length).encode() + b"1234")
+    assert read_layout(path).shapes == {"x": ()}
+
+
 def test_looking_loads_no_torch():
-    code = "import sys, lora_ci.formats.layout; print({'torch', 'numpy'} & set(sys.modules))"
+    code = "import sys, lora_ci.cli.formats; print({'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
