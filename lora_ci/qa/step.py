@@ -57,7 +57,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         context.input_path("base_model"), content_id=spec.inputs["base_model"].content_id
     )
     candidate = _subject(context, "adapter")
-    findings = check_adapter(candidate.adapter, base.shapes())
+    findings = check_adapter(candidate.adapter, base.shapes(), base.family.name)
     if any(f.severity is Severity.ERROR for f in findings):
         return StepResult(outcome=Outcome.FAILED, findings=findings)
     side = task.settings.resolution or base.resolution
