@@ -1,4 +1,4 @@
-"""A dataset folder → images with captions."""
+"""A dataset folder → images with captions, some of them held out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
-from PIL import Image, ImageOps
 
 from lora_ci.core.captions import METADATA, Caption, parse_metadata
 from lora_ci.core.errors import InputError
@@ -99,28 +95,6 @@ def read_metadata(folder: Path) -> Mapping[str, Caption]:
     if listed.findings:
         raise InputError(listed.findings[0].message, findings=listed.findings)
     return listed.captions
-
-
-def drawn_order(samples: list[Sample], folder: Path, repeats: Mapping[str, int]) -> list[int]:
-    """The numbers of the samples of one epoch: each as often as its source counts.
-
-    `repeats` has the paths of sources below the folder; samples below none of them count once.
-    """
-    order = []
-    for number, sample in enumerate(samples):
-        parents = (p.as_posix() for p in sample.path.relative_to(folder).parents)
-        times = next((repeats[p] for p in parents if p in repeats), repeats.get("", 1))
-        order += [number] * times
-    return order
-
-
-def load_pixels(path: Path, resolution: int) -> torch.Tensor:
-    """The picture upright, cropped to its middle square, [3, resolution, resolution] in [-1, 1]."""
-    with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
-    picture = ImageOps.fit(picture, (resolution, resolution), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
-    return pixels / 127.5 - 1
 
 
 def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], list[Sample]]:

@@ -25,7 +25,7 @@ from lora_ci.formats.write import Format, write_adapter
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
-from lora_ci.training.data import drawn_order, read_samples
+from lora_ci.training.data import read_samples
 from tests.tiny_sd import write_dataset
 
 pytestmark = pytest.mark.slow
@@ -157,10 +157,9 @@ def test_repeats_change_what_is_drawn_and_only_they(undisturbed, tiny_sd, tmp_pa
             shutil.copy(file, source)
     assert trained_on(both, "sources") == plain
     assert trained_on(both, "repeated", repeats={"datasets/b": 3}) != plain
-    samples = read_samples(both, "mei")
-    order = drawn_order(samples, both, {"datasets/b": 3})
+    counts = [sample.repeats for sample in read_samples(both, "mei", {"datasets/b": 3})]
     half = len(pictures) // 2
-    assert order == [*range(half), *(n for n in range(half, len(pictures)) for _ in range(3))]
+    assert counts == [1] * half + [3] * (len(pictures) - half)
 
 
 def test_captions_of_a_list_train_as_those_beside_the_images(undisturbed, tiny_sd, tmp_path):
