@@ -59,7 +59,7 @@ class Learner:
             # Outside of the handler: the error holds the frames that hold the memory.
             gradients.clear()
             state.rung = climb(state.rung, self.model.device)
-            self.keep_activations(not state.rung.checkpointing)
+            self.recompute_activations()
             self.climbs.append(climbed(state.rung, state.step, len(batch.latents)))
 
     def row_losses(self, batch: Batch, gamma: float | None) -> torch.Tensor:
@@ -75,14 +75,17 @@ class Learner:
         weights = batch.weights.to(device, non_blocking=True)
         return weights * self.objective.loss_weight(times, gamma) * error
 
-    def keep_activations(self, keep: bool) -> None:
-        """False: they are computed a second time on the way back."""
-        for name in (self.model.family.denoiser, *self.texts):
-            whole = self.model.models[name]
-            if keep:
-                whole.disable_gradient_checkpointing()
-            else:
-                whole.enable_gradient_checkpointing()
+    def recompute_activations(self) -> None:
+        """From now on they are computed a second time on the way back: slower, less memory."""
+        self.model.denoiser.enable_gradient_checkpointing()
+        for name in self.texts:
+            encoder = self.model.models[name]
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            # transformers does it in training mode alone, in which some models drop values.
+            encoder.train()
+            for module in encoder.modules():
+                if isinstance(getattr(module, "dropout", None), float):
+                    module.dropout = 0.0
 
     def _conditioning(self, batch: Batch) -> Conditioning:
         given = batch.conditioning

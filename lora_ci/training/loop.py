@@ -87,7 +87,8 @@ def train(
     learner = Learner(
         model=model, objective=objective_of(model), settings=settings, texts=taught.texts
     )
-    learner.keep_activations(not state.rung.checkpointing)
+    if state.rung.checkpointing:
+        learner.recompute_activations()
     gradients = gradients_of(taught.parameters.values(), settings.batch_size)
     seen = Seen(material=material, settings=settings, trackers=around.trackers)
     if around.sampler and state.step == 0:
