@@ -80,6 +80,16 @@ class World:
         """The one commit of the default branch."""
         return self.hub.store(REPO).resolve("main")
 
+    def commit(self, files: dict[str, str], parent: str | None = None) -> str:
+        """A commit on top of the default branch, or of `parent`, with other files."""
+        store = self.hub.store(REPO)
+        entries = [
+            {"path": path, "mode": "100644", "sha": store.write_blob(text.encode())}
+            for path, text in files.items()
+        ]
+        tree = store.write_tree(parent or self.head, entries, self.hub.scratch())
+        return store.write_commit(tree, [parent or self.head], "Change", self.hub.now())
+
     def pull(self, **changes: object) -> int:
         return self.hub.open_pull(REPO, **({"head": self.head} | changes)).number
 

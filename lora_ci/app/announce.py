@@ -44,12 +44,12 @@ def publish_comment(
 ) -> None:
     """Shows a run of `head` on its pull request, unless a newer head speaks for that by now."""
     if said.number and (
-        said.kind is not EventKind.PULL_REQUEST or _may_be_head(head, said.number, host)
+        said.kind is not EventKind.PULL_REQUEST or may_be_head(head, said.number, host)
     ):
         forge.upsert_comment(said.number, body)
 
 
-def _may_be_head(head: str, number: int, host: Host | None) -> bool:
+def may_be_head(head: str, number: int, host: Host | None) -> bool:
     """False if the host says that the pull request has another head."""
     try:
         return host is None or host.pull_request(number).head == head

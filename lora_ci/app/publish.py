@@ -8,13 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from lora_ci.app.announce import CHECK, attempt, note_of, publish_comment, publish_run_check
+from lora_ci.app.announce import (
+    CHECK,
+    attempt,
+    may_be_head,
+    note_of,
+    publish_comment,
+    publish_run_check,
+)
 from lora_ci.app.wiring import Deps
 from lora_ci.core.errors import InfrastructureError, InputError, LoraCIError
+from lora_ci.core.event import EventKind, Trust
 from lora_ci.core.finding import Finding
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
-from lora_ci.forge.forge import Button, Check, ReleaseDraft
+from lora_ci.core.sweep import Sweep
+from lora_ci.forge.forge import Button, Check, LineComment, ReleaseDraft, Suggests
 from lora_ci.report.annotations import to_annotations
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.figures import counted, size
@@ -23,6 +32,7 @@ from lora_ci.report.page import render_page
 from lora_ci.report.picture import png_size
 from lora_ci.report.reason import details_of, lora_outcome, lora_reason, result_of
 from lora_ci.report.release_notes import render_release_notes
+from lora_ci.report.sweep_comment import suggestion_words
 from lora_ci.store.store import ArtifactStore
 
 GRID = "grid.png"
@@ -62,6 +72,8 @@ def publish(view: RunView, deps: Deps) -> Published:
         check = partial(_publish_check, view, lora, deps, address, grids.get(lora))
         trying(f"the check of {lora}", check)
         trying(f"the release of {lora}", partial(_publish_release, view, lora, deps, address))
+    for sweep in view.sweeps:
+        trying(f"the change of {sweep.of}", partial(_publish_suggestion, view, sweep, deps))
     return Published(address=address, notes=(*notes, *deps.forge.notes()))
 
 
@@ -133,6 +145,26 @@ def trained(steps: tuple[StepView, ...]) -> bool:
     """True if there is an adapter, old or new."""
     result = result_of(steps, Stage.TRAIN)
     return result is not None and result.outcome is Outcome.PASSED
+
+
+def _publish_suggestion(view: RunView, sweep: Sweep, deps: Deps) -> None:
+    """The change that settles a matrix, at its lines of a pull request; never in a foreign one."""
+    event, forge = view.event, deps.forge
+    if event.kind is not EventKind.PULL_REQUEST or event.number is None:
+        return
+    if event.trust is not Trust.TRUSTED or not isinstance(forge, Suggests):
+        return
+    if not may_be_head(event.head, event.number, deps.host):
+        return
+    comment = None
+    if change := sweep.suggestion:
+        comment = LineComment(
+            path=change.path,
+            first_line=change.first_line,
+            last_line=change.last_line,
+            body=suggestion_words(sweep),
+        )
+    forge.suggest(event.number, event.head, sweep.of, comment)
 
 
 def _publish_release(view: RunView, lora: str, deps: Deps, address: str | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lora_ci.core.finding import Finding
 from lora_ci.core.step import Outcome
@@ -87,6 +87,31 @@ class Forge(Protocol):
     def notes(self) -> tuple[Finding, ...]:
         """What could not be shown as it should be, and what to do about it."""
         ...
+
+
+@runtime_checkable
+class Suggests(Protocol):
+    """A forge that can show a change at the lines of a pull request that it is of."""
+
+    def suggest(self, number: int, head: str, key: str, change: LineComment | None) -> bool:
+        """Shows the change at its lines of `head`, one for each `key`; None takes it back.
+
+        False where it stands nowhere now: its lines are not in the pull request's diff.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineComment:
+    """Words at lines `first_line` to `last_line` (from 1) of a file.
+
+    A `suggestion` block in the markdown `body` says what they are to become.
+    """
+
+    path: str
+    first_line: int
+    last_line: int
+    body: str
 
 
 class Permission(StrEnum):

@@ -13,7 +13,7 @@ import msgspec
 from lora_ci.core.digest import sha256_bytes
 from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding
-from lora_ci.forge.forge import Check, ReleaseDraft
+from lora_ci.forge.forge import Check, LineComment, ReleaseDraft
 from lora_ci.report.markdown import escape
 from lora_ci.report.release_notes import with_yank_banner
 
@@ -22,7 +22,7 @@ REPORTS = "reports"
 
 @dataclass(frozen=True, slots=True)
 class LocalForge:
-    """Writes `reports/`, `pictures/`, `pulls/`, `checks/` and `releases/` below `folder`."""
+    """Writes `reports/`, `pictures/`, `pulls/`, `suggestions/`, `checks/` and `releases/`."""
 
     folder: Path
 
@@ -59,6 +59,15 @@ class LocalForge:
         if not path.is_file():
             raise InputError(f"{tag} was not released here", hint="next: lora-ci status")
         _write(path, with_yank_banner(path.read_text(), reason))
+
+    def suggest(self, number: int, head: str, key: str, change: LineComment | None) -> bool:
+        path = self.folder / "suggestions" / str(number) / f"{file_name(key)}.md"
+        if change is None:
+            path.unlink(missing_ok=True)
+            return False
+        lines = f"{change.path}:{change.first_line}-{change.last_line}"
+        _write(path, f"<!-- {head} {lines} -->\n{change.body}\n")
+        return True
 
     def notes(self) -> tuple[Finding, ...]:
         return ()

@@ -7,7 +7,7 @@ import pytest
 
 from lora_ci.core.errors import InputError
 from lora_ci.core.step import Outcome
-from lora_ci.forge.forge import Forge
+from lora_ci.forge.forge import Forge, LineComment, Suggests
 from lora_ci.forge.local import LocalForge
 from lora_ci.report.annotations import Annotation
 from tests.github_world import World, open_world
@@ -24,6 +24,7 @@ class Shown:
     annotations: int
     files: dict[str, bytes]
     notes: str
+    suggestions: list[str]
 
 
 class LocalBench:
@@ -49,6 +50,7 @@ class LocalBench:
             annotations=sum(len(check["annotations"]) for check in checks),
             files={p.name: p.read_bytes() for p in release.glob("files/*")},
             notes=next((p.read_text() for p in release.glob("notes.md")), ""),
+            suggestions=[p.read_text() for p in self.folder.glob("suggestions/1/*")],
         )
 
 
@@ -80,13 +82,14 @@ class GitHubBench:
             annotations=sum(len(run.annotations) for run in repo.checks.values()),
             files={a.name: a.data for r in releases for a in r.assets if not r.draft},
             notes="".join(r.body for r in releases),
+            suggestions=[c.body for c in repo.review_comments.values()],
         )
 
 
 @pytest.fixture(params=[LocalBench, GitHubBench], ids=["local", "github"])
 def bench(request, tmp_path):
     with open_world(tmp_path) as world:
-        world.pull()
+        world.pull(head=world.commit({".lora-ci.yml": "one\ntwo\nthree\nfour\n"}))
         yield request.param(world)
 
 
@@ -142,6 +145,27 @@ def test_a_yanked_release_says_so_once(bench):
     assert notes.count("Yanked: do not use") == 1
     assert "wrong dataset" in notes
     assert "the notes" in notes
+
+
+def change(**changed: object) -> LineComment:
+    given = {"path": ".lora-ci.yml", "first_line": 2, "last_line": 3, "body": "rank 16 is best"}
+    return LineComment(**(given | changed))
+
+
+def test_a_change_is_suggested_once_and_says_the_last_word(bench):
+    head = bench.world.repo.pulls[1].head
+    for now in (change(), change(), change(body="rank 32 is best")):
+        forge = bench.forge()
+        assert isinstance(forge, Suggests)
+        assert forge.suggest(1, head, "mei", now)
+    assert bench.forge().suggest(1, head, "leo", change(first_line=3))
+    mei, leo = sorted(bench.shown().suggestions, key=lambda body: "16" in body)
+    assert "rank 32" in mei
+    assert "rank 16" in leo
+    assert not bench.forge().suggest(1, head, "mei", None)
+    assert not bench.forge().suggest(1, head, "mei", None)
+    assert len(bench.shown().suggestions) == 1
+    assert bench.forge().notes() == ()
 
 
 def test_a_report_lies_where_it_can_be_opened(bench):

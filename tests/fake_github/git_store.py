@@ -131,6 +131,19 @@ class GitStore:
         """Ids of commits, newest first."""
         return self.text("rev-list", f"--max-count={limit}", *range_).splitlines()
 
+    def patch(self, base: str, head: str, path: str) -> str:
+        """The changed parts of a file, without its header; empty where it is not changed."""
+        text = self.git(
+            "diff", "--no-renames", f"{base}...{head}", "--", f":(literal){path}"
+        ).decode(errors="replace")
+        at = text.find("@@ ")
+        return text[at:].rstrip("\n") if at >= 0 else ""
+
+    def lines(self, commit: str, path: str) -> list[str]:
+        """The lines of a file in a commit; none where there is no such file."""
+        entry = self.entry(commit, path)
+        return self.blob(entry[2]).decode(errors="replace").splitlines() if entry else []
+
     def changed(self, base: str, head: str) -> list[tuple[str, str, str, int, int]]:
         """What `head` changed since it left `base`: status, path, id, lines added and removed."""
         raw = self.git("diff", "--raw", "--no-abbrev", "--no-renames", "-z", f"{base}...{head}")

@@ -12,6 +12,7 @@ from tests.fake_github.state import (
     Issue,
     Reaction,
     Repo,
+    ReviewComment,
 )
 
 if TYPE_CHECKING:
@@ -169,6 +170,43 @@ class Shapes:
                 "merged_at": self.hub.stamp(issue.pull.merged) if issue.pull.merged else None,
             }
         return shape
+
+    def review_comment(self, repo: Repo, comment: ReviewComment) -> Shape:
+        """Where the lines are others in the head now, the comment has none any more."""
+        pull, store = repo.pulls[comment.number], self.hub.store(repo)
+        first = (comment.start_line or comment.line) - 1
+        then, now = (store.lines(c, comment.path) for c in (comment.commit, pull.head))
+        stands = then[first : comment.line] == now[first : comment.line]
+        url = f"{self.repo_url(repo)}/pulls/comments/{comment.id}"
+        page = f"{self.web(repo)}/pull/{comment.number}"
+        links = {
+            "self": url,
+            "html": f"{page}#discussion_r{comment.id}",
+            "pull_request": f"{self.repo_url(repo)}/pulls/{comment.number}",
+        }
+        shape = {
+            "id": comment.id,
+            "node_id": node_id("PRRC", comment.id),
+            "url": url,
+            "html_url": links["html"],
+            "pull_request_url": links["pull_request"],
+            "diff_hunk": store.patch(pull.base, comment.commit, comment.path),
+            "path": comment.path,
+            "commit_id": pull.head if stands else comment.commit,
+            "original_commit_id": comment.commit,
+            "user": self.user(comment.login),
+            "body": comment.body,
+            "author_association": "NONE",
+            "created_at": self.hub.stamp(comment.created),
+            "updated_at": self.hub.stamp(comment.updated),
+            "original_line": comment.line,
+            "original_start_line": comment.start_line,
+            "side": "RIGHT",
+            "_links": {name: {"href": address} for name, address in links.items()},
+        }
+        if stands:
+            shape |= {"line": comment.line, "start_line": comment.start_line}
+        return complete("pull-request-review-comment", shape)
 
     def comment(self, repo: Repo, comment: Comment) -> Shape:
         kind = "pull" if repo.issues[comment.number].pull else "issues"

@@ -63,6 +63,22 @@ class Comment:
 
 
 @dataclass(slots=True)
+class ReviewComment:
+    """A comment at lines of a file in the head `commit` of a pull request."""
+
+    id: int
+    number: int
+    body: str
+    login: str
+    created: float
+    updated: float
+    path: str
+    line: int
+    start_line: int | None
+    commit: str
+
+
+@dataclass(slots=True)
 class Issue:
     """An issue or, where `pull` is set, a pull request's conversation."""
 
@@ -279,6 +295,7 @@ class Repo:
     archived: bool = False
     issues: dict[int, Issue] = field(default_factory=dict)
     comments: dict[int, Comment] = field(default_factory=dict)
+    review_comments: dict[int, ReviewComment] = field(default_factory=dict)
     suites: dict[int, CheckSuite] = field(default_factory=dict)
     checks: dict[int, CheckRun] = field(default_factory=dict)
     statuses: list[Status] = field(default_factory=list)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.fake_github import FakeGitHub
 from tests.fake_github.client import ask
 from tests.fake_github.routes import OPERATIONS
-from tests.fake_github.state import Artifact, Job, WorkflowRun
+from tests.fake_github.state import Artifact, Job, ReviewComment, WorkflowRun
 
 REPO = "acme/loras"
 AT = f"/repos/{REPO}"
@@ -69,6 +69,9 @@ def filled(hub):
     ).json["id"]
     repo = hub.repo(REPO)
     repo.runs[7] = WorkflowRun(7, "loras", "push", head, "main", "acme", 0, jobs=[Job(8, "plan")])
+    repo.review_comments[comment] = ReviewComment(
+        comment, pull.number, "x", "mei", 0, 0, "a.txt", 1, None, head
+    )
     repo.artifacts[9] = Artifact(9, "a", 7, b"PK", 0)
     hook = hub.add_hook(REPO, "http://127.0.0.1:9/", "s")
     app_hook = hub.add_hook(REPO, "http://127.0.0.1:9/", "s")

@@ -51,7 +51,7 @@ class Comments:
 
     def _update(self, comment: _Comment, text: str) -> bool:
         """Makes a comment say the text; False if somebody deleted it in between."""
-        if _same(comment.body or "", text):
+        if same_text(comment.body or "", text):
             return True
         try:
             self.client.replace("PATCH", self._path(comment), {"body": text}, _Comment)
@@ -86,6 +86,6 @@ class Comments:
         return f"{self.repo}/issues/comments/{comment.id}"
 
 
-def _same(left: str, right: str) -> bool:
+def same_text(left: str, right: str) -> bool:
     """True if a host that changes ends of lines shows one text."""
     return left.replace("\r\n", "\n").strip() == right.replace("\r\n", "\n").strip()

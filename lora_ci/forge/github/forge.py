@@ -8,13 +8,14 @@ from enum import IntEnum
 from pathlib import Path
 
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.forge.forge import Check, ReleaseDraft
+from lora_ci.forge.forge import Check, LineComment, ReleaseDraft
 from lora_ci.forge.github.answer import Refused
 from lora_ci.forge.github.checks import MOST_ANNOTATIONS, Checks
 from lora_ci.forge.github.comments import Comments
 from lora_ci.forge.github.pictures import Pictures
 from lora_ci.forge.github.releases import Releases
 from lora_ci.forge.github.statuses import Statuses
+from lora_ci.forge.github.suggestions import Suggestions
 from lora_ci.forge.job import Job
 from lora_ci.forge.local import page_file
 from lora_ci.report.markdown import escape
@@ -43,6 +44,7 @@ class GitHubForge:
     """
 
     comments: Comments
+    suggestions: Suggestions
     checks: Checks
     statuses: Statuses
     pictures: Pictures
@@ -74,6 +76,15 @@ class GitHubForge:
                 raise
             self.job.write_summary(body)
             self._note("comment", "the comment stands in the summary of the job", refused)
+
+    def suggest(self, number: int, head: str, key: str, change: LineComment | None) -> bool:
+        try:
+            return self.suggestions.suggest(number, head, key, change)
+        except Refused as refused:
+            if not refused.is_forbidden:
+                raise
+            self._note("suggestion", "the change of the config stands in the comment", refused)
+            return False
 
     def publish_check(self, check: Check) -> None:
         left = len(check.annotations) - MOST_ANNOTATIONS

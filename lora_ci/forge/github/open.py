@@ -19,6 +19,7 @@ from lora_ci.forge.github.people import Me, fetch_me
 from lora_ci.forge.github.pictures import Pictures
 from lora_ci.forge.github.releases import Releases
 from lora_ci.forge.github.statuses import Statuses
+from lora_ci.forge.github.suggestions import Suggestions
 from lora_ci.forge.job import Job
 
 API_URL = "https://api.github.com"
@@ -57,6 +58,7 @@ def open_github(
     page = f"{server_url.rstrip('/')}/{repository}"
     forge = GitHubForge(
         comments=Comments(client, repo, me),
+        suggestions=Suggestions(client, repo, me),
         checks=Checks(client, repo, me),
         statuses=Statuses(client, repo),
         pictures=Pictures(client, repo, page, clock, rng),

@@ -11,6 +11,7 @@ from tests.fake_github.routes import (
     meta,
     pulls,
     releases,
+    reviews,
     runners,
     statuses,
 )
@@ -30,6 +31,7 @@ ROUTES = merged(
             meta,
             pulls,
             releases,
+            reviews,
             runners,
             statuses,
         )

@@ -52,6 +52,7 @@ def list_files(call: Call) -> Answer:
             "blob_url": f"{web}/blob/{pull.head}/{path}",
             "raw_url": f"{web}/raw/{pull.head}/{path}",
             "contents_url": f"{call.api}/repos/{call.repo.full_name}/contents/{path}",
+            "patch": call.hub.store(call.repo).patch(pull.base, pull.head, path),
         }
 
     return call.page(files[:LISTED_FILES], shape)
