@@ -19,10 +19,9 @@ from lora_ci.cli.survey import MIN_IMAGES, Found, Survey, survey
 from lora_ci.config.load import load_config
 from lora_ci.config.model import FILE_NAME
 from lora_ci.config.work_tree import read_file, refuse_other_kinds
+from lora_ci.config.written import quoted, source_text, unique
 from lora_ci.core.errors import ExitCode, UsageError
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-WORDS = {"null", "true", "false"}
 NO_BASE = "models/base"
 HEAD = """\
 # Every key: lora-ci config keys. Where each value comes from: lora-ci config show.
@@ -135,13 +134,6 @@ def lora_text(root: Path, found: Survey, dataset: Found, taken: set[str]) -> str
     return "".join(lines)
 
 
-def source_text(path: str, repeats: int) -> str:
-    """A source as short as it can be written."""
-    if repeats == 1 and not path.endswith(".toml"):
-        return quoted(path)
-    return f"{{path: {quoted(path)}, repeats: {repeats}}}"
-
-
 def train_file(name: str, files: Iterable[str]) -> str | None:
     """The train file with the LoRA's name in its own, or the only one."""
     files = list(files)
@@ -159,23 +151,6 @@ def refusal(root: Path, key: str, file: str) -> str | None:
         first = error.findings[0]
         return f"line {first.line}: {first.message}"
     return None
-
-
-def unique(text: str, taken: set[str]) -> str:
-    """A name that the config accepts and that no other LoRA has."""
-    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:56] or "lora"
-    name, count = plain, 1
-    while name in taken:
-        count += 1
-        name = f"{plain}-{count}"
-    taken.add(name)
-    return name
-
-
-def quoted(text: str) -> str:
-    """Text as YAML reads it back."""
-    plain = PLAIN.fullmatch(text) and text.lower() not in WORDS
-    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def write_new(path: Path, text: str) -> None:

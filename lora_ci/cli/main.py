@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from lora_ci.core.errors import ExitCode, LoraCIError, machine_error
 
 COMMANDS: dict[str, str] = {
     "init": "write a first .lora-ci.yml for this repository",
+    "import": "write a config for a folder of another trainer's",
     "config": "check, show or describe the config",
     "plan": "say what a commit changes, what would run, and why",
     "changes": "say which files of which datasets differ between two commits",
@@ -108,7 +110,9 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:
-            module = importlib.import_module(f"lora_ci.cli.{name.replace('-', '_')}")
+            # `import` is no name that a module can have.
+            ending = "_" * keyword.iskeyword(name)
+            module = importlib.import_module(f"lora_ci.cli.{name.replace('-', '_')}{ending}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser

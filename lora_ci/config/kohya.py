@@ -45,10 +45,12 @@ def train_settings(reading: Reading, node: Node, below: Mapping[str, Node]) -> d
     given = flat(node)
     check_keys(reading, given, (*TRAIN_KEYS, *OURS))
     train = {RENAMED[key]: child for key, child in given.items() if key in RENAMED}
-    if not is_on(folder := train.pop("regularization", None)) or folder is None:
-        train.pop("prior_weight", None)
-    else:
+    folder = train.pop("regularization", None)
+    if folder is not None and is_on(folder):
         train["regularization"] = relative(folder)
+    elif "regularization" not in below:
+        # A weight of images that are not there.
+        train.pop("prior_weight", None)
     train |= {key: given[key] for key in OURS if key in given}
     train |= shared_settings(reading, given)
     if "unet_lr" in given:

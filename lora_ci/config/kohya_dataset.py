@@ -14,7 +14,7 @@ DATASET_KEYS = ("batch_size", "image_dir", "is_reg", "num_repeats", "random_crop
 
 
 @dataclass(frozen=True, slots=True)
-class _Subset:
+class Subset:
     """A subset with what its dataset and `[general]` say for all."""
 
     given: dict[str, Node]
@@ -24,7 +24,7 @@ class _Subset:
 def dataset_sources(reading: Reading, document: Node) -> tuple[list[Node], dict[str, Node]]:
     """Nodes with `path` and `repeats` from kohya's dataset file, and what it says of training."""
     before = len(reading.findings)
-    subsets = _subsets(reading, document)
+    subsets = read_subsets(reading, document)
     sources: list[Node] = []
     train: dict[str, Node] = {}
     for subset in subsets:
@@ -38,7 +38,7 @@ def dataset_sources(reading: Reading, document: Node) -> tuple[list[Node], dict[
             sources.append(Node(parts, subset.node.where, given["image_dir"].key))
         else:
             reading.say("kohya", "a subset without `image_dir`", subset.node.where)
-        for key, value in _settings(reading, given).items():
+        for key, value in subset_settings(reading, given).items():
             if key in train and train[key].value != value.value:
                 message = f"`{key}` is {shown(value)} here and {shown(train[key])} before"
                 hint = "one LoRA has one value for all its pictures"
@@ -53,7 +53,8 @@ def dataset_sources(reading: Reading, document: Node) -> tuple[list[Node], dict[
     return sources, train
 
 
-def _subsets(reading: Reading, document: Node) -> list[_Subset]:
+def read_subsets(reading: Reading, document: Node) -> list[Subset]:
+    """Every `[[datasets.subsets]]`, nearer tables over those further up."""
     top = reading.mapping(document, document.where.file, ("general", "datasets"))
     general = reading.mapping(top.get("general"), "general")
     found = []
@@ -62,7 +63,7 @@ def _subsets(reading: Reading, document: Node) -> list[_Subset]:
         shared = {key: child for key, child in keys.items() if key != "subsets"}
         for subset in _tables(reading, keys.get("subsets"), "datasets.subsets"):
             own = subset.value if isinstance(subset.value, dict) else {}
-            found.append(_Subset({**general, **shared, **own}, subset))
+            found.append(Subset({**general, **shared, **own}, subset))
     return found
 
 
@@ -75,7 +76,7 @@ def _tables(reading: Reading, node: Node | None, what: str) -> list[Node]:
     return []
 
 
-def _settings(reading: Reading, given: Mapping[str, Node]) -> dict[str, Node]:
+def subset_settings(reading: Reading, given: Mapping[str, Node]) -> dict[str, Node]:
     """What a subset says of training, in our keys. `flip_aug = false` is said as well."""
     train = {RENAMED[key]: given[key] for key in DATASET_RENAMED if key in given}
     train |= {key: given[key] for key in ("batch_size", "regularization") if key in given}

@@ -1,0 +1,1 @@
+"""Folders of other trainers → a config of ours: `import_kohya`."""
