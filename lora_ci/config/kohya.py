@@ -68,7 +68,7 @@ def train_settings(reading: Reading, node: Node, below: Mapping[str, Node]) -> d
     defaults = {key: Node(value, node.where) for key, value in KOHYA_DEFAULTS.items()}
     defaults["modules"] = Node([Node(name, node.where) for name in KOHYA_MODULES], node.where)
     whole = {**defaults, **below, **train}
-    whole |= budget(given, whole)
+    whole |= budget(given, node)
     whole |= accumulated(reading, given, whole["batch_size"])
     whole |= convolution(reading, given, whole["modules"])
     note_differences(reading, whole, given)
@@ -144,18 +144,14 @@ def text_encoder(reading: Reading, given: Mapping[str, Node], file: Node) -> dic
     return taught
 
 
-def budget(given: Mapping[str, Node], whole: Mapping[str, Node]) -> dict[str, Node]:
+def budget(given: Mapping[str, Node], file: Node) -> dict[str, Node]:
     """`epochs`, where kohya counts epochs, else `steps`; `images_seen` goes before both."""
     if "images_seen" in given:
         return {}
     epochs = given.get("max_train_epochs")
-    if epochs is None:
-        steps = given.get("max_train_steps")
-        return {"steps": steps or Node(KOHYA_STEPS, whole["batch_size"].where)}
-    if "regularization" not in whole or type(epochs.value) is not int:
+    if epochs is not None:
         return {"epochs": epochs}
-    # An epoch of kohya's shows as many regularization images again.
-    return {"epochs": Node(2 * epochs.value, epochs.where, epochs.key)}
+    return {"steps": given.get("max_train_steps", Node(KOHYA_STEPS, file.where))}
 
 
 def accumulated(reading: Reading, given: Mapping[str, Node], batch: Node) -> dict[str, Node]:
@@ -181,9 +177,6 @@ def note_differences(
     if enlarged is not None and is_on(enlarged) and is_on(whole.get("buckets")):
         message = "`bucket_no_upscale`: here small pictures are enlarged to the size of a bucket"
         reading.note("kohya", message, enlarged.where, "larger pictures, or a lower `resolution`")
-    if "regularization" in whole and "max_train_epochs" in given:
-        message = "an epoch of kohya's shows as many regularization images again: counted twice"
-        reading.note("kohya", message, given["max_train_epochs"].where)
 
 
 def square(reading: Reading, node: Node) -> Node | None:

@@ -48,7 +48,7 @@ def train_values(
     out if it is our default and no file says it.
     """
     if regularized:
-        # Where the images lie is said elsewhere; that there are some doubles kohya's epochs.
+        # Where the images lie is said elsewhere; they have a weight.
         below = {**below, "regularization": Node("", Where(""))}
     if file is None:
         reading = Reading("", lambda _: None)

@@ -197,7 +197,7 @@ def settings(*lines: bytes):
         (b"max_train_epochs = 10\nmax_train_steps = 7", {"epochs": 10, "steps": None}),
         (
             b'reg_data_dir = "reg"\nprior_loss_weight = 0.5\nmax_train_epochs = 10',
-            {"regularization": "reg", "prior_weight": 0.5, "epochs": 20},
+            {"regularization": "reg", "prior_weight": 0.5, "epochs": 10},
         ),
         (b'mixed_precision = "bf16"', {"precision": "bf16"}),
         (
