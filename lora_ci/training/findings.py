@@ -36,6 +36,17 @@ def enlarged_finding(enlarged: Sequence[Sample], count: int, resolution: int) ->
     return [_warning("train.enlarged", message, enlarged[0].name, hint)]
 
 
+def large_cache_finding(used_bytes: int, limit_bytes: int) -> list[Finding]:
+    """A training whose own latents and captions are more than the cache may keep."""
+    if used_bytes <= limit_bytes:
+        return []
+    used, limit = used_bytes / 2**30, limit_bytes / 2**30
+    message = f"latents and captions take {used:.1f} GiB on disk; only {limit:.1f} GiB are kept"
+    hint = "the next training may have to encode some again; fewer views (train.crop, train.flip) "
+    hint += "and orders of captions (train.shuffle_captions) take less"
+    return [Finding(rule="train.cache-large", severity=Severity.INFO, message=message, hint=hint)]
+
+
 def _warning(rule: str, message: str, file: str, hint: str) -> Finding:
     return Finding(
         rule=rule, severity=Severity.WARNING, message=f"{message} (such as {file})", hint=hint

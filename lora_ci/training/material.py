@@ -19,10 +19,11 @@ from lora_ci.training.buckets import Bucket, buckets_of, choose, is_enlarged, sq
 from lora_ci.training.captions import orders_of
 from lora_ci.training.data import Sample, hold_out
 from lora_ci.training.draws import Draws, Pool, noise_of, seeded
+from lora_ci.training.encode import Told, Wanted, encode_captions, encode_views
 from lora_ci.training.entries import LIMIT_BYTES, prune
-from lora_ci.training.findings import caption_findings, enlarged_finding
+from lora_ci.training.findings import caption_findings, enlarged_finding, large_cache_finding
 from lora_ci.training.pictures import read_size
-from lora_ci.training.shelf import CAPTIONS, LATENTS, MEMORY_BYTES, Shelf, Told
+from lora_ci.training.shelf import CAPTIONS, LATENTS, MEMORY_BYTES, Shelf
 
 __all__ = ["Batch", "Material", "build_material"]
 
@@ -110,8 +111,11 @@ def build_material(
         for sample in some
     )
     shelf = Shelf(cache=cache, base=model.content_id, dtype=model.dtype, memory_bytes=memory_bytes)
-    made_views = _encode_views(shelf, model, pictures, settings.flip, told)
-    made_texts = 0 if settings.text_encoder else _encode_texts(shelf, model, pictures, told)
+    wanted = [_wanted(picture, settings) for picture in pictures]
+    made_views = encode_views(shelf, model, wanted, told)
+    made_texts = 0
+    if not settings.text_encoder:
+        made_texts = encode_captions(shelf, model, _texts(pictures), told)
     if made_views or made_texts:
         prune([cache / LATENTS, cache / CAPTIONS], limit_bytes, shelf.used)
     reader = Reader(
@@ -124,7 +128,10 @@ def build_material(
         epoch_images=sum(s.repeats for s in learned) * (2 if regularization else 1),
         pictures=pictures[:trained],
         validation=_validation(reader, pictures[trained:], objective, settings.batch_size),
-        findings=_findings(samples, regularization, trigger, pictures, settings),
+        findings=(
+            *_findings(samples, regularization, trigger, pictures, settings),
+            *large_cache_finding(sum(shelf.used.values()), limit_bytes),
+        ),
         encoded_pictures=made_views,
         encoded_captions=made_texts,
         settings=settings,
@@ -167,31 +174,14 @@ def _picture(
     )
 
 
-def _encode_views(
-    shelf: Shelf, model: BaseModel, pictures: Sequence[Picture], flip: bool, told: Told
-) -> int:
-    """Encodes the views that the cache has not; how many."""
-    made = 0
-    for done, picture in enumerate(pictures):
-        told(done, len(pictures), "pictures encoded")
-        mirrored = [replace(view, mirrored=True) for view in picture.views] if flip else []
-        missing = shelf.missing_views(picture.sample, [*picture.views, *mirrored])
-        if missing:
-            shelf.make_views(model, picture.sample, missing)
-        made += len(missing)
-    return made
+def _wanted(picture: Picture, settings: TrainSettings) -> Wanted:
+    mirrored = [replace(view, mirrored=True) for view in picture.views] if settings.flip else []
+    return picture.sample, [*picture.views, *mirrored]
 
 
-def _encode_texts(shelf: Shelf, model: BaseModel, pictures: Sequence[Picture], told: Told) -> int:
-    """Encodes the captions that the cache has not, the empty one too; how many."""
-    made = 0
-    captions = [*dict.fromkeys(text for picture in pictures for text in picture.captions), ""]
-    for done, caption in enumerate(captions):
-        told(done, len(captions), "captions encoded")
-        if shelf.missing_texts([caption]):
-            shelf.make_text(model, caption)
-            made += 1
-    return made
+def _texts(pictures: Sequence[Picture]) -> list[str]:
+    """All captions that may be drawn, the empty one too."""
+    return [*dict.fromkeys(text for picture in pictures for text in picture.captions), ""]
 
 
 def _pools(pictures: Sequence[Picture], learned: int) -> tuple[Pool, ...]:

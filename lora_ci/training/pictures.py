@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -68,10 +67,8 @@ def _cut(scaled: Image.Image, view: View) -> torch.Tensor:
 @contextmanager
 def _opened(sample: Sample) -> Iterator[Image.Image]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(sample.path, formats=FORMATS) as file:
-                yield file
+        with Image.open(sample.path, formats=FORMATS) as file:
+            yield file
     except OSError as error:
         if machine_error(error):
             raise

@@ -155,8 +155,9 @@ def test_the_cache_is_bounded_but_keeps_what_is_used(tiny_sd, dataset, tmp_path)
     old = cache / "latents" / "00" / "old.tensors"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"x" * 1000)
-    build(tiny_sd, dataset, cache, limit_bytes=100)
+    material = build(tiny_sd, dataset, cache, limit_bytes=100)
     assert not old.exists()
+    assert [f.rule for f in material.findings] == ["train.cache-large"]
     assert len(list(cache.rglob("*.tensors"))) == 19
 
 
@@ -256,3 +257,15 @@ def test_a_latent_that_is_no_number_names_its_picture(tiny_sd, dataset, tmp_path
     with pytest.raises(InputError, match=r"00\.png: the base model's VAE"):
         build_material(model, samples, SETTINGS, trigger="mei", cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.tensors"))
+
+
+def test_a_picture_too_large_for_memory_is_the_machine_s_fault(tiny_sd, dataset, tmp_path):
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = base(tiny_sd)
+    model.vae.encoder.register_forward_pre_hook(refuse)
+    with pytest.raises(InfrastructureError, match=r"one picture of 64 × 64 pixels is too much"):
+        build_material(
+            model, read_samples(dataset, "mei"), SETTINGS, trigger="mei", cache=tmp_path / "cache"
+        )
