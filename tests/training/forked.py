@@ -50,7 +50,7 @@ class Place:
         """Trains in this process and writes the adapter."""
         team = team or join_team()
         self.work.mkdir(parents=True, exist_ok=True)
-        model = load_base(self.base, dtype_name(settings, team.device), content_id="b1")
+        model = load_base(self.base, dtype_name(settings, team.device), content_id=self.base.name)
         material = build_material(
             model, read_samples(self.dataset, "mei"), settings, trigger="mei", cache=self.cache
         )
