@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Callable, Mapping
 
@@ -22,5 +23,12 @@ TABLE: Table = {
 def load(stage: Stage, table: Table = TABLE) -> Run:
     """The function of a stage."""
     module, _, name = table[stage].partition(":")
-    run: Run = getattr(importlib.import_module(module), name)
+    collecting = gc.isenabled()
+    # What torch and its kin make on import stays: to look for garbage there is a sixth of the time.
+    gc.disable()
+    try:
+        run: Run = getattr(importlib.import_module(module), name)
+    finally:
+        if collecting:
+            gc.enable()
     return run
