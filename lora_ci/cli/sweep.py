@@ -14,7 +14,6 @@ from lora_ci.automl.asha import BUDGET_KEYS, Ladder, ladder_of
 from lora_ci.cli.events import add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import Hub, open_hub
 from lora_ci.cli.output import Output
-from lora_ci.cli.plan import show
 from lora_ci.cli.run import add_common_arguments
 from lora_ci.cli.wire import open_past, open_wired
 from lora_ci.config.model import FILE_NAME, Lora
@@ -23,11 +22,12 @@ from lora_ci.config.work_tree import read_file
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.event import Event
+from lora_ci.core.finding import Severity
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
-from lora_ci.core.sweep import Suggestion, Sweep
+from lora_ci.core.sweep import Sweep
 from lora_ci.report.sweep_text import render_sweep_text
-from lora_ci.report.text import sharing_text
+from lora_ci.report.text import sharing_text, summary
 from lora_ci.steps.folder import write_whole
 
 
@@ -82,6 +82,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         search = early(ladder, args.metric, args.eta)
     if args.dry_run:
         return foretell(args, event, source, scope, output)
+    if args.write:
+        unchanged_text(event, source)  # before hours of training
 
     def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         output.progress(f"{stage} {lora}", done, total, note)
@@ -90,8 +92,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
     view = handle(event, deps, scope=scope, search=search)
     sweep = next((s for s in view.sweeps if s.of == args.lora), None)
     tell(view, sweep, output)
-    if args.write and sweep:
-        write(sweep, event, source, output)
+    try:
+        if args.write:
+            write(sweep, event, source, output)
+    except UsageError as error:  # the result is printed already
+        output.findings(error.findings)
+        return error.exit_code
     return exit_code(view, sweep)
 
 
@@ -138,10 +144,14 @@ def early(ladder: Ladder, metric: str, eta: int) -> Search:
 def foretell(
     args: argparse.Namespace, event: Event, source: GitSource, scope: Scope, output: Output
 ) -> int:
-    """Prints what would run; runs nothing."""
+    """Prints what would run, in sum; runs nothing."""
     records = open_past(args, source, Hub()).records
     plan, gathered = plan_event(event, source, records, SystemClock(), scope)
-    return show(scope.with_needs(gathered.config).narrow(plan), output, markdown=False)
+    plan = scope.with_needs(gathered.config).narrow(plan)
+    output.result("\n".join([*sharing_text(plan), summary(plan)]), plan, schema="plan")
+    output.findings(plan.findings)
+    failed = any(finding.severity is Severity.ERROR for finding in plan.findings)
+    return ExitCode.FAILED if failed else ExitCode.PASSED
 
 
 def tell(view: RunView, sweep: Sweep | None, output: Output) -> None:
@@ -158,26 +168,27 @@ def tell(view: RunView, sweep: Sweep | None, output: Output) -> None:
         output.note(f"next: lora-ci report {view.run_id}, for the page with everything")
 
 
-def write(sweep: Sweep, event: Event, source: GitSource, output: Output) -> None:
+def write(sweep: Sweep | None, event: Event, source: GitSource, output: Output) -> None:
     """Puts the best values in place of the matrix in the work tree.
 
     Raises:
         UsageError: there is no such change, or the file is not that of the commit any more.
     """
-    if sweep.suggestion is None:
-        raise UsageError(f"{FILE_NAME} stays as it is: {sweep.unsuggested}")
-    settle_work_tree(sweep.suggestion, event, source)
+    if sweep is None or sweep.suggestion is None:
+        why = sweep.unsuggested if sweep else "nothing came of the matrix"
+        raise UsageError(f"{FILE_NAME} stays as it is: {why}")
+    text = unchanged_text(event, source)
+    write_whole(source.root / FILE_NAME, apply_suggestion(text, sweep.suggestion).encode())
     output.note(f"{FILE_NAME} has the best values now; next: git diff {FILE_NAME}")
 
 
-def settle_work_tree(suggestion: Suggestion, event: Event, source: GitSource) -> None:
-    """Changes the file in the work tree. Raises UsageError where it is another one by now."""
+def unchanged_text(event: Event, source: GitSource) -> str:
+    """The config in the work tree. Raises UsageError where it is not that of the commit."""
     now = read_file(source.root, FILE_NAME)
     if now is None or now != source.repo.file(event.head, FILE_NAME):
         message = f"{FILE_NAME} in the work tree is not that of commit {event.head[:7]}"
         raise UsageError(message, hint=f"next: git diff {event.head[:7]} -- {FILE_NAME}")
-    text = now.decode("utf-8-sig")
-    write_whole(source.root / FILE_NAME, apply_suggestion(text, suggestion).encode())
+    return now.decode("utf-8-sig")
 
 
 def exit_code(view: RunView, sweep: Sweep | None) -> ExitCode:
