@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import torch
 
@@ -30,12 +30,19 @@ Told: TypeAlias = Callable[[int, int, str], None]
 Wanted: TypeAlias = tuple[Sample, Sequence[View]]
 Loaded: TypeAlias = tuple[Sample, Sequence[View], list[torch.Tensor]]
 
+Thing = TypeVar("Thing")
+
 # Threads that decode pictures while the VAE works; each holds one decoded picture.
 DECODERS = min(4, os.cpu_count() or 1)
 
 
-def encode_views(shelf: Shelf, model: BaseModel, wanted: Sequence[Wanted], told: Told) -> int:
+def encode_views(
+    shelf: Shelf, model: BaseModel, wanted: Sequence[Wanted], told: Told, begin: float = 0.0
+) -> int:
     """Encodes the views that the shelf has not; how many.
+
+    Processes that need the same share the work by themselves: each begins elsewhere, at the share
+    `begin` of the list, and passes over what another has made meanwhile.
 
     Raises:
         InputError: a picture cannot be decoded, or its latents are no numbers.
@@ -43,24 +50,38 @@ def encode_views(shelf: Shelf, model: BaseModel, wanted: Sequence[Wanted], told:
         OSError: the disk of the cache is full.
     """
     missing = [(sample, shelf.missing_views(sample, views)) for sample, views in wanted]
-    missing = [(sample, views) for sample, views in missing if views]
+    missing = _from([(sample, views) for sample, views in missing if views], begin)
     done = len(wanted) - len(missing)
     told(done, len(wanted), "pictures encoded")
+    made = 0
     for number, (sample, views, pixels) in enumerate(_decoded(missing), done):
         told(number, len(wanted), "pictures encoded")
         for view, one in zip(views, pixels, strict=True):
-            shelf.put_latents(sample, view, _latents(model, sample, one))
-    return sum(len(views) for _, views in missing)
+            if shelf.missing_views(sample, [view]):
+                shelf.put_latents(sample, view, _latents(model, sample, one))
+                made += 1
+    return made
 
 
-def encode_captions(shelf: Shelf, model: BaseModel, captions: Sequence[str], told: Told) -> int:
-    """Encodes the captions that the shelf has not; how many. Raises OSError."""
-    missing = shelf.missing_texts(captions)
+def encode_captions(
+    shelf: Shelf, model: BaseModel, captions: Sequence[str], told: Told, begin: float = 0.0
+) -> int:
+    """Encodes the captions that the shelf has not, in the same way; how many. Raises OSError."""
+    missing = _from(shelf.missing_texts(captions), begin)
+    made = 0
     for number, caption in enumerate(missing):
         told(len(captions) - len(missing) + number, len(captions), "captions encoded")
-        with torch.no_grad():
-            shelf.put_text(caption, encode_texts(model, [caption]))
-    return len(missing)
+        if shelf.missing_texts([caption]):
+            with torch.no_grad():
+                shelf.put_text(caption, encode_texts(model, [caption]))
+            made += 1
+    return made
+
+
+def _from(things: list[Thing], begin: float) -> list[Thing]:
+    """The same things, but those before the share `begin` come last."""
+    first = int(begin * len(things))
+    return things[first:] + things[:first]
 
 
 def _decoded(wanted: Iterable[Wanted]) -> Iterator[Loaded]:

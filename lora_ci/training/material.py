@@ -83,12 +83,14 @@ def build_material(
     cache: Path,
     regularization: Sequence[Sample] = (),
     told: Told = lambda *_: None,
+    begin: float = 0.0,
     limit_bytes: int = LIMIT_BYTES,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Material:
     """Encodes what the cache below `cache` has not, and keeps the cache below `limit_bytes`.
 
-    As much of it as fits in `memory_bytes` is held in memory, the rest is read for each step.
+    Of several processes with the same task each is given another `begin` in [0, 1): they share the
+    work. As much of it as fits in `memory_bytes` is held in memory, the rest is read for each step.
 
     `model` needs its `content_id`; with a warm cache its VAE and text encoders are not touched.
 
@@ -112,10 +114,10 @@ def build_material(
     )
     shelf = Shelf(cache=cache, base=model.content_id, dtype=model.dtype, memory_bytes=memory_bytes)
     wanted = [_wanted(picture, settings) for picture in pictures]
-    made_views = encode_views(shelf, model, wanted, told)
+    made_views = encode_views(shelf, model, wanted, told, begin)
     made_texts = 0
     if not settings.text_encoder:
-        made_texts = encode_captions(shelf, model, _texts(pictures), told)
+        made_texts = encode_captions(shelf, model, _texts(pictures), told, begin)
     if made_views or made_texts:
         prune([cache / LATENTS, cache / CAPTIONS], limit_bytes, shelf.used)
     reader = Reader(

@@ -38,7 +38,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
         content_id=spec.inputs["base_model"].content_id,
         device=str(team.device),
     )
-    material = material_of(spec, context, model, settings)
+    material = material_of(spec, context, model, settings, team)
     around = surroundings_of(spec, context, model, settings, team)
     prepared = time.monotonic()
     trained = train(model, material, settings, around)
@@ -75,7 +75,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
 
 
 def material_of(
-    spec: StepSpec, context: StepContext, model: BaseModel, settings: TrainSettings
+    spec: StepSpec, context: StepContext, model: BaseModel, settings: TrainSettings, team: Team
 ) -> Material:
     """What is trained on, encoded; the parts of the base that encoded it are let go."""
 
@@ -97,6 +97,7 @@ def material_of(
         cache=context.cache,
         regularization=regularization,
         told=told,
+        begin=team.rank / team.size,
     )
     model.let_go(*(("vae",) if settings.text_encoder else ()))
     return material

@@ -1,5 +1,6 @@
 """Batches of real, tiny models: encoded once, whole, and the same however they came about."""
 
+import multiprocessing
 import random
 import shutil
 from collections import Counter
@@ -248,6 +249,35 @@ def test_a_stop_while_encoding_is_heeded_and_what_was_made_is_kept(tiny_sd, data
     with pytest.raises(Interrupted, match="5 of 9 pictures encoded"):
         build(tiny_sd, dataset, tmp_path / "cache", told=told)
     assert build(tiny_sd, dataset, tmp_path / "cache").encoded_pictures == 4
+
+
+def test_processes_with_the_same_task_share_it(tiny_sd, dataset, tmp_path):
+    alone = build(tiny_sd, dataset, tmp_path / "alone")
+    context = multiprocessing.get_context("fork")
+    counts = context.SimpleQueue()
+    ready = context.Barrier(2)
+
+    def take_part(begin: float) -> None:
+        torch.set_num_threads(1)
+        ready.wait(60)
+        made = build(tiny_sd, dataset, tmp_path / "cache", begin=begin)
+        counts.put((made.encoded_pictures, made.encoded_captions))
+
+    workers = [
+        context.Process(target=take_part, args=(begin,), daemon=True) for begin in (0.0, 0.5)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    pictures, captions = zip(counts.get(), counts.get(), strict=True)
+    # Both may make the same one at the same moment; that does no harm.
+    assert 9 <= sum(pictures) < 18
+    assert 10 <= sum(captions) < 20
+    shared = build(tiny_sd, dataset, tmp_path / "cache")
+    assert (shared.encoded_pictures, shared.encoded_captions) == (0, 0)
+    assert same(alone, shared)
 
 
 def test_a_latent_that_is_no_number_names_its_picture(tiny_sd, dataset, tmp_path):
