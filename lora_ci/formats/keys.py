@@ -93,6 +93,8 @@ def split_key(key: str, name: str) -> tuple[str, str]:
             return _module(component, flat.removeprefix(prefix), name), part
     if key.startswith(tuple(f"{component}." for component in COMPONENTS)):
         module, part = _cut(key, DIFFUSERS_PARTS, name)
+        if not module.partition(".")[2]:
+            raise InputError(f"{name}: `{key[:100]}` names no module")
         return _modern(module), part
     refuse_foreign(key, name)
     raise InputError(

@@ -61,18 +61,17 @@ def _layer(
     rank = int(down.shape[0])
     if rank > MAX_RANK:
         raise InputError(f"{where}: rank {rank}, more than {MAX_RANK}")
-    alpha: object
     if "alpha" in found:
         alpha = found["alpha"].item() if found["alpha"].numel() == 1 else None
     else:
         alpha = _alpha_beside(module, rank, config)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+    if alpha is None:
         raise InputError(f"{where}: alpha is not one number")
     magnitude = _magnitude(found, int(up.shape[0]), where)
     tensors = (down, up) if magnitude is None else (down, up, magnitude)
     if not (all(bool(t.isfinite().all()) for t in tensors) and math.isfinite(alpha)):
         raise InputError(f"{where} holds NaN or infinite values")
-    return LoraLayer(down=down, up=up, alpha=float(alpha), magnitude=magnitude)
+    return LoraLayer(down=down, up=up, alpha=alpha, magnitude=magnitude)
 
 
 def _magnitude(found: Mapping[str, torch.Tensor], outputs: int, where: str) -> torch.Tensor | None:
@@ -97,8 +96,8 @@ def _magnitude(found: Mapping[str, torch.Tensor], outputs: int, where: str) -> t
     return size.reshape(-1)
 
 
-def _alpha_beside(module: str, rank: int, config: Mapping[str, object]) -> object:
-    """The alpha that diffusers' metadata gives a module, else its rank.
+def _alpha_beside(module: str, rank: int, config: Mapping[str, object]) -> float | None:
+    """The alpha that diffusers' metadata gives a module, else its rank; None if it is no number.
 
     Rank-stabilized LoRA divides by √rank instead of the rank (arXiv:2312.03732): the same as an
     alpha √rank times as big. LyCORIS writes such an alpha itself.
@@ -110,9 +109,13 @@ def _alpha_beside(module: str, rank: int, config: Mapping[str, object]) -> objec
         if _names(key, name):
             alpha = value
             break
-    if alpha is None or isinstance(alpha, bool) or not isinstance(alpha, int | float):
-        return rank if alpha is None else alpha
-    return alpha * math.sqrt(rank) if config.get(f"{component}.use_rslora") else alpha
+    if alpha is None:
+        return float(rank)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        return None
+    # JSON's whole numbers have no limit, floats have.
+    number = float(alpha) if abs(alpha) < 1e30 else math.inf
+    return number * math.sqrt(rank) if config.get(f"{component}.use_rslora") else number
 
 
 def _names(key: str, name: str) -> bool:

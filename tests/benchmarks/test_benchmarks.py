@@ -44,6 +44,12 @@ def test_every_webhook_is_answered():
     assert printed.count("| 40/s ") == 2
 
 
+def test_files_are_written_and_both_ways_to_resize_agree():
+    printed = run("benchmarks.formats", "--megabytes", "12", "--shapes", "1", "--pairs", "1")
+    assert "986 layers, rank 1" in printed
+    assert "| 640×640 | 70 " in printed
+
+
 def test_without_the_official_scripts_their_side_is_missing_and_that_is_said():
     printed = run("benchmarks.training", "--worlds", "emoji", "--steps", "2", "--pairs", "1")
     assert "skipped: the official scripts; next: --scripts" in printed

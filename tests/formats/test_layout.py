@@ -14,6 +14,7 @@ from lora_ci.core.errors import InputError
 from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.formats.layout import check_layout, read_layout
 from lora_ci.formats.write import Format, write_adapter
+from tests.formats.made import small
 
 LAYER = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 
@@ -65,7 +66,14 @@ def test_a_headers_length_is_no_pickle(tmp_path, length):
     assert read_layout(path).shapes == {"x": ()}
 
 
-def test_looking_loads_no_torch():
-    code = "import sys, lora_ci.cli.formats; print({'torch', 'numpy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+def test_looking_loads_no_torch(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_adapter(small(), path, Format.KOHYA)
+    code = (
+        "import sys; from lora_ci.cli.main import main; main(['formats', 'inspect', sys.argv[1]]);"
+        "print({'torch', 'numpy', 'safetensors'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0].startswith("file       a.safetensors")
+    assert done.stdout.splitlines()[-1] == "set()"
