@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "sweep": "do the matrix of a LoRA, and say which values are best",
     "dataset": "check a dataset folder, with or without git",
     "formats": "look at adapter files; convert, shrink, merge and check them",
+    "shard": "deal a dataset out to sites; make one adapter of what they trained",
     "deploy": "release what a tag names, or make the key that signs",
     "verify": "tell whether a release folder is whole, and who signed it",
     "pull": "take a release out of a store, verified",
