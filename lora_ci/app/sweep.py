@@ -20,6 +20,7 @@ from lora_ci.report.details import read_details
 from lora_ci.report.reason import result_of
 
 OVERALL, LOSS = "overall", "loss"
+TEST = "score."
 VALIDATION_LOSS, LAST_LOSS = "validation_loss", "loss_last"
 # Of these less is better; of all others that QA knows, more.
 LESS_IS_BETTER = frozenset(
@@ -118,7 +119,10 @@ def _unless_passed(result: StepResult | None) -> StepResult | None:
 def _score(
     result: StepResult | None, metric: str
 ) -> tuple[float | None, float | None, float | None]:
-    """A metric of a result with the ends of its interval, as far as they are known."""
+    """A metric of a result with the ends of its interval, as far as they are known.
+
+    Metrics have the names that gates use: `identity`, and `score.identity` for the test's score.
+    """
     if metric in (VALIDATION_LOSS, LAST_LOSS):
         return metric_of(result, metric), None, None
     found = read_details(Stage.QA, result)
@@ -126,9 +130,11 @@ def _score(
         total = found.overall
         return (total.score, total.low, total.high) if total else (None, None, None)
     for test in found.tests:
-        if test.name == metric:
+        if f"{TEST}{test.name}" == metric:
             return test.score, test.low, test.high
-    return metric_of(result, metric), None, None
+    gate = next((gate for gate in found.gates if gate.metric == metric), None)
+    ends = (gate.low, gate.high) if gate else (None, None)
+    return metric_of(result, metric), *ends
 
 
 def _suggested(sweep: Sweep, view: RunView, source: Source) -> Sweep:

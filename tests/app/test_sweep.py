@@ -1,0 +1,157 @@
+"""What comes of a matrix in a run: scores of any metric, its change, and where that is shown."""
+
+from dataclasses import replace
+
+import pytest
+
+from lora_ci.app.git_source import open_git_source
+from lora_ci.app.publish import publish
+from lora_ci.app.sweep import EXHAUSTIVE, LOSS, Search, last_stage, sweeps_of, with_sweeps
+from lora_ci.app.wiring import open_deps
+from lora_ci.core.event import EventKind, Trust
+from lora_ci.core.step import Outcome, Stage, StepResult
+from tests.builders import RepoBuilder
+from tests.github_world import open_world
+from tests.situations import MATRIX, matrix
+
+
+@pytest.fixture
+def repo(tmp_path) -> RepoBuilder:
+    repo = RepoBuilder(tmp_path / "work")
+    repo.write(".lora-ci.yml", MATRIX)
+    repo.commit()
+    return repo
+
+
+def view_of(repo: RepoBuilder, **of_event: object):
+    view = replace(matrix(), sweeps=())
+    head = repo.git("rev-parse", "HEAD")
+    return replace(view, event=replace(view.event, head=head, **of_event))
+
+
+def swept(repo: RepoBuilder, **of_event: object):
+    view = view_of(repo, **of_event)
+    done = with_sweeps(view, open_git_source(repo.root), EXHAUSTIVE)
+    (sweep,) = done.sweeps
+    return done, sweep
+
+
+def with_train(view, metrics):
+    """The view with other metrics of trainings: `metrics(name)`, None where it failed."""
+    steps = []
+    for step in view.steps:
+        if step.decision.stage is Stage.TRAIN:
+            found = metrics(step.decision.lora)
+            result = StepResult(outcome=Outcome.FAILED)
+            if found is not None:
+                result = replace(step.result, metrics={**step.result.metrics, **found})
+            step = replace(step, result=result)  # noqa: PLW2901
+        steps.append(step)
+    return replace(view, steps=tuple(steps))
+
+
+def test_the_best_is_found_and_its_change_is_that_of_the_file(repo):
+    _, sweep = swept(repo)
+    assert sweep.best == "mei.rank-32.optimizer-adamw.epochs-20"
+    assert len(sweep.standings) == 12
+    assert (sweep.suggestion.first_line, sweep.suggestion.last_line) == (6, 9)
+    assert sweep.suggestion.lines == (
+        "    train:",
+        "      rank: 32",
+        "      optimizer: adamw",
+        "      epochs: 20",
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected", "interval"),
+    [
+        ("score.identity", 0.832, True),
+        ("identity", 0.71, False),
+        ("leakage", 0.04, False),
+        ("nothing", None, False),
+    ],
+)
+def test_any_metric_of_qa_can_be_what_the_best_is_best_in(repo, metric, expected, interval):
+    (sweep,) = sweeps_of(view_of(repo), Search(metric=metric))
+    best = sweep.standings[0]
+    assert best.score == (expected and pytest.approx(expected))
+    assert (best.low is not None) == interval
+    assert sweep.lower_is_better == (metric == "leakage")
+
+
+def test_by_loss_the_held_out_loss_counts_where_all_have_one(repo):
+    assert (last_stage(LOSS), last_stage("identity")) == (Stage.TRAIN, Stage.QA)
+    view = view_of(repo)
+    search = Search(metric=LOSS)
+    held_out = with_train(view, lambda name: {"validation_loss": 0.3 + 0.1 * ("16" in name)})
+    (sweep,) = sweeps_of(held_out, search)
+    assert (sweep.metric, sweep.standings[0].score) == ("validation_loss", 0.3)
+    assert "32" in sweep.best
+    some = with_train(view, lambda name: {"validation_loss": 0.1} if "16" in name else {})
+    assert sweeps_of(some, search)[0].metric == "loss_last"
+
+
+def test_a_training_that_failed_is_never_the_best(repo):
+    broken = with_train(
+        view_of(repo), lambda name: None if "epochs-20" in name else {"loss_last": 0.2}
+    )
+    (sweep,) = sweeps_of(broken, Search(metric=LOSS))
+    failed = [s for s in sweep.standings if s.outcome is Outcome.FAILED]
+    assert len(failed) == 4
+    assert sweep.standings[-4:] == tuple(failed)
+    assert "4 could not be measured" in sweep.why
+
+
+def test_what_went_on_or_was_stopped_has_no_best(repo):
+    source = open_git_source(repo.root)
+    for outcome in (None, Outcome.INTERRUPTED):
+        view = replace(view_of(repo), outcome=outcome)
+        assert with_sweeps(view, source, EXHAUSTIVE).sweeps == ()
+    blocked = replace(view_of(repo), steps=view_of(repo).steps[:1])
+    assert with_sweeps(blocked, source, EXHAUSTIVE).sweeps == ()
+
+
+def test_a_foreign_push_gets_no_suggestion_and_the_reason_is_told(repo):
+    _, sweep = swept(repo, trust=Trust.UNTRUSTED, approvals=("ann",))
+    assert sweep.suggestion is None
+    assert sweep.unsuggested == "a foreign push gets no suggestions"
+
+
+def test_a_config_that_says_something_else_by_now_gets_none(repo):
+    repo.write(".lora-ci.yml", MATRIX.replace("[16, 32]", "[16, 8]"))
+    repo.commit()
+    _, sweep = swept(repo)
+    assert sweep.unsuggested == "the config is not that of a commit"
+
+
+def test_on_a_pull_request_the_change_stands_at_its_lines_and_in_the_comment(repo, tmp_path):
+    with open_world(tmp_path) as world:
+        head = world.commit({".lora-ci.yml": MATRIX})
+        number = world.pull(head=head)
+        view, _ = swept(repo)
+        view = replace(view, event=replace(view.event, head=head, number=number))
+        deps = replace(open_deps(open_git_source(repo.root)), forge=world.forge())
+        for _ in range(2):
+            assert publish(view, deps).notes == ()
+        (shown,) = world.repo.review_comments.values()
+        assert (shown.path, shown.start_line, shown.line) == (".lora-ci.yml", 6, 9)
+        assert "```suggestion\n    train:\n      rank: 32\n" in shown.body
+        (comment,) = world.repo.comments_on(number)
+        assert "```diff" in comment.body
+
+
+@pytest.mark.parametrize(
+    "of_event",
+    [
+        {"trust": Trust.UNTRUSTED},
+        {"kind": EventKind.MANUAL},
+        {"kind": EventKind.TAG, "tag": "mei@v1"},
+    ],
+)
+def test_elsewhere_nothing_is_written_at_lines(repo, of_event):
+    view, sweep = swept(repo)
+    view = replace(view, event=replace(view.event, **of_event), sweeps=(sweep,))
+    deps = open_deps(open_git_source(repo.root))
+    publish(view, deps)
+    assert not (deps.state / "forge" / "suggestions").exists()
