@@ -1,5 +1,9 @@
 """Settings that another trainer cannot follow are told at their lines."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from lora_ci.config.backends import CANNOT, CANNOT_VALUES, OPTION
@@ -7,6 +11,7 @@ from lora_ci.config.load import load_config
 from lora_ci.core.settings import TrainSettings
 from tests.config.told import SMALL, errors, findings
 
+DOCS = Path(__file__).parents[2] / "docs" / "backends.md"
 SD = "backend: sd-scripts, backend_folder: /opt/sd-scripts"
 AI = "backend: ai-toolkit, backend_folder: /opt/ai-toolkit"
 COMMAND = 'backend: command, command: [train, "{config}"]'
@@ -81,3 +86,13 @@ def test_what_cannot_be_done_are_settings_that_there_are():
     assert (
         set(CANNOT) == set(CANNOT_VALUES) == set(OPTION) == {"sd-scripts", "ai-toolkit", "command"}
     )
+
+
+def test_the_documentation_tells_of_every_setting():
+    text = DOCS.read_text()
+    named = set(re.findall(r"`(?:train\.)?(\w+)", text))
+    assert {f.name for f in fields(TrainSettings)} - named == set()
+    example, _ = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    config = load_config(example.encode())
+    assert config.policy.commands
+    assert not config.notes
