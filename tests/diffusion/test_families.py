@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lora_ci.core.errors import InputError
 from lora_ci.diffusion.conditioning import cat, encode_texts, sizes_of
 from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
@@ -170,6 +171,11 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(folders, family):
     assert distance(together[0], together[1]) > 2
 
 
+def test_sides_that_flux_cannot_cut_into_tokens_are_refused(folders):
+    with pytest.raises(InputError, match="multiples of 4"):
+        DiffusersGenerator(load_base(folders["flux"])).generate([replace(REQUEST, width=18)])
+
+
 def test_prompts_and_seeds_matter(both):
     model, _ = both
     generator = DiffusersGenerator(model)
@@ -183,3 +189,16 @@ def test_prompts_and_seeds_matter(both):
 def test_shapes_without_weights(both):
     model, _ = both
     assert base_shapes(model.folder) == model.shapes()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_makes_about_the_same_picture(folders, family, dtype):
+    exact = DiffusersGenerator(load_base(folders[family])).generate([REQUEST])[0]
+    half = DiffusersGenerator(load_base(folders[family], dtype)).generate([REQUEST])[0]
+    other = DiffusersGenerator(load_base(folders[family])).generate([replace(REQUEST, seed=4)])[0]
+
+    def apart(picture):
+        return np.abs(picture.astype(int) - exact.astype(int)).mean()
+
+    assert 0 < apart(half) < 0.2 * apart(other)

@@ -153,6 +153,23 @@ def test_damaged_weights_are_told_when_they_are_read(copied, part):
     load_base(folder).models[part]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["transformer", "text_encoder_2"])
+def test_weights_in_several_files(copied, part):
+    """As FLUX's are published; one that is missing is told."""
+    folder = copied("flux")
+    whole = load_base(folder).models[part]
+    weights_of(folder, part).unlink()
+    whole.save_pretrained(folder / part, max_shard_size="50KB")
+    shards = sorted((folder / part).glob("*.safetensors"))
+    assert len(shards) > 1
+    again = load_base(folder).models[part]
+    assert all(map(torch.equal, whole.parameters(), again.parameters()))
+    shards[1].unlink()
+    with pytest.raises(InputError, match=part):
+        load_base(folder).models[part]
+
+
 def test_parts_are_read_when_they_are_used_and_once(tiny_flux):
     model = load_base(tiny_flux)
     assert model.models.kept() == ()
