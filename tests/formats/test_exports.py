@@ -51,6 +51,7 @@ def test_an_export_has_the_adapters_effect(tiny_sd, tmp_path, kind):
         assert back.layers[name].scale == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", Format)
 def test_diffusers_loads_an_export_and_makes_our_pictures(tiny_sd, tmp_path, kind):
     model = load_base(tiny_sd)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -38,6 +38,7 @@ def test_fused_is_the_parts_one_below_the_other(dora):
     assert all(effect.same for effect in same)
 
 
+@settings(max_examples=30)
 @given(
     st.sets(st.sampled_from(["to_q", "to_k", "to_v"]), min_size=1),
     st.integers(1, 4),

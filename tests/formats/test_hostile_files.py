@@ -154,7 +154,7 @@ TENSORS = st.tuples(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from(MODULES), st.sampled_from(PARTS + SCALES)).map("".join),
