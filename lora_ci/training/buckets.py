@@ -106,6 +106,6 @@ def views_of(
     )
 
 
-def is_enlarged(size: tuple[int, int], view: View) -> bool:
-    """True for a picture with fewer pixels than its view needs."""
-    return view.scaled[0] > size[0] or view.scaled[1] > size[1]
+def growth(size: tuple[int, int], view: View) -> float:
+    """How many times longer a picture's sides are in a view; above 1 it is enlarged."""
+    return max(view.scaled[0] / size[0], view.scaled[1] / size[1])

@@ -27,13 +27,18 @@ def caption_findings(samples: Sequence[Sample], trigger: str, what: str) -> list
     return findings
 
 
-def enlarged_finding(enlarged: Sequence[Sample], count: int, resolution: int) -> list[Finding]:
-    """Pictures with fewer pixels than they are trained at."""
-    if not enlarged:
+def enlarged_finding(
+    scales: Sequence[tuple[Sample, float]], count: int, resolution: int
+) -> list[Finding]:
+    """Those of `count` pictures that have fewer pixels than they are trained at, each with how
+    many times its sides grow."""
+    if not scales:
         return []
-    message = f"{len(enlarged)} of {count} pictures are enlarged to the resolution {resolution}"
+    worst, scale = max(scales, key=lambda pair: pair[1])
+    message = f"{len(scales)} of {count} pictures are enlarged to the resolution {resolution}, "
+    message += f"up to {scale:.2g} times"
     hint = "blur is learned from them: use larger pictures, or set a smaller train.resolution"
-    return [_warning("train.enlarged", message, enlarged[0].name, hint)]
+    return [_warning("train.enlarged", message, worst.name, hint)]
 
 
 def large_cache_finding(used_bytes: int, limit_bytes: int) -> list[Finding]:

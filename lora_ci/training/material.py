@@ -15,7 +15,7 @@ from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.diffusion.objective import Objective, objective_of
 from lora_ci.training.batch import Batch, Picture, Reader
-from lora_ci.training.buckets import Bucket, buckets_of, choose, is_enlarged, square, views_of
+from lora_ci.training.buckets import Bucket, buckets_of, choose, growth, square, views_of
 from lora_ci.training.captions import orders_of
 from lora_ci.training.data import Sample, hold_out
 from lora_ci.training.draws import Draws, Pool, noise_of, seeded
@@ -233,7 +233,8 @@ def _findings(
     pictures: Sequence[Picture],
     settings: TrainSettings,
 ) -> tuple[Finding, ...]:
-    enlarged = [p.sample for p in pictures if is_enlarged(p.size, p.views[0])]
+    scales = [(p.sample, growth(p.size, p.views[0])) for p in pictures]
+    enlarged = [(sample, scale) for sample, scale in scales if scale > 1]
     return (
         *caption_findings(samples, trigger, "pictures"),
         *caption_findings(regularization, "", "regularization pictures"),

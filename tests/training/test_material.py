@@ -237,7 +237,9 @@ def test_one_picture_is_enough_and_small_ones_are_told(tiny_sd, tmp_path):
     assert material.validation == ()
     assert material.batch(7).latents.shape == (3, 4, 32, 32)
     rules = {finding.rule: finding.message for finding in material.findings}
-    assert rules["train.enlarged"].startswith("1 of 1 pictures are enlarged")
+    assert rules["train.enlarged"].startswith(
+        "1 of 1 pictures are enlarged to the resolution 64, up to 1.6 times"
+    )
     assert "train.caption-missing" in rules
 
 
