@@ -125,6 +125,7 @@ def test_a_config_that_says_something_else_by_now_gets_none(repo):
     assert sweep.unsuggested == "the config is not that of a commit"
 
 
+@pytest.mark.slow
 def test_on_a_pull_request_the_change_stands_at_its_lines_and_in_the_comment(repo, tmp_path):
     with open_world(tmp_path) as world:
         head = world.commit({".lora-ci.yml": MATRIX})
@@ -141,17 +142,12 @@ def test_on_a_pull_request_the_change_stands_at_its_lines_and_in_the_comment(rep
         assert "```diff" in comment.body
 
 
-@pytest.mark.parametrize(
-    "of_event",
-    [
-        {"trust": Trust.UNTRUSTED},
-        {"kind": EventKind.MANUAL},
-        {"kind": EventKind.TAG, "tag": "mei@v1"},
-    ],
-)
-def test_elsewhere_nothing_is_written_at_lines(repo, of_event):
+def test_elsewhere_nothing_is_written_at_lines(repo):
     view, sweep = swept(repo)
-    view = replace(view, event=replace(view.event, **of_event), sweeps=(sweep,))
     deps = open_deps(open_git_source(repo.root))
-    publish(view, deps)
+    tag = {"kind": EventKind.TAG, "tag": "mei@v1"}
+    for of_event in ({"trust": Trust.UNTRUSTED}, {"kind": EventKind.MANUAL}, tag):
+        publish(replace(view, event=replace(view.event, **of_event), sweeps=(sweep,)), deps)
     assert not (deps.state / "forge" / "suggestions").exists()
+    publish(view, deps)
+    assert (deps.state / "forge" / "suggestions" / "7" / "mei.md").exists()

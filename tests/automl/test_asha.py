@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_ci.automl.asha import promoted
@@ -30,6 +30,7 @@ def test_one_budget_has_nothing_to_go_on_to():
     assert promoted([], 3, 3) == ()
 
 
+@settings(max_examples=40)
 @given(
     scores=st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=40),
     budgets=st.integers(1, 5),

@@ -3,7 +3,7 @@
 import textwrap
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_ci.config.load import load_config
@@ -178,6 +178,7 @@ def test_where_more_would_change_nothing_does_and_the_reason_is_told(text, files
 RANKS = st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True)
 
 
+@settings(max_examples=30)
 @given(
     ranks=RANKS,
     pick=st.integers(0, 3),

@@ -37,21 +37,18 @@ def shown(world) -> list[tuple[int | None, int, str]]:
     ]
 
 
-@pytest.mark.parametrize(("first", "last"), [(10, 10), (7, 13), (8, 9), (27, 33)])
-def test_lines_of_the_diff_have_it(world, first, last):
-    assert suggest(world, at(first, last))
-    assert shown(world) == [(None if first == last else first, last, "better")]
+def test_lines_of_the_diff_have_it(world):
+    for first, last in ((10, 10), (7, 13), (8, 9), (27, 33)):
+        assert suggest(world, at(first, last))
+        assert shown(world) == [(None if first == last else first, last, "better")]
 
 
-@pytest.mark.parametrize(("first", "last"), [(1, 2), (6, 10), (10, 14), (10, 30), (20, 20)])
-def test_other_lines_do_not(world, first, last):
-    assert not suggest(world, at(first, last))
+def test_other_lines_and_files_do_not(world):
+    for first, last in ((1, 2), (6, 10), (10, 14), (10, 30), (20, 20)):
+        assert not suggest(world, at(first, last))
+    for path in ("b.yml", "none.yml"):
+        assert not suggest(world, at(10, 10, path))
     assert shown(world) == []
-
-
-@pytest.mark.parametrize("path", ["b.yml", "none.yml"])
-def test_files_that_the_pull_request_leaves_alone_have_none(world, path):
-    assert not suggest(world, at(10, 10, path))
 
 
 def test_it_is_written_once_and_then_changed_in_place(world):

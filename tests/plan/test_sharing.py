@@ -159,7 +159,7 @@ def test_nobody_waits_for_what_nobody_does():
     assert trains(plan_for(records, text=text, only=frozenset("c")))["c"][0] is Action.RUN
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     budgets=st.lists(
         st.tuples(st.sampled_from(["epochs", "steps", "images_seen"]), st.integers(1, 9)),

@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_ci.changes.inputs import InputFacts
@@ -173,6 +173,7 @@ def test_settings_that_are_marked_change_no_result():
     assert set(rules.without_result()) == NO_RESULT
 
 
+@settings(max_examples=30)
 @given(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in OTHER.items()}))
 def test_canonical_settings_are_canonical(values):
     made = rules.canonical(TrainSettings(**values))
