@@ -84,6 +84,10 @@ def test_a_training_passes_and_the_loss_falls(undisturbed, tiny_sd, tmp_path):
     dataset = Path(spec.inputs["dataset"].path)
     untaught = run_step(tmp_path / "idle", make_spec(dataset, tiny_sd, idle), root)
     assert result.metrics["loss_last"] < untaught.metrics["loss_last"]
+    # The second one found all pictures and captions encoded.
+    encoded = [f"encoded_{what}" for what in ("pictures", "captions")]
+    assert [result.metrics[name] for name in encoded] == [12, 7]
+    assert [untaught.metrics[name] for name in encoded] == [0, 0]
 
 
 def test_killed_at_random_moments_gives_the_same_bytes(undisturbed, tmp_path):
