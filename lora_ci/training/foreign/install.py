@@ -52,7 +52,9 @@ def find_install(settings: TrainSettings, script: str) -> Install:
         raise absent(f"{name} is not on this machine: {where}")
     folder = folder.resolve()
     commit = checked_version(settings, folder)
-    python = next((folder / p for p in PYTHONS if (folder / p).exists()), Path(sys.executable))
+    # A link to a Python that is gone is an error to be told, and no reason to take ours.
+    own = (folder / path for path in PYTHONS if os.path.lexists(folder / path))
+    python = next(own, Path(sys.executable))
     probed = _probe(name, python, folder)
     versions = {"python": str(probed.get("python")), "torch": str(probed.get("torch"))}
     return Install(

@@ -97,6 +97,8 @@ def run_trainer(
         _Watch(process, watched, file, told, stop, patience).to_its_end()
         watched.end()
         told(watched.done, watched.total, _note(watched))
+        if watched.diverged:
+            raise diverged(watched)
         return Ended(code=process.returncode, watched=watched)
 
 
@@ -130,29 +132,28 @@ def _started(
         )
     except OSError as error:
         raise _not_started(command[0], error) from error
-    keeper = _keeper(process.pid, mark)
     try:
-        yield process
+        with _kept(process.pid, mark):
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    _end(process, patience)
     finally:
-        if process.poll() is None:
-            _end(process, patience)
+        # A second signal may have cut the first try short.
         end_all(process.pid, mark)
-        keeper.kill()
-        for ended in (process, keeper):
-            # What hangs in the kernel ends when the kernel lets it.
-            with suppress(subprocess.TimeoutExpired):
-                ended.wait(timeout=patience.grace_s)
-        for pipe in (process.stdout, keeper.stdin):
-            if pipe is not None:
-                pipe.close()
+        _collect(process, patience.grace_s)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
-def _keeper(group: int, mark: str) -> subprocess.Popen[bytes]:
-    """A process that ends the trainer if we die: the pipe that only we hold closes then."""
+@contextmanager
+def _kept(group: int, mark: str) -> Iterator[None]:
+    """Has a process beside us that ends the trainer if we die: the pipe that we hold closes."""
     # -P: what lies in the current folder, which may be foreign, is never imported.
     command = [sys.executable, "-P", "-m", "lora_ci.training.foreign.keeper", str(group), mark]
     environment = {name: value for name, value in os.environ.items() if name != MARK}
-    return subprocess.Popen(
+    keeper = subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.PIPE,
@@ -160,6 +161,19 @@ def _keeper(group: int, mark: str) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    try:
+        yield
+    finally:
+        keeper.kill()
+        _collect(keeper, PATIENCE.grace_s)
+        if keeper.stdin is not None:
+            keeper.stdin.close()
+
+
+def _collect(process: subprocess.Popen[bytes], wait_s: float) -> None:
+    """Waits for a process that was killed; what hangs in the kernel ends when that lets it."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=wait_s)
 
 
 @dataclass(slots=True)
