@@ -59,6 +59,17 @@ def sdxl_convolution_keys() -> set[str]:
     return {f"lora_unet_{name}" for name in names}
 
 
+def flux_keys() -> set[str]:
+    """304 modules of the double and the single blocks, as sd-scripts' `lora_flux.py` finds them."""
+    double = ("attn_qkv", "attn_proj", "mlp_0", "mlp_2", "mod_lin")
+    names = {
+        f"double_blocks_{n}_{s}_{end}" for n in range(19) for s in ("img", "txt") for end in double
+    }
+    single = ("linear1", "linear2", "modulation_lin")
+    names |= {f"single_blocks_{n}_{end}" for n in range(38) for end in single}
+    return {f"lora_unet_{name}" for name in names}
+
+
 def attention(depths: dict[str, int]) -> set[str]:
     """The modules of the attention blocks."""
     keys = {f"lora_unet_{place}_{end}" for place in depths for end in ("proj_in", "proj_out")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
@@ -39,9 +39,12 @@ HEADS = {768: 12, 1280: 20}
 
 @cache
 def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
-    """Weight shapes by module path of `sd15` or `sdxl`: all linear and convolution modules."""
+    """Weight shapes by module path of a base: all its linear and convolution modules."""
     with torch.device("meta"):
-        if name == "sd15":
+        if name == "flux":
+            # FLUX.1-dev's sizes are the class's own.
+            parts = {"transformer": FluxTransformer2DModel(guidance_embeds=True)}
+        elif name == "sd15":
             parts = {"unet": UNet2DConditionModel(**SD15_UNET), "text_encoder": clip(CLIP_L)}
         else:
             parts = {

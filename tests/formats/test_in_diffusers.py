@@ -11,10 +11,13 @@ from diffusers import (
 from peft import LoraConfig, get_peft_model_state_dict
 
 from lora_ci.diffusion.load import load_base
+from lora_ci.formats.adapter import Adapter, LoraLayer
+from lora_ci.formats.effect import compare_effect
 from lora_ci.formats.keys import base_path
 from lora_ci.formats.read import read_adapter
 from lora_ci.formats.write import Format, write_adapter
 from tests.formats.made import random_adapter
+from tests.formats.real_bases import shapes_of
 
 pytestmark = pytest.mark.slow
 PIPELINES = {
@@ -83,6 +86,25 @@ def test_diffusers_reads_what_was_meant(folders, tmp_path, case):
         layer = adapter.layers.get(name)
         wanted = layer.apply(before[name], 1.0) if layer else before[name]
         assert torch.allclose(weight, wanted, atol=1e-5), name
+
+
+def test_diffusers_splits_full_size_fused_layers_as_we_do(tmp_path):
+    names = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp", "proj_out", "norm.linear")
+    single = {f"transformer.single_transformer_blocks.5.{name}" for name in names}
+    shapes = {name: shape for name, shape in shapes_of("flux").items() if name in single}
+    adapter = random_adapter(shapes, rank=3, family="flux")
+    write_adapter(adapter, tmp_path / "a.safetensors", Format.KOHYA)
+    theirs = FluxPipeline.lora_state_dict(tmp_path / "a.safetensors")
+    assert {key.rsplit(".lora_", 1)[0] for key in theirs} == single
+    found = {
+        name: LoraLayer(
+            down=theirs[f"{name}.lora_A.weight"], up=theirs[f"{name}.lora_B.weight"], alpha=3.0
+        )
+        for name in single
+    }
+    for effect in compare_effect(adapter, Adapter(layers=found)):
+        assert effect.cosine == pytest.approx(1, abs=1e-6), effect.module
+        assert effect.size_ratio == pytest.approx(1, abs=1e-6), effect.module
 
 
 @pytest.mark.parametrize("stabilized", [False, True])

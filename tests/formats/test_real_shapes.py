@@ -5,15 +5,16 @@ import torch
 
 from lora_ci.formats.contract import check_adapter
 from lora_ci.formats.effect import compare_effect
-from lora_ci.formats.family import SD1, SDXL
+from lora_ci.formats.family import FLUX, SD1, SDXL
 from lora_ci.formats.inspection import inspect_file
 from lora_ci.formats.keys import kohya_module, split_key
+from lora_ci.formats.layout import read_layout
 from lora_ci.formats.merge import merge
 from lora_ci.formats.read import read_adapter
 from lora_ci.formats.resize import resize
 from lora_ci.formats.write import Format, write_adapter
 from tests.formats.made import random_adapter
-from tests.formats.published import sd1_keys, sdxl_convolution_keys, sdxl_keys
+from tests.formats.published import flux_keys, sd1_keys, sdxl_convolution_keys, sdxl_keys
 from tests.formats.real_bases import shapes_of, taught
 
 pytestmark = pytest.mark.slow
@@ -37,6 +38,17 @@ def test_sdxl_convolutions_have_the_original_names():
     keys = {kohya_module(name, SDXL) for name in rest}
     assert keys == sdxl_convolution_keys()
     assert {split_key(f"{k}.lora_up.weight", "x")[0] for k in keys} == set(rest)
+
+
+def test_fluxs_blocks_are_fused_under_the_names_of_sd_scripts(tmp_path):
+    shapes = {n: s for n, s in shapes_of("flux").items() if "transformer_blocks." in n}
+    adapter = random_adapter(shapes, rank=1, family=FLUX)
+    path = tmp_path / "a.safetensors"
+    write_adapter(adapter, path, Format.KOHYA)
+    layout = read_layout(path)
+    assert {key.split(".")[0] for key in layout.entries} == flux_keys()
+    assert set(read_adapter(path).layers) == set(shapes)
+    assert layout.shapes["lora_unet_single_blocks_0_linear1.lora_up.weight"] == (21504, 4)
 
 
 @pytest.mark.parametrize(("base", "family", "expected"), CASES)
