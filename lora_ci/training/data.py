@@ -12,6 +12,8 @@ from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+# More would make measuring dearer than learning, and the loss hardly more exact.
+MOST_HELD_OUT = 64
 CAPTION_SUFFIXES = (".txt", ".caption")
 
 
@@ -102,10 +104,12 @@ def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], lis
 
     Content decides which: those with the lowest digests are held out, so that other names move
     none and further pictures move few. At least one picture is held out if `share` is above 0 and
-    there are two, and never all; copies of a picture go together.
+    there are two, never all, and at most MOST_HELD_OUT; copies of a picture go together.
     """
     contents = sorted({sample.sha256 for sample in samples}, key=_place)
-    count = min(max(1, round(share * len(contents))), len(contents) - 1) if share else 0
+    count = 0
+    if share:
+        count = min(max(1, round(share * len(contents))), len(contents) - 1, MOST_HELD_OUT)
     held = set(contents[:count])
     return (
         [sample for sample in samples if sample.sha256 not in held],

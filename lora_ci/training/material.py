@@ -113,7 +113,8 @@ def build_material(
         for sample in some
     )
     shelf = Shelf(cache=cache, base=model.content_id, dtype=model.dtype, memory_bytes=memory_bytes)
-    wanted = [_wanted(picture, settings) for picture in pictures]
+    trained = len(learned) + len(regularization)
+    wanted = [_wanted(p, mirrored=settings.flip and i < trained) for i, p in enumerate(pictures)]
     made_views = encode_views(shelf, model, wanted, told, begin)
     made_texts = 0
     if not settings.text_encoder:
@@ -123,7 +124,6 @@ def build_material(
     reader = Reader(
         shelf=shelf, sized=model.family.name == "sdxl", encoded=not settings.text_encoder
     )
-    trained = len(learned) + len(regularization)
     pools = _pools(pictures[:trained], len(learned))
     objective = objective_of(model)
     return Material(
@@ -176,9 +176,10 @@ def _picture(
     )
 
 
-def _wanted(picture: Picture, settings: TrainSettings) -> Wanted:
-    mirrored = [replace(view, mirrored=True) for view in picture.views] if settings.flip else []
-    return picture.sample, [*picture.views, *mirrored]
+def _wanted(picture: Picture, *, mirrored: bool) -> Wanted:
+    """The picture with its views, and with their mirror images if they are drawn too."""
+    mirrors = [replace(view, mirrored=True) for view in picture.views] if mirrored else []
+    return picture.sample, [*picture.views, *mirrors]
 
 
 def _texts(pictures: Sequence[Picture]) -> list[str]:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from lora_ci.core.errors import InputError
 from lora_ci.training.buckets import Bucket, views_of
 from lora_ci.training.captions import ORDERS, has_trigger, orders_of
-from lora_ci.training.data import Sample, hold_out, read_samples
+from lora_ci.training.data import MOST_HELD_OUT, Sample, hold_out, read_samples
 from lora_ci.training.findings import caption_findings
 from lora_ci.training.pictures import load_views, read_size
 
@@ -199,6 +199,11 @@ def test_some_are_held_out_never_all_and_further_pictures_move_few(count, share,
     # A picture that comes takes the place of one at most.
     assert len({sample.name for sample in held} - now) <= more
     assert {s.name for s in hold_out(samples[:count][::-1], share)[1]} == {s.name for s in held}
+
+
+def test_a_large_dataset_holds_out_no_more_than_a_loss_needs():
+    learned, held = hold_out(numbered(1000), 0.5)
+    assert (len(learned), len(held)) == (1000 - MOST_HELD_OUT, MOST_HELD_OUT)
 
 
 def test_copies_of_a_picture_are_held_out_together():
