@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from accelerate import PartialState
+
+from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.finding import Finding, Severity
+
+# The rule of what those tell who were left by a process that died.
+LEFT = "train.left-alone"
+# The launcher notices at once if a process died. One may have pictures to encode for hours.
+WAIT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +35,25 @@ class Team:
         return slice(batch * self.rank // self.size, batch * (self.rank + 1) // self.size)
 
     def sum(self, tensor: torch.Tensor) -> None:
-        """Replaces the tensor by its sum over all processes, the same bytes in each."""
-        if self.size > 1:
+        """Replaces the tensor by its sum over all processes, the same bytes in each.
+
+        Raises:
+            InfrastructureError: another one is gone.
+        """
+        if self.size == 1:
+            return
+        try:
             torch.distributed.all_reduce(tensor)
+        except RuntimeError as error:
+            finding = Finding(
+                rule=LEFT, severity=Severity.ERROR, message=f"others are gone: {error}"
+            )
+            raise InfrastructureError(finding.message, findings=(finding,)) from error
 
 
 def join_team() -> Team:
     """The team that this process was started for; alone if nobody said so."""
-    state = PartialState()
+    # Unless it is told that there is no GPU, it trains alone in each process without a word.
+    no_gpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    state = PartialState(cpu=no_gpu, timeout=WAIT)
     return Team(device=state.device, rank=state.process_index, size=state.num_processes)
