@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -12,6 +13,16 @@ from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.formats.family import declared_family
 
 SHOWN = 5
+OTHER_BASE = "next: lora-ci formats inspect FILE tells which base models it is for"
+HINTS = {
+    "unknown-component": OTHER_BASE,
+    "unknown-module": OTHER_BASE,
+    "shape": OTHER_BASE,
+    "not-finite": "next: train it again, with a tenth of the learning rate",
+    "alpha": "next: export it again with the tool that trained it",
+    "dora-sizes": "next: export it again with the tool that trained it",
+    "no-effect": "next: train it for longer; this is how adapters are before the first step",
+}
 
 
 def check_adapter(
@@ -31,7 +42,24 @@ def check_adapter(
         findings += _check_values(name, layer)
         if shapes is not None and name in shapes:
             findings += _check_shape(name, layer, shapes[name])
-    return tuple(findings + _check_zeros(adapter))
+    return _first_ones(findings + _check_zeros(adapter))
+
+
+def _first_ones(findings: list[Finding]) -> tuple[Finding, ...]:
+    """The first findings of each rule, the very first with its hint, and how many more there are."""
+    counts = Counter(finding.rule for finding in findings)
+    seen: Counter[str] = Counter()
+    shown = []
+    for finding in findings:
+        seen[finding.rule] += 1
+        if seen[finding.rule] == 1:
+            shown.append(finding)
+        elif seen[finding.rule] <= SHOWN:
+            shown.append(replace(finding, hint=None))
+        elif seen[finding.rule] == counts[finding.rule]:
+            more = counts[finding.rule] - SHOWN
+            shown.append(replace(finding, message=f"… and {more} more such layers", hint=None))
+    return tuple(shown)
 
 
 def _check_family(adapter: Adapter, family: str | None) -> list[Finding]:
@@ -54,9 +82,7 @@ def _check_names(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> lis
         for component in sorted(taught - components)
     ]
     unknown = [n for n in adapter.layers if n not in shapes and n.split(".", 1)[0] in components]
-    findings += [_error("unknown-module", f"the base has no module `{n}`") for n in unknown[:SHOWN]]
-    if len(unknown) > SHOWN:
-        findings.append(_error("unknown-module", f"… and {len(unknown) - SHOWN} more modules"))
+    findings += [_error("unknown-module", f"the base has no module `{n}`") for n in unknown]
     return findings + _check_missing(adapter, shapes)
 
 
@@ -119,7 +145,9 @@ def _check_zeros(adapter: Adapter) -> list[Finding]:
 
 
 def _error(rule: str, message: str) -> Finding:
-    return Finding(rule=f"adapter.{rule}", severity=Severity.ERROR, message=message)
+    return Finding(
+        rule=f"adapter.{rule}", severity=Severity.ERROR, message=message, hint=HINTS[rule]
+    )
 
 
 def _warning(rule: str, message: str) -> Finding:

@@ -35,6 +35,16 @@ def test_a_component_that_the_base_lacks_is_named_once():
     assert "text_encoder_2" in finding.message
 
 
+def test_of_many_findings_the_first_are_told():
+    shapes = {f"unet.down_blocks.{i}.attentions.0.proj_in": (4, 4) for i in range(9)}
+    found = check_adapter(random_adapter(shapes), dict.fromkeys(shapes, (5, 5)))
+    assert len(found) == 6
+    assert {f.rule for f in found} == {"adapter.shape"}
+    assert found[-1].message == "… and 4 more such layers"
+    assert [bool(f.hint) for f in found] == [True, *[False] * 5]
+    assert len(check_adapter(random_adapter(shapes), {"unet.other": (5, 5)})) == 6
+
+
 def test_layers_that_are_missing_are_a_warning():
     other = Q.replace("blocks.1", "blocks.0")
     assert rules(small(), {**SHAPES, other: (6, 4)}) == {("missing-modules", Severity.WARNING)}
