@@ -46,7 +46,7 @@ def check_adapter(
 
 
 def _first_ones(findings: list[Finding]) -> tuple[Finding, ...]:
-    """The first findings of each rule, the very first with its hint, and how many more there are."""
+    """The first findings of each rule, the hint at the very first, and how many more there are."""
     counts = Counter(finding.rule for finding in findings)
     seen: Counter[str] = Counter()
     shown = []
