@@ -67,9 +67,11 @@ def prior_needs_regularization(train: TrainSettings) -> TrainSettings:
     return train if train.regularization is not None else _at_default(train, "prior_weight")
 
 
-def bucket_step_needs_buckets(train: TrainSettings) -> TrainSettings:
-    """The step of buckets, where all pictures become squares."""
-    return train if train.buckets else _at_default(train, "bucket_step")
+def squares_need_no_buckets(train: TrainSettings) -> TrainSettings:
+    """Where all pictures become squares, by the switch or for want of resolution."""
+    if train.in_buckets:
+        return train
+    return replace(_at_default(train, "bucket_step"), buckets=False)
 
 
 def written_default_budget(train: TrainSettings) -> TrainSettings:
@@ -103,7 +105,7 @@ RULES = (
     ),
     Rule("all tags are kept where none is shuffled", kept_tags_need_shuffling),
     Rule("without regularization images they have no weight", prior_needs_regularization),
-    Rule("without buckets they have no step", bucket_step_needs_buckets),
+    Rule("where all pictures become squares there are no buckets", squares_need_no_buckets),
     Rule("the native trainer takes nothing from other backends", native_needs_no_backend),
     Rule(
         f"`images_seen: {DEFAULT_IMAGES_SEEN}` is the default", written_default_budget, native=False

@@ -45,7 +45,7 @@ OTHER: dict[str, tuple[object, ...]] = {
     "images_seen": (None, 100),
     "epochs": (None, 7),
     "steps": (None, 9),
-    "resolution": (512, 256),
+    "resolution": (512, 100),
     "buckets": (True, False),
     "bucket_step": (64, 32),
     "crop": ("center", "random"),
@@ -80,7 +80,8 @@ IDLE = {
     ),
     "keep_tags": lambda t: not t.shuffle_captions,
     "prior_weight": lambda t: t.regularization is None,
-    "bucket_step": lambda t: not t.buckets,
+    "bucket_step": lambda t: not t.in_buckets,
+    "buckets": lambda t: t.resolution < 2 * t.bucket_step,
     "backend_version": lambda t: True,
     "backend_arguments": lambda t: True,
 }
@@ -146,7 +147,7 @@ FOREIGN = {"backend": "sd-scripts"}
          "text_encoder_learning_rate", 0.5),
         (rules.kept_tags_need_shuffling, {}, SHUFFLED, "keep_tags", 4),
         (rules.prior_needs_regularization, {}, {"regularization": "r"}, "prior_weight", 0.5),
-        (rules.bucket_step_needs_buckets, SQUARES, {}, "bucket_step", 8),
+        (rules.squares_need_no_buckets, SQUARES, {}, "bucket_step", 8),
         (rules.written_default_budget, {}, {"epochs": 3}, "images_seen", 4000),
         (rules.command_needs_its_backend, {}, {"backend": "command"}, "command", ("x",)),
     ],
@@ -161,6 +162,13 @@ def test_each_rule_puts_its_setting_aside_and_only_where_it_holds(
     assert fingerprint(**beside, **{name: value}) == fingerprint(**beside)
     if name != "images_seen":
         assert fingerprint(**without, **{name: value}) != fingerprint(**without)
+
+
+def test_a_resolution_too_small_for_buckets_is_as_if_there_were_none():
+    small = fingerprint(resolution=64)
+    assert small == fingerprint(resolution=64, buckets=False)
+    assert small == fingerprint(resolution=64, bucket_step=40)
+    assert small != fingerprint(resolution=64, bucket_step=32)
 
 
 def test_what_other_backends_do_with_a_setting_is_not_known():
