@@ -92,10 +92,9 @@ def main() -> None:
     alone = each_alone(source, event, deps, given.folder / "alone")
     for way in (shared, stopped, alone):
         values = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in way.best.values.items())
-        print(
-            f"{way.name:<14} {len(way.standings):>3} configurations {way.trainings:>3} trainings "
-            f"{way.steps:>6} steps {way.took_s:>7.1f} s of CPU  best: {values} ({way.best.score:.6f})"
-        )
+        counts = f"{len(way.standings):>3} configurations {way.trainings:>3} trainings"
+        cost = f"{way.steps:>6} steps {way.took_s:>7.1f} s of CPU"
+        print(f"{way.name:<14} {counts} {cost}  best: {values} ({way.best.score:.6f})")
     scores = {s.lora: s.score for s in alone.standings}
     apart = [s.lora for s in shared.standings if scores[s.lora] != s.score]
     print(f"scores that differ: {len(apart)} of {len(scores)}")
