@@ -134,6 +134,11 @@ def _walk(root: Path, folder: Path, layout: Layout) -> Iterator[tuple[str, list[
         inner[:] = sorted(
             n for n in inner if plain(n) and not os.path.islink(os.path.join(where, n))
         )
+        odd = [n for n in names if n.lower().endswith(IMAGES) and not n.startswith(".")]
+        odd = [n for n in odd if not plain(n)]
+        if odd:
+            message = f"{many(len(odd), 'picture')} with control characters or `\\` in their names"
+            layout.tell("name", message, path, "rename them")
         yield path, sorted(n for n in names if plain(n))
 
 

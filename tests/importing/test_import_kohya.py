@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_ci.cli.main import main
+from lora_ci.config.kohya import TRAIN_KEYS
+from lora_ci.config.kohya_keys import RENAMED
 from lora_ci.config.work_tree import read_config
 from lora_ci.core.errors import UsageError
 from lora_ci.diffusion.families import SD1
@@ -206,6 +208,19 @@ def test_what_is_not_taken_as_it_is_is_told(tmp_path, folder, told):
     made = imported(tmp_path)
     assert told in messages(made)
     assert "mei" in loras(made)
+
+
+def test_pictures_with_odd_names_are_told(tmp_path):
+    put(tmp_path, "k/10_mei", "a.png", "b\tc.png", ".hidden.png")
+    made = imported(tmp_path)
+    assert "k/10_mei 1 picture with control characters" in messages(made)
+    assert "1 picture\n" in made.text
+
+
+def test_the_documentation_names_every_key_that_is_taken():
+    text = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
+    keys = {*RENAMED, *TRAIN_KEYS}
+    assert sorted(key for key in keys if f"`{key}" not in text) == []
 
 
 def test_names_that_only_a_file_system_likes(tmp_path):
