@@ -86,6 +86,11 @@ def check_scope(scope: Scope, gathered: Gathered) -> None:
     """Raises UnknownLora for a LoRA that the config does not have."""
     known = gathered.config.loras
     unknown = sorted((scope.loras or frozenset()) - known.keys())
-    if unknown:
-        hint = f"name one of: {', '.join(known)}"
-        raise UnknownLora(f"no LoRA `{unknown[0]}` is in the config of this commit", hint=hint)
+    if not unknown:
+        return
+    name = unknown[0]
+    if any(lora.variant_of == name for lora in known.values()):
+        hint = f"next: lora-ci sweep {name}, or name one of its variants"
+        raise UnknownLora(f"`{name}` is a matrix of LoRAs", hint=hint)
+    hint = f"name one of: {', '.join(known)}"
+    raise UnknownLora(f"no LoRA `{name}` is in the config of this commit", hint=hint)

@@ -82,6 +82,8 @@ def _sweep(
     found = [_standing(variant, steps[variant.lora], name) for variant in variants]
     standings = ranked(found, lower_is_better=lower)
     best, why = choose(standings)
+    if best is None and (names := _measured(variants, steps)):
+        why += f"; what was: {', '.join(names)}"
     return Sweep(
         of=of,
         metric=name,
@@ -91,6 +93,14 @@ def _sweep(
         why=why,
         early=search.early,
     )
+
+
+def _measured(
+    variants: Sequence[Variant], steps: Mapping[str, Sequence[StepView]]
+) -> tuple[str, ...]:
+    """The metrics that QA did measure: another name may have been meant."""
+    results = (result_of(tuple(steps[v.lora]), Stage.QA) for v in variants)
+    return tuple(sorted({name for result in results if result for name in result.metrics}))
 
 
 def _standing(variant: Variant, steps: Sequence[StepView], metric: str) -> Standing:

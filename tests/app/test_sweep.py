@@ -80,6 +80,12 @@ def test_any_metric_of_qa_can_be_what_the_best_is_best_in(repo, metric, expected
     assert sweep.lower_is_better == (metric == "leakage")
 
 
+def test_a_metric_that_nobody_measured_is_answered_with_those_that_were(repo):
+    (sweep,) = sweeps_of(view_of(repo), Search(metric="identiti"))
+    assert sweep.best is None
+    assert "what was: identity, leakage, power, score.identity" in sweep.why
+
+
 def test_by_loss_the_held_out_loss_counts_where_all_have_one(repo):
     assert (last_stage(LOSS), last_stage("identity")) == (Stage.TRAIN, Stage.QA)
     view = view_of(repo)

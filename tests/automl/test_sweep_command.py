@@ -94,6 +94,12 @@ def test_what_cannot_be_swept_is_told(repo, capsys, args, words):
     assert "→ next: " in err
 
 
+def test_the_other_commands_send_the_name_of_a_matrix_here(repo, capsys):
+    assert main(["train", "mei", "--repo", str(repo.root), "--json", "--quiet"]) == 2
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert found["hint"].startswith("next: lora-ci sweep mei")
+
+
 @pytest.mark.slow
 def test_all_configurations_are_told_each_training_is_done_once_and_the_best_can_be_written(
     repo, capsys
