@@ -112,12 +112,12 @@ def optimizer(reading: Reading, given: Mapping[str, Node]) -> dict[str, Node]:
     if source is not None:
         settings["optimizer"] = Node(kind.name, source.where, source.key)
         settings["weight_decay"] = Node(kind.weight_decay, source.where)
-    written = set()
+    written, own_warmup = set(), kind.name == "schedule-free-adamw"
     for item, key, value in arguments(reading, given, "optimizer_args"):
         written.add(key)
         if key == "weight_decay" and isinstance(value, int | float):
             settings["weight_decay"] = Node(float(value), item.where)
-        elif key == "warmup_steps" and kind.name == "schedule-free-adamw":
+        elif key == "warmup_steps" and own_warmup and isinstance(value, int):
             settings["warmup_steps"] = Node(value, item.where)
         elif value not in kind.same.get(key, ()):
             known = ", ".join(f"`{name}={values[0]}`" for name, values in kind.same.items())
@@ -153,14 +153,15 @@ def _tell_defaults(
 def convolution(reading: Reading, given: Mapping[str, Node], modules: Node) -> dict[str, Node]:
     """`modules`, `ranks` and `alphas` of `network_args`: `conv_dim` and `conv_alpha`."""
     found = {key: (item, value) for item, key, value in arguments(reading, given, "network_args")}
-    for key, (item, _) in found.items():
-        if key not in ("conv_dim", "conv_alpha"):
+    for key, (item, value) in found.items():
+        if key not in ("conv_dim", "conv_alpha") or not isinstance(value, int | float):
             message = f"`network_args` has {shown(item)}: there are `conv_dim` and `conv_alpha`"
             reading.say("kohya", message, item.where)
-    if "conv_dim" not in found or not isinstance(modules.value, list):
-        return {}
-    item, rank = found["conv_dim"]
+    item, rank = found.get("conv_dim", (modules, None))
     alpha_item, alpha = found.get("conv_alpha", (item, 1.0))
+    numbers = isinstance(rank, int | float) and isinstance(alpha, int | float)
+    if not numbers or not isinstance(modules.value, list):
+        return {}
     named = [*modules.value, *(Node(name, item.where) for name in KOHYA_CONVOLUTION)]
     ranks = {name: Node(rank, item.where, item.where) for name in KOHYA_WIDE}
     alphas = {name: Node(alpha, alpha_item.where, alpha_item.where) for name in KOHYA_WIDE}
@@ -187,7 +188,7 @@ def arguments(
             value = ast.literal_eval(text.strip()) if len(text) < LONGEST_ARGUMENT else None
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             value = None
-        if not sign or value is None or isinstance(value, bytes | str | set | complex):
+        if not sign or not isinstance(value, int | float | tuple | list):
             message = f"`{name}` has {shown(item)}: expected such as `key=0.1`"
             reading.say("kohya", message, item.where)
         else:

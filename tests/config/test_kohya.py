@@ -1,9 +1,14 @@
 """kohya's files are taken as they are where we do the same, and refused where we do not."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lora_ci.config.load import load_config
 from lora_ci.config.model import Source
+from lora_ci.core.errors import UsageError
 from tests.config.told import SMALL, errors, findings
 
 TRAIN = b"""\
@@ -228,6 +233,27 @@ def test_what_a_line_means_is_what_is_trained(lines, means):
 def test_the_text_encoder_is_taught_at_the_rate_that_kohya_has(lines, rates):
     train = load(b'output_dir = "out"\n' + lines).loras["mei"].train
     assert (train.text_encoder, train.learning_rate, train.text_encoder_learning_rate) == rates
+
+
+LITERALS = st.sampled_from(
+    ["{}", "{'a': 1}", "(b'x',)", "[[1]]", "10**9", "9" * 190, "1e999", "True", "None", "(" * 190]
+)
+
+
+@given(
+    st.sampled_from(["network_args", "optimizer_args"]),
+    st.sampled_from(["conv_dim", "conv_alpha", "weight_decay", "warmup_steps", "betas", "x", ""]),
+    LITERALS | st.text(max_size=20),
+)
+def test_whatever_an_argument_holds_is_taken_or_told(name, key, value):
+    text = json.dumps([f"{key}={value}", "conv_dim=4"], ensure_ascii=True)
+    train = f'optimizer_type = "AdamWScheduleFree"\n{name} = {text}\n'.encode()
+    told = {"train.toml"}
+    try:
+        load(b'output_dir = "out"\n' + train)
+    except UsageError as error:
+        told = {found.file for found in error.findings}
+    assert told == {"train.toml"}
 
 
 def test_what_is_done_not_quite_alike_is_noted():
