@@ -16,6 +16,7 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.formats.adapter import Adapter, LoraLayer
+from lora_ci.training.linear import shorten
 
 T = TypeVar("T")
 NAME = "lora"
@@ -57,6 +58,9 @@ def teach(model: BaseModel, settings: TrainSettings) -> Taught:
             whole = model.models[component]
             inject_adapter_in_model(_config(component, modules, shapes, settings), whole, NAME)
             whole.requires_grad_(False)
+            # A compiler joins peft's passes by itself, and sees into them.
+            if not settings.compile:
+                shorten(whole, NAME)
             named = ((name, p) for name, p in whole.named_parameters() if f".{NAME}." in name)
             parameters |= {f"{component}.{name}": parameter for name, parameter in named}
     for parameter in parameters.values():
