@@ -56,7 +56,7 @@ class Decision:
 
     `fingerprint` is None while it depends on an output that does not exist yet (`wait`);
     `record` is the reused record; `estimate` stands where a GPU will be needed. `after` is the
-    LoRA whose step a waiting one waits for, because it is the same or the first part of it.
+    LoRA whose step this one is the same as, or goes on from.
     """
 
     lora: str

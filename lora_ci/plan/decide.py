@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from lora_ci.config.model import Config, Lora
@@ -23,7 +23,8 @@ from lora_ci.plan.fingerprints import (
     validate_fingerprint,
 )
 from lora_ci.plan.records import Compare, Records
-from lora_ci.plan.sharing import Sharer
+from lora_ci.plan.releasing import released_adapter, unknown_tag, withheld
+from lora_ci.plan.sharing import TWIN, Sharer
 from lora_ci.plan.tags import ChannelTag, ReleaseTag, parse_tag
 from lora_ci.plan.trust import Allowed, decide_right, forbidden_program, is_approved, skip_reason
 from lora_ci.plan.why import Sight
@@ -58,7 +59,7 @@ def decide(
         )
     tag = parse_tag(event.tag) if event.kind is EventKind.TAG and event.tag else None
     if event.kind is EventKind.TAG and (tag is None or tag.lora not in config.loras):
-        findings.append(_unknown_tag(event.tag or "", config))
+        findings.append(unknown_tag(event.tag or "", config))
         wanted: list[str] = []
     else:
         wanted = [tag.lora] if tag else list(config.loras)
@@ -79,7 +80,7 @@ def decide(
         findings=tuple(dict.fromkeys(findings)),
         estimate=cost,
         awaits_approval=may_be_approved in blocked,
-        releasable=tuple(n for n in wanted if _withheld(config, config.loras[n]) is None),
+        releasable=tuple(n for n in wanted if withheld(config, config.loras[n]) is None),
     )
 
 
@@ -189,7 +190,7 @@ class _Chain:
             if decision := self.what_it_needs(stage):
                 return decision
         if twin := self.planner.twin(fingerprint, self.lora.name):
-            why = f"the same as {stage} of {twin}, which runs now"
+            why = f"{TWIN}{stage} of {twin}, which runs now"
             return replace(self.waits(stage, why), after=twin)
         return self.decision(stage, Action.RUN, self.why(stage, fingerprint), fingerprint)
 
@@ -233,8 +234,8 @@ class _Chain:
 
     def unreleasable(self, adapter: str | None) -> str | None:
         """Why a tag cannot be followed."""
-        if withheld := _withheld(self.planner.config, self.lora):
-            return withheld
+        if why := withheld(self.planner.config, self.lora):
+            return why
         if self.release(adapter)[0] is None:
             name = self.lora.name
             return f"the adapter of this commit was not released; next: git tag {name}@v<version>"
@@ -278,16 +279,6 @@ class _Chain:
         )
 
 
-def _withheld(config: Config, lora: Lora) -> str | None:
-    """Why a LoRA is never released, whatever it scores."""
-    if lora.deploy.on == "never":
-        return "`deploy.on` is never: this LoRA is not released"
-    licenses, own = config.policy.licenses, lora.deploy.license
-    if licenses and own not in licenses:
-        return f"license {own or 'none'} is not among `policy.licenses`"
-    return None
-
-
 def not_pushed(facts: LoraFacts) -> list[Finding]:
     """A warning for each source whose files the DVC remote lacks; validation will fail on them."""
     return [
@@ -304,30 +295,8 @@ def not_pushed(facts: LoraFacts) -> list[Finding]:
     ]
 
 
-def released_adapter(releases: Sequence[Record], other_than: str | None) -> str | None:
-    """sha256 of the newest released adapter that is not `other_than`.
-
-    A candidate must not fall behind it.
-    """
-    for record in releases:
-        artifact = record.parts.get("adapter")
-        if artifact and artifact != other_than:
-            return artifact
-    return None
-
-
 def _without_gpu(decision: Decision, why: str) -> Decision:
     """What costs nothing goes on."""
     if decision.stage in GPU_STAGES and decision.action in (Action.RUN, Action.WAIT):
         return replace(decision, action=Action.BLOCKED, why=why)
     return decision
-
-
-def _unknown_tag(tag: str, config: Config) -> Finding:
-    name = next(iter(config.loras), "mei")
-    return Finding(
-        rule="plan.unknown-tag",
-        severity=Severity.ERROR,
-        message=f"tag `{tag}` names no LoRA of the config with a version or a channel",
-        hint=f"expected such as {name}@v1.0.0, or {name}#prod for a release that is there",
-    )

@@ -24,6 +24,7 @@ from lora_ci.plan.fingerprints import (
 )
 
 GOES_ON = (Action.RUN, Action.WAIT)
+TWIN = "the same as "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +44,22 @@ class Sharer:
 
         What goes on costs only its rest, and what is the same costs only once.
         """
-        once = self._priced_once(decisions)
+        once = self._once(decisions)
         chained: dict[str, Decision] = {}
         for group in self._groups(once):
             chained |= {d.lora: d for d in self._chain(group)}
         return [self._placed(d, chained) for d in once]
 
-    def _priced_once(self, decisions: Sequence[Decision]) -> list[Decision]:
-        paid: dict[str, str] = {}
+    def _once(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """The same step of several LoRAs belongs to the first of them, and costs only there."""
+        owners: dict[str, str] = {}
         told = []
         for decision in decisions:
-            if decision.estimate and self._counts(decision) and (work := self._work(decision)):
-                payer = paid.setdefault(work.value, decision.lora)
-                if payer != decision.lora:
-                    decision = replace(decision, estimate=None)  # noqa: PLW2901
+            if decision.action in GOES_ON and self._counts(decision):
+                work = self._work(decision)
+                owner = owners.setdefault(work.value, decision.lora) if work else decision.lora
+                if owner != decision.lora:
+                    decision = replace(decision, estimate=None, after=owner)  # noqa: PLW2901
             told.append(decision)
         return told
 
@@ -92,7 +95,10 @@ class Sharer:
         return [sorted(group, key=lambda d: self._steps(d.lora)) for group in shared]
 
     def _chain(self, group: Sequence[Decision]) -> list[Decision]:
-        """The trainings of a group, each after the one before it; the first that can runs."""
+        """The trainings of a group, each after the one before it; the first that can runs.
+
+        What waits for something else too knows whom it will go on from, and says what it waits for.
+        """
         chained: list[Decision] = []
         runs: Decision | None = None
         for decision in group:
@@ -104,6 +110,8 @@ class Sharer:
                     decision = replace(decision, why=why)  # noqa: PLW2901
                 elif decision.action is Action.RUN and runs:
                     decision = _after(decision, runs.lora)  # noqa: PLW2901
+                elif decision.action is Action.WAIT:
+                    decision = replace(decision, after=before)  # noqa: PLW2901
             if decision.action is Action.RUN:
                 runs = decision
             chained.append(decision)
@@ -113,11 +121,12 @@ class Sharer:
         """The new decision; a twin says what its first waits for."""
         if decision.stage is not Stage.TRAIN or not self._counts(decision):
             return decision
+        if decision.lora in chained:
+            return chained[decision.lora]
         first = chained.get(decision.after or "")
-        if first and first.action is Action.WAIT:
-            why = f"the same as train of {first.lora}, which {first.why}"
-            return replace(decision, why=why)
-        return decision if decision.after else chained.get(decision.lora, decision)
+        if first and first.action is Action.WAIT and decision.why.startswith(TWIN):
+            return replace(decision, why=f"{TWIN}train of {first.lora}, which {first.why}")
+        return decision
 
     def _steps(self, name: str) -> int:
         return self.config.loras[name].train.total_steps(epoch_images(self.facts[name]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_ci.core.plan import Action, Decision, Plan
@@ -25,11 +25,13 @@ def split(plan: Plan, needs: Mapping[str, Sequence[str]], most: int = MOST) -> t
     """The shares of what is to run, at most `most`.
 
     LoRAs that need each other, whose work has the same fingerprint or goes on where another's
-    ended, are in one share: apart they would do it twice, or one would never be done.
+    ended, are in one share: apart they would do it twice. Validation is cheap, so each share does
+    its own.
     """
-    groups = _joined(plan, needs)
-    begun = {groups[d.lora] for d in plan.to_run()}
-    busy = {d.lora for d in plan.decisions if _goes_on(d) and groups[d.lora] in begun}
+    groups = _joined(plan, _pairs(plan, needs))
+    related = _joined(plan, [*_pairs(plan, needs), *_same(plan, beyond_validation=False)])
+    begun = {related[d.lora] for d in plan.to_run()}
+    busy = {d.lora for d in plan.decisions if _goes_on(d) and related[d.lora] in begun}
     gathered: dict[str, list[str]] = defaultdict(list)
     for lora in dict.fromkeys(d.lora for d in plan.decisions):
         if lora in busy:
@@ -47,7 +49,7 @@ def _goes_on(decision: Decision) -> bool:
     return decision.action in (Action.RUN, Action.WAIT)
 
 
-def _joined(plan: Plan, needs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _joined(plan: Plan, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The first LoRA of each one's group."""
     parent = {d.lora: d.lora for d in plan.decisions}
 
@@ -56,17 +58,25 @@ def _joined(plan: Plan, needs: Mapping[str, Sequence[str]]) -> dict[str, str]:
             lora = parent[lora]
         return lora
 
-    for one, other in _pairs(plan, needs):
+    for one, other in pairs:
         if one in parent and other in parent:
             parent[root(other)] = root(one)
     return {lora: root(lora) for lora in parent}
 
 
-def _pairs(plan: Plan, needs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    """LoRAs that belong together, two by two."""
-    yield from ((lora, other) for lora, needed in needs.items() for other in needed)
-    yield from ((d.after, d.lora) for d in plan.decisions if d.after)
+def _pairs(plan: Plan, needs: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """LoRAs that belong on one machine, two by two."""
+    needed = [(lora, other) for lora, others in needs.items() for other in others]
+    return [*needed, *_same(plan, beyond_validation=True)]
+
+
+def _same(plan: Plan, *, beyond_validation: bool) -> Iterator[tuple[str, str]]:
+    """LoRAs with a step that is the same, or that goes on where the other's ended."""
     owners: dict[str, str] = {}
-    for decision in plan.to_run():
-        if decision.fingerprint:
+    for decision in plan.decisions:
+        if beyond_validation and decision.stage is Stage.VALIDATE:
+            continue
+        if decision.after:
+            yield decision.after, decision.lora
+        if decision.action is Action.RUN and decision.fingerprint:
             yield owners.setdefault(decision.fingerprint.value, decision.lora), decision.lora

@@ -5,11 +5,15 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lora_ci.config.load import load_config
 from lora_ci.core.changeset import ChangeSet
 from lora_ci.core.fingerprint import make_fingerprint
 from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.step import Stage
 from lora_ci.plan.split import Share, split
+from tests.plan.test_decide import plan_for
+from tests.plan.test_sharing import HEAD, SEED, validated
+from tests.records import DictRecords
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -50,6 +54,26 @@ def test_what_waits_for_another_s_step_goes_where_that_is_done():
     longer = replace(decision("b", Action.WAIT), after="a")
     shares = split(plan(decision("a"), longer, decision("c"), decision("d", Action.WAIT)), {})
     assert [share.loras for share in shares] == [("a", "b"), ("c",)]
+
+
+def test_a_matrix_goes_to_as_many_machines_as_it_has_trainings_from_its_first_push_on():
+    text = HEAD + SEED
+    needs = dict.fromkeys(load_config(text.encode()).loras, ())
+    for records in (DictRecords(), validated(text)):
+        shares = split(plan_for(records, text=text), needs)
+        assert len(shares) == 21
+        assert sorted(len(share.loras) for share in shares) == [3] * 18 + [9] * 3
+        assert all(share.gpu for share in shares)
+
+
+def test_those_that_only_validate_the_same_are_apart():
+    first = decision("a", stage=Stage.VALIDATE)
+    second = replace(decision("b", Action.WAIT, stage=Stage.VALIDATE), after="a")
+    trains = [decision(name, Action.WAIT) for name in "ab"]
+    assert [s.loras for s in split(plan(first, trains[0], second, trains[1]), {})] == [
+        ("a",),
+        ("b",),
+    ]
 
 
 def test_what_waits_for_a_verdict_goes_where_that_is_made():
