@@ -192,6 +192,20 @@ def test_rows_of_a_batch_are_those_of_the_whole(tiny_sdxl, dataset, tmp_path):
     assert torch.equal(parts[1].conditioning.pooled, batch.conditioning.pooled[1:])
 
 
+def test_sdxl_is_told_height_before_width_and_where_the_cut_is(tiny_sdxl, tmp_path):
+    dataset = tmp_path / "wide"
+    dataset.mkdir()
+    Image.new("RGB", (300, 100), "red").save(dataset / "a.png")
+    settings = replace(SETTINGS, bucket_step=8, flip=True, crop="random")
+    material = build(tiny_sdxl, dataset, tmp_path / "cache", settings)
+    sizes = torch.cat([material.batch(step).sizes for step in range(20)])
+    # 300 × 100 fills 80 × 40 as 120 × 40: 40 pixels are cut, of them 0, 13, 26 or 40 at the left,
+    # and the others of a mirrored picture.
+    assert material.buckets == {"80x40": 1}
+    found = {tuple(row) for row in sizes.int().tolist()}
+    assert found == {(100, 300, 0, left, 40, 80) for left in (0, 13, 26, 40, 27, 14)}
+
+
 def test_dropped_captions_are_empty_and_shuffled_ones_keep_the_trigger(tiny_sd, dataset, tmp_path):
     settings = replace(SETTINGS, caption_dropout=0.5, shuffle_captions=True, keep_tags=0)
     material = build(tiny_sd, dataset, tmp_path / "cache", settings)
@@ -221,6 +235,8 @@ def test_validation_is_the_same_in_every_training(tiny_sd, dataset, tmp_path):
         assert torch.equal(a.noise, b.noise)
         assert torch.equal(a.times, b.times)
         assert a.captions == b.captions
+    rows = torch.cat([batch.noise.flatten(1) for batch in one.validation])
+    assert len(rows.unique(dim=0)) == 2 * VALIDATION_TIMES
     # What is held out is not mirrored: nine views, then the mirror images of seven.
     assert (one.encoded_pictures, other.encoded_pictures) == (9, 7)
     held = {caption for batch in one.validation for caption in batch.captions}
