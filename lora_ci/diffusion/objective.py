@@ -107,5 +107,6 @@ def objective_of(model: BaseModel) -> Objective:
     if model.family.objective == "flow":
         return FlowObjective()
     return NoiseObjective(
-        alphas=model.scheduler.alphas_cumprod, prediction=model.scheduler.config.prediction_type
+        alphas=model.scheduler.alphas_cumprod.to(model.device),
+        prediction=model.scheduler.config.prediction_type,
     )

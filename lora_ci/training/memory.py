@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +13,9 @@ import torch
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding, Severity
 
-# How the libraries say it where they have no class of error for it.
+# How a GPU says that it failed; and how libraries say that memory is out, where they have no
+# class of error for it.
+LOST = ("CUDA error", "NCCL error", "cuDNN error", "HIP error", "MPS error")
 WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -64,6 +68,30 @@ def no_memory(why: str) -> InfrastructureError:
     finding = Finding(
         rule="train.out-of-memory", severity=Severity.ERROR, message=message, hint=hint
     )
+    return InfrastructureError(message, findings=(finding,))
+
+
+@contextmanager
+def machine_at_fault() -> Iterator[None]:
+    """Says of memory that ran out, and of a GPU that is lost, that they are no bug of ours.
+
+    Raises:
+        InfrastructureError: one of them.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise no_memory((str(error) or "no more is left").splitlines()[0]) from error
+        if any(words in str(error) for words in LOST):
+            raise _device_lost(error) from error
+        raise
+
+
+def _device_lost(error: BaseException) -> InfrastructureError:
+    message = f"the GPU failed: {str(error).splitlines()[0]}"
+    hint = "next: nvidia-smi, dmesg; the same command goes on from the newest checkpoint"
+    finding = Finding(rule="train.device-lost", severity=Severity.ERROR, message=message, hint=hint)
     return InfrastructureError(message, findings=(finding,))
 
 
