@@ -96,18 +96,42 @@ def validate_step(lora: str = "mei", text: str = TEXT, errors: int = 0) -> StepV
     )
 
 
-def train_step(lora: str = "mei", action: Action = Action.RUN) -> StepView:
-    losses = [[10 * i, 0.2 + 0.5 / i + 0.02 * (i * 7 % 5)] for i in range(1, 60)]
+def train_step(
+    lora: str = "mei", action: Action = Action.RUN, files: dict[str, bytes] | None = None
+) -> StepView:
+    """A trained adapter; `files` are pictures made on the way, by artifact name."""
+    losses = [[10 * i, 0.2 + 0.5 / i + 0.02 * (i * 7 % 5)] for i in range(1, 61)]
+    rates = [[10 * i, 1e-4 * (1 - i / 61)] for i in range(1, 61)]
     why = "reused: same fingerprint" if action is Action.REUSE else "dataset: 3 modified"
     return StepView(
         decision=make_decision(lora, Stage.TRAIN, action, why),
         result=StepResult(
             outcome=Outcome.PASSED,
-            metrics={"loss_first": 0.7, "loss_last": 0.2171, "steps": 600, "step_s": 0.4331},
+            metrics={
+                "loss_first": 0.7, "loss_last": 0.2171, "steps": 600, "step_s": 0.4331,
+                "images": 80, "images_seen": 2400, "peak_memory_mb": 7_431.5,
+                "encoded_pictures": 0, "encoded_captions": 6,
+            },
+            artifacts=kept_pictures(files or {}),
             timings_s={"prepare": 4.1, "train": 259.8, "total": 264.2},
-            details={"loss": losses},
+            details={
+                "loss": losses,
+                "learning_rate": rates,
+                "validation_loss": [
+                    [100, 0.391], [200, 0.362], [300, 0.348], [400, 0.335], [500, 0.341],
+                    [600, 0.352],
+                ],
+                "buckets": {"448x576": 22, "512x512": 58},
+                "memory": {"rows": 2, "checkpointing": True},
+                "device": "cuda:0",
+                "processes": 2,
+                "precision": "bf16",
+                "optimizer": "adamw",
+                "prompts": [f"{lora} in a garden", f"{lora}, a drawing"],
+                "backend": {"name": "native", "lora-ci": "0.1.0", "torch": "2.13.0"},
+            },
         ),
-    )
+    )  # fmt: skip
 
 
 def blocked_step(lora: str, stage: Stage, why: str = "validate failed in run 41") -> StepView:
@@ -198,20 +222,23 @@ def exhibits(prompts: list[str], seeds: int = 2) -> list[dict]:
     return [{**e, "artifact": f"{e['kind']}-{i:03}.png"} for i, e in enumerate(made + shown)]
 
 
-def qa_step(
-    lora: str = "mei", details: dict | None = None, files: dict[str, bytes] | None = None
-) -> StepView:
-    """A judged adapter; `files` are its pictures by artifact name."""
-    given = qa_details([]) if details is None else details
-    artifacts = tuple(
+def kept_pictures(files: dict[str, bytes]) -> tuple[Artifact, ...]:
+    return tuple(
         Artifact(
             name=name,
             sha256=hashlib.sha256(data).hexdigest(),
             size_bytes=len(data),
             media_type="image/png",
         )
-        for name, data in (files or {}).items()
+        for name, data in files.items()
     )
+
+
+def qa_step(
+    lora: str = "mei", details: dict | None = None, files: dict[str, bytes] | None = None
+) -> StepView:
+    """A judged adapter; `files` are its pictures by artifact name."""
+    given = qa_details([]) if details is None else details
     total = (given.get("overall") or {}).get("score")
     failed = isinstance(total, float) and total < 0.8
     findings = ()
@@ -229,7 +256,7 @@ def qa_step(
         result=StepResult(
             outcome=Outcome.FAILED if failed else Outcome.PASSED,
             metrics={"identity": 0.71, "score.identity": 0.88, "leakage": 0.04, "power": 3.2},
-            artifacts=artifacts,
+            artifacts=kept_pictures(files or {}),
             findings=findings,
             details=given,
         ),

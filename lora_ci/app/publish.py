@@ -5,6 +5,7 @@ Showing a result never changes it: what cannot be published becomes a note.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +33,7 @@ from lora_ci.report.page import render_page
 from lora_ci.report.picture import png_size
 from lora_ci.report.reason import details_of, lora_outcome, lora_reason, result_of
 from lora_ci.report.release_notes import render_release_notes
+from lora_ci.report.samples import shown_samples
 from lora_ci.report.sweep_comment import suggestion_words
 from lora_ci.store.store import ArtifactStore
 
@@ -78,15 +80,12 @@ def publish(view: RunView, deps: Deps) -> Published:
 
 
 def page_pictures(view: RunView, store: ArtifactStore, notes: list[Finding]) -> dict[str, bytes]:
-    """PNG bytes by sha256 of what QA shows, up to `PAGE_BYTES`; notes what is left out."""
+    """PNG bytes by sha256 of what a page shows, up to `PAGE_BYTES`; notes what is left out."""
     found: dict[str, bytes] = {}
     total = 0
     for lora in view.loras():
-        result, shown = result_of(view.of(lora), Stage.QA), details_of(view.of(lora))[Stage.QA]
-        digests = {a.name: a.sha256 for a in result.artifacts} if result else {}
         left_out = 0
-        for exhibit in shown.pictures:
-            sha256 = digests.get(exhibit.artifact, "")
+        for sha256 in _shown_pictures(view.of(lora)):
             if sha256 in found:
                 continue
             png = _read_png(store, sha256, PAGE_BYTES - total)
@@ -102,6 +101,16 @@ def page_pictures(view: RunView, store: ArtifactStore, notes: list[Finding]) -> 
             )
             notes.append(note_of("publish.picture", message))
     return found
+
+
+def _shown_pictures(steps: tuple[StepView, ...]) -> Iterator[str]:
+    """Digests of the pictures of a LoRA, those that judge it first; empty for one not kept."""
+    qa, trained = result_of(steps, Stage.QA), result_of(steps, Stage.TRAIN)
+    digests = {a.name: a.sha256 for a in qa.artifacts} if qa else {}
+    for exhibit in details_of(steps)[Stage.QA].pictures:
+        yield digests.get(exhibit.artifact, "")
+    if trained:
+        yield from (sample.sha256 for sample in shown_samples(trained))
 
 
 def _read_png(store: ArtifactStore, sha256: str, most_bytes: int) -> bytes | None:

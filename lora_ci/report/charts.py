@@ -13,6 +13,7 @@ from lora_ci.report.figures import between, number, plain, signed
 from lora_ci.report.markup import prose, text
 
 MOST_POINTS = 400
+TINY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,10 @@ def line_chart(
         upright = f'<line class="mark" x1="{across}" x2="{across}" y1="0" y2="100%"/>'
         keys.append(f'<span class="key"><i class="mark"></i>{text(at[0])}</span>')
     label = text(", ".join(line.name for line in lines))
+    # Learning rates would all be 0.00.
+    ends = [number(y) if max(abs(low), abs(high)) >= TINY else plain(y) for y in (low, high)]
     return (
-        f'<div class="plot"><div class="up"><span>{number(high)}</span><span>{number(low)}</span>'
+        f'<div class="plot"><div class="up"><span>{ends[1]}</span><span>{ends[0]}</span>'
         f'</div><svg class="field" role="img" aria-label="{label}">'
         f'<svg viewBox="0 0 100 100" preserveAspectRatio="none">{"".join(paths)}</svg>'
         f"{upright}{''.join(dots)}</svg>"

@@ -1,8 +1,8 @@
 """The pull-request comment: one screen of markdown, safe against whatever names and texts hold.
 
-From top to bottom: the verdict and its reason; what changed; the table of LoRAs; pictures of what
-is new, scores folded; findings; what a merge brings; folded: what ran and why; where to ask for
-more. Addresses of links and pictures come from the forge alone.
+From top to bottom: the verdict and its reason; what changed; the table of LoRAs; how new ones were
+trained; pictures of what is new, scores folded; findings; what a merge brings; folded: what ran
+and why; where to ask for more. Addresses of links and pictures come from the forge alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from lora_ci.report.reason import VERDICTS, details_of, lora_outcome, lora_reaso
 from lora_ci.report.scores import render_grid, render_judgement
 from lora_ci.report.sweep_comment import render_sweeps
 from lora_ci.report.text import outcome_text
+from lora_ci.report.trained import trained_text
 
 MARKER = "<!-- lora-ci -->"
 MORE = "more: comment `/lora-ci help`"
@@ -48,6 +49,7 @@ def render_comment(
         *render_changes_markdown(view.plan.changes),
         *render_sweeps(view),
         *render_overview(view),
+        *_trained(view),
         *_scores(view, pictures or {}),
         *render_findings(_findings_by_lora(view)),
         *folded(f"{what} and why: {counted(len(view.steps), 'stage')}", _stages(view.steps)),
@@ -87,6 +89,19 @@ def render_refusal(error: LoraCIError, head: str) -> str:
 
 def _top(told: str, why: str) -> list[str]:
     return [MARKER, f"### lora-ci: {told}", "", prose(_sentence(why)), ""]
+
+
+def _trained(view: RunView) -> list[str]:
+    """A line for each adapter that was trained in this run, where they are few."""
+    lines = []
+    for lora in view.loras():
+        step = next((s for s in view.of(lora) if s.decision.stage is Stage.TRAIN), None)
+        if step is None or step.decision.action is Action.REUSE or lora in _beaten(view):
+            continue
+        told = trained_text(step.result) if step.result else ""
+        if told:
+            lines.append(f"- **{escape(shorten(lora, 60))}** trained {escape(told)}")
+    return [*lines, ""] if 0 < len(lines) <= SHOWN_SCORES else []
 
 
 def _scores(view: RunView, grids: Mapping[str, str]) -> list[str]:

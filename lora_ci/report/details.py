@@ -5,7 +5,8 @@ What is absent is None or empty; what is there in another shape is named in `unr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -18,6 +19,9 @@ T = TypeVar("T")
 # Wide enough for every metric, and narrow enough that charts can count with it.
 Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
 FileName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+# (x, y) points; y is None where it was no finite number.
+Curve = tuple[tuple[Number, Number | None], ...]
 Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
@@ -163,6 +167,14 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """How a batch was computed: `rows` images at once; `checkpointing`: activations twice."""
+
+    rows: Count
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """All that the stages tell; a result fills the part of its stage."""
 
@@ -178,7 +190,17 @@ class Details:
     seeds: int | None = None
     curve: tuple[Strength, ...] = ()
     release: Release | None = None
-    loss: tuple[tuple[float, float | None], ...] = ()
+    loss: Curve = ()
+    validation_loss: Curve = ()
+    learning_rate: Curve = ()
+    memory: Memory | None = None
+    device: str | None = None
+    processes: int | None = None
+    precision: str | None = None
+    optimizer: str | None = None
+    backend: Mapping[str, str] = field(default_factory=dict)
+    buckets: Mapping[str, int] = field(default_factory=dict)
+    prompts: tuple[str, ...] = ()
     statistics: Statistics | None = None
     traceback: str | None = None
     unreadable: tuple[str, ...] = ()
@@ -198,7 +220,19 @@ NOTHING = Details()
 TRACEBACK: dict[str, Any] = {"traceback": str}
 SECTIONS: dict[Stage, dict[str, Any]] = {
     Stage.VALIDATE: {"statistics": Statistics},
-    Stage.TRAIN: {"loss": tuple[tuple[Number, Number | None], ...]},
+    Stage.TRAIN: {
+        "loss": Curve,
+        "validation_loss": Curve,
+        "learning_rate": Curve,
+        "memory": Memory,
+        "device": str,
+        "processes": Count,
+        "precision": str,
+        "optimizer": str,
+        "backend": dict[str, str],
+        "buckets": dict[str, Count],
+        "prompts": tuple[str, ...],
+    },
     Stage.QA: {
         "overall": Overall,
         "tests": tuple[Score, ...],

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 
 from lora_ci.core.step import StepResult
 from lora_ci.report.details import Exhibit
 from lora_ci.report.figures import counted, plain, shorten
 from lora_ci.report.markup import folded, text
-from lora_ci.report.picture import png_size
+from lora_ci.report.picture import picture
 
 # What is seen without a click.
 SHOWN_PROMPTS = 8
 SHOWN_IN_A_ROW = 6
 MOST_PICTURES = 2_000
 MOST_WORDS = 300
-# Smaller pictures are enlarged pixel by pixel: no filter flatters or blurs them.
-SMALL_SIDE = 128
 KINDS = ("base", "adapter", "released")
 NAMES = {"base": "base", "adapter": "new", "released": "released", "reference": "reference"}
 
@@ -76,15 +73,6 @@ def _figure(exhibit: Exhibit, png: bytes) -> str:
         name += f", weight {plain(exhibit.weight)}"
     if exhibit.kind == "reference":
         name = text(shorten(exhibit.prompt, 60))
-    size = png_size(png)
-    if size is None:
-        shown = '<span class="missing">not in this page</span>'
-    else:
-        small = ' class="small"' if max(size) < SMALL_SIDE else ""
-        seed = "" if exhibit.seed is None else f", seed {exhibit.seed}"
-        alt = text(f"{exhibit.kind}: {shorten(exhibit.prompt, MOST_WORDS)}{seed}")
-        shown = (
-            f'<img{small} width="{size[0]}" height="{size[1]}" alt="{alt}" '
-            f'src="data:image/png;base64,{b64encode(png).decode()}">'
-        )
+    seed = "" if exhibit.seed is None else f", seed {exhibit.seed}"
+    shown = picture(png, f"{exhibit.kind}: {shorten(exhibit.prompt, MOST_WORDS)}{seed}")
     return f'<figure class="{exhibit.kind}">{shown}<figcaption>{name}</figcaption></figure>'

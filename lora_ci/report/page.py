@@ -32,6 +32,7 @@ from lora_ci.report.reason import (
 from lora_ci.report.style import STYLE
 from lora_ci.report.sweep_page import sweep_section
 from lora_ci.report.text import SIGNS, outcome_text
+from lora_ci.report.training import training_section
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MOST_FAULTS = 500
@@ -138,7 +139,7 @@ def _lora(view: RunView, index: int, pictures: Mapping[str, bytes]) -> str:
     parts += [
         _strengths(found[Stage.OPTIMIZE].curve, recommended_weight(steps)),
         _release(found[Stage.DEPLOY].release),
-        _training(found[Stage.TRAIN]),
+        training_section(found[Stage.TRAIN], result_of(steps, Stage.TRAIN), pictures),
         _dataset(found[Stage.VALIDATE]),
         f"<h3>Also found</h3>{_findings(rest)}" if rest else "",
         *(_traceback(stage, found[stage]) for stage in Stage),
@@ -196,12 +197,6 @@ def _target(target: ReleaseTarget) -> str:
     """A store, and where its channels stand: `releases: latest → 1.1.0 (move 4)`."""
     channels = (f"{c.name} → {c.version} (move {c.sequence})" for c in target.channels)
     return f"<code>{text(target.name)}</code> {text(', '.join(channels))}"
-
-
-def _training(found: Details) -> str:
-    points = [(step, loss) for step, loss in found.loss if loss is not None]
-    chart = line_chart([Line("training loss", "loss", points)], "step", bottom=0.0)
-    return f"<h3>Training</h3>{chart}" if chart else ""
 
 
 def _dataset(found: Details) -> str:

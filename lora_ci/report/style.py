@@ -117,6 +117,18 @@ circle.clean{fill:var(--good)}
 i.score,i.loss{color:var(--accent)}
 i.identity{color:var(--reference)}
 i.clean{color:var(--good)}
+polyline.held-out{stroke:var(--reference)}
+circle.held-out{fill:var(--reference);r:2.5px}
+i.held-out{color:var(--reference)}
+circle.lowest{fill:var(--card);stroke:var(--reference);stroke-width:2.5}
+i.lowest{width:.7rem!important;height:.7rem!important;border:2.5px solid var(--reference)!important;
+border-radius:50%}
+polyline.rate{stroke:var(--base);stroke-width:1.5}
+i.rate{color:var(--base)}
+.curves .up{min-width:3.6rem}
+.low .field{height:44px}
+.samples .said{margin-top:.8rem}
+.steps{display:grid;grid-template-columns:repeat(8,minmax(0,1fr));gap:.4rem;max-width:56rem}
 .prompt{margin:.9rem 0 1.2rem}
 .said{font-weight:600;margin:0 0 .4rem}
 .groups{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr));
@@ -136,6 +148,7 @@ img.small{image-rendering:pixelated}
 .missing{display:grid;place-items:center;text-align:center;aspect-ratio:1;max-width:10rem;
 border:1px dashed var(--rule);border-radius:.3rem;color:var(--dim);font-size:.78rem}
 @media(max-width:44rem){
+.steps{grid-template-columns:repeat(4,minmax(0,1fr))}
 body{padding:1rem .75rem 3rem}
 section{padding:1rem .9rem;border-radius:.6rem}
 .row,.columns .row{grid-template-columns:minmax(0,1fr) auto auto;column-gap:.6rem;

@@ -13,6 +13,7 @@ from lora_ci.plan.why import describe_change
 from lora_ci.report.details import Details, metric, read_details
 from lora_ci.report.figures import NOT_MEASURED, counted, duration, number, plain
 from lora_ci.report.progress import percent, progress_text
+from lora_ci.report.trained import loss_text
 
 SHOWN_KEYS = 6
 LONGEST_PART = 48
@@ -166,10 +167,8 @@ def _figures(step: StepView) -> list[str]:
         case Stage.VALIDATE:
             return _dataset_figures(result)
         case Stage.TRAIN:
-            first, last = metric(result, "loss_first"), metric(result, "loss_last")
-            if first is None or last is None:
-                return []
-            return [f"loss {number(first, 3)} → {number(last, 3)}"]
+            told = loss_text(result, details) if result else ""
+            return [told] if told else []
         case Stage.QA:
             return _qa_figures(details)
         case Stage.OPTIMIZE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lora_ci.core.artifact import Artifact
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import StepContext, StepSpec
 from lora_ci.diffusion.families import Family
 from lora_ci.formats.adapter import Adapter
@@ -38,3 +39,19 @@ def keep_adapter(
         write_adapter(whole, context.workdir / name, kind)
         artifacts.append(context.keep(name, context.workdir / name, MEDIA_TYPE))
     return tuple(artifacts)
+
+
+def dora_findings(adapter: Adapter) -> tuple[Finding, ...]:
+    """A warning where the file for kohya's tools is not the same adapter in all of them."""
+    if all(layer.magnitude is None for layer in adapter.layers.values()):
+        return ()
+    kohya = FILES[1][0]
+    return (
+        Finding(
+            rule="train.dora-kohya",
+            severity=Severity.WARNING,
+            message=f"`{kohya}` holds DoRA sizes, which tools read differently: ComfyUI comes near "
+            "the trained adapter, A1111 and diffusers show another effect",
+            hint=f"use `{FILES[0][0]}` in diffusers; for those tools set `train.method: lora`",
+        ),
+    )

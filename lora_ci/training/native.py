@@ -14,21 +14,27 @@ from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.diffusion.load import BaseModel, load_base
 from lora_ci.training.continued import Ends
 from lora_ci.training.data import read_samples
-from lora_ci.training.export import keep_adapter
+from lora_ci.training.export import dora_findings, keep_adapter
 from lora_ci.training.keeping import Keeping
 from lora_ci.training.loop import Surroundings, Trained, train
 from lora_ci.training.material import Material, build_material
-from lora_ci.training.memory import peak_memory_mb
+from lora_ci.training.memory import machine_at_fault, peak_memory_mb
 from lora_ci.training.precision import dtype_name
 from lora_ci.training.sampling import made_samples, sampler_of
 from lora_ci.training.team import Team
 from lora_ci.training.tracking import started
 
 
+@machine_at_fault()
 def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
     """Trains the adapter, and exports it for diffusers and for kohya's tools.
 
     Of a team, only the leader's result has artifacts.
+
+    Raises:
+        InputError: the dataset, the base or a setting is wrong, or the loss is no number any more.
+        InfrastructureError: memory ran out, the GPU is lost, or a process of the team.
+        Interrupted: a stop was asked for; a checkpoint was written first.
     """
     settings = parse_settings(spec.params["settings"], TrainSettings)
     began = time.monotonic()
@@ -56,7 +62,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
             "peak_memory_mb": peak_memory_mb(team.device),
         },
         artifacts=artifacts,
-        findings=(*material.findings, *trained.findings),
+        findings=(*material.findings, *trained.findings, *dora_findings(trained.adapter)),
         timings_s={
             "prepare": prepared - began,
             "train": ended - prepared,
@@ -70,6 +76,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
             "processes": team.size,
             "precision": dtype_name(settings, team.device),
             "optimizer": settings.optimizer,
+            "prompts": list(around.sampler.prompts) if around.sampler else [],
         },
     )
 

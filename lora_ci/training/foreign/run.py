@@ -14,7 +14,7 @@ from lora_ci.diffusion.outline import base_shapes
 from lora_ci.formats.adapter import Adapter
 from lora_ci.formats.contract import check_adapter
 from lora_ci.formats.read import read_adapter
-from lora_ci.training.export import keep_adapter
+from lora_ci.training.export import dora_findings, keep_adapter
 from lora_ci.training.foreign import ai_toolkit, command, sd_scripts
 from lora_ci.training.foreign.failure import failure, no_result
 from lora_ci.training.foreign.install import Install, find_install
@@ -60,7 +60,7 @@ def train_foreign(
             "step_s": took / job.steps,
         },
         artifacts=keep_adapter(adapter, job.base.family, spec, context),
-        findings=findings,
+        findings=(*findings, *dora_findings(adapter)),
         timings_s={"prepare": prepared - started, "train": took},
         details={"loss": [list(pair) for pair in curve]},
     )
