@@ -99,7 +99,8 @@ def test_killed_at_random_moments_gives_the_same_bytes(undisturbed, tmp_path):
     command += ["--store", str(tmp_path / "objects"), "--cache", str(root / "cache")]
     chance = random.Random(7)
     kills = 0
-    for _ in range(6):
+    # tests/training/test_resume.py kills at exact steps; here whole processes of the command die.
+    for _ in range(2):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         # Wait for the loop, then let it go on for a random while.
         seen = folder.read_progress()

@@ -1,0 +1,107 @@
+"""The step as the reader of its result sees it: what is told, kept and gone on from."""
+
+from dataclasses import replace
+
+import pytest
+
+from lora_ci.core.settings import TrainSettings, settings_json
+from lora_ci.core.step import Outcome, Stage, StepInput, StepResult, StepSpec
+from lora_ci.formats.header import read_safetensors
+from lora_ci.steps.folder import StepFolder
+from lora_ci.steps.main import exec_step
+from lora_ci.store.local import LocalStore
+from lora_ci.training import native
+from tests.tiny_sd import write_dataset
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = TrainSettings(
+    rank=4, alpha=2.0, learning_rate=3e-3, batch_size=2, epochs=3, resolution=16, seed=3,
+    schedule="constant", validation_share=0.3, validate_every=5,
+)  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path, tiny_sd):
+    write_dataset(tmp_path / "dataset", images=7)
+    write_dataset(tmp_path / "others", images=3, trigger="a person")
+
+    def run(name: str, settings: TrainSettings, **more: object) -> StepResult:
+        inputs = {
+            "dataset": StepInput(content_id="d1", path=str(tmp_path / "dataset")),
+            "base_model": StepInput(content_id="b1", path=str(tiny_sd)),
+        }
+        if settings.regularization:
+            path = str(tmp_path / settings.regularization)
+            inputs["regularization"] = StepInput(content_id="r1", path=path)
+        spec = StepSpec(
+            stage=Stage.TRAIN,
+            lora="mei",
+            fingerprint=name.ljust(64, "0"),
+            inputs=inputs,
+            params={"settings": settings_json(settings), "trigger": "mei", **more},
+        )
+        step = StepFolder(tmp_path / "steps" / name)
+        step.write_spec(spec)
+        return exec_step(step, LocalStore(tmp_path / "objects"), tmp_path / "cache")
+
+    run.store = LocalStore(tmp_path / "objects")
+    return run
+
+
+def test_a_result_tells_all_of_a_training(world):
+    settings = replace(SETTINGS, sample_every=5, sample_prompts=("{trigger}", "a dog"))
+    result = world("told", settings)
+    assert result.outcome is Outcome.PASSED, result.findings
+    # 5 pictures learn, 2 are held out; 3 epochs of 5 in batches of 2 are 8 steps.
+    told = {name: result.metrics[name] for name in ("steps", "images", "epoch_images")}
+    assert told == {"steps": 8, "images": 5, "epoch_images": 5}
+    assert result.metrics["images_seen"] == 16
+    assert result.metrics["resolution"] == 16
+    assert 50 < result.metrics["peak_memory_mb"] < 50_000
+    assert [step for step, _ in result.details["validation_loss"]] == [5, 8]
+    last = result.details["validation_loss"][-1][1]
+    assert result.metrics["validation_loss"] == last
+    assert result.metrics["validation_loss_best"] <= last
+    assert result.details["learning_rate"] == [[8, 3e-3]]
+    assert result.details["memory"] == {"rows": 2, "checkpointing": False}
+    assert (result.details["device"], result.details["precision"]) == ("cpu", "float32")
+    names = [a.name for a in result.artifacts if a.media_type == "image/png"]
+    assert names == [f"sample-{step:06d}-{n}.png" for step in (0, 5, 8) for n in (0, 1)]
+    path = world.store.get(result.artifact("adapter.safetensors").sha256)
+    _, metadata = read_safetensors(path)
+    wanted = {"ss_steps": "8", "ss_num_epochs": "4", "ss_seed": "3", "ss_learning_rate": "0.003"}
+    assert wanted.items() <= metadata.items()
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
+
+
+def test_a_longer_budget_costs_only_the_rest(world):
+    first = world("ten", replace(SETTINGS, epochs=2), prefix="p" * 64)
+    longer = world("twenty", replace(SETTINGS, epochs=4), prefix="p" * 64)
+    at_once = world("at-once", replace(SETTINGS, epochs=4))
+    assert first.metrics["steps"] == 5
+    wanted = at_once.artifact("adapter.safetensors").sha256
+    assert longer.artifact("adapter.safetensors").sha256 == wanted
+    same = {name: value for name, value in at_once.metrics.items() if "loss" in name}
+    assert same.items() <= longer.metrics.items()
+
+
+def test_regularization_pictures_are_half_of_what_is_seen_and_count_as_set(world):
+    plain = world("plain", replace(SETTINGS, epochs=None, steps=6))
+    settings = replace(SETTINGS, epochs=None, steps=6, regularization="others")
+    regular = world("regular", settings)
+    without = world("no-weight", replace(settings, prior_weight=0.0))
+    assert regular.metrics["epoch_images"] == 2 * plain.metrics["epoch_images"]
+    assert regular.metrics["images"] == 5 + 3
+    adapters = {r.artifact("adapter.safetensors").sha256 for r in (plain, regular, without)}
+    assert len(adapters) == 3
+
+
+def test_a_lost_gpu_is_the_machine_s_fault_and_is_tried_again(world, monkeypatch):
+    def lost(*_: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(native, "train", lost)
+    result = world("lost", SETTINGS)
+    assert result.outcome is Outcome.ERROR
+    assert result.findings[0].rule == "train.device-lost"
