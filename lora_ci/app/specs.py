@@ -72,7 +72,9 @@ def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:
     names = {"adapter": parts["adapter"], "released": parts.get("released", "none")}
     if decision.stage is Stage.DEPLOY:
         trained = _result(plan, decision.lora, Stage.TRAIN)
-        names |= {a.name: a.sha256 for a in trained.artifacts if a.name != ADAPTER}
+        # Pictures made while training are no part of a release.
+        files = [a for a in trained.artifacts if a.name.endswith(".safetensors")]
+        names |= {a.name: a.sha256 for a in files if a.name != ADAPTER}
     return {
         name: StepInput(content_id=sha256, sha256=sha256)
         for name, sha256 in names.items()

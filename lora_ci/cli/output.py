@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from lora_ci.cli.pace import Pace, left_text
 from lora_ci.core.errors import LoraCIError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.text import clean
@@ -31,6 +32,7 @@ class Output:
         self.quiet = quiet
         self._bar_drawn_at = 0.0
         self._bar_open = False
+        self._paces: dict[str, Pace] = {}
 
     def result(self, text: str, value: object, *, schema: str | None) -> None:
         """The command's result: `text` for people, `value` for `--json`.
@@ -68,11 +70,15 @@ class Output:
             self.result("", {"error": error.rule, "findings": error.findings}, schema="error")
 
     def progress(self, label: str, done: int, total: int, note: str) -> None:
-        """A bar on a terminal, else a line at each tenth."""
+        """A bar on a terminal, else a line every five seconds; with the time to go once known."""
         if self.quiet or total <= 0:
             return
         label, note = clean(label), clean(note)
         now = time.monotonic()
+        pace = self._paces.setdefault(label, Pace.start(done, total, now))
+        left = pace.left_s(done, total, now)
+        if left is not None:
+            note = ", ".join(filter(None, (note, left_text(left))))
         if sys.stderr.isatty():
             if now - self._bar_drawn_at < 0.1 and done < total:
                 return

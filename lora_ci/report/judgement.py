@@ -6,7 +6,7 @@ from lora_ci.core.step import Outcome
 from lora_ci.report.charts import interval_dots, score_bars
 from lora_ci.report.details import Comparison, Details, Gate, Interval, Overall, Score
 from lora_ci.report.figures import between, counted, number, shorten
-from lora_ci.report.markup import pairs, prose, table, text
+from lora_ci.report.markup import facts, prose, table, text
 
 MOST_TESTS = 20
 MOST_GATES = 50
@@ -28,7 +28,7 @@ def judgement(qa: Details) -> str:
         ("seeds a prompt", f"{qa.seeds}" if qa.seeds is not None else ""),
         ("ruler", f"<code>{text(qa.ruler[:16])}</code>" if qa.ruler else ""),
     ]
-    parts.append(f'<div class="facts">{pairs((n, v) for n, v in measured if v)}</div>')
+    parts.append(facts((name, value) for name, value in measured if value))
     return "".join(parts)
 
 

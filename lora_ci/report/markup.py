@@ -43,3 +43,9 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
     """Names and values (HTML) below each other; nothing for no rows."""
     body = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return f"<dl>{body}</dl>" if body else ""
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and values (HTML) beside each other, as many as a line holds; nothing for no rows."""
+    body = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows)
+    return f'<dl class="facts">{body}</dl>' if body else ""

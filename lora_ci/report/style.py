@@ -60,8 +60,10 @@ pre{overflow-x:auto;font-size:.8rem;background:var(--paper);padding:.8rem;border
 dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.25rem 1.2rem;margin:.5rem 0}
 dt{line-height:1.7}
 dd{margin:0;min-width:0}
-.facts dl{display:flex;flex-wrap:wrap;gap:.2rem .6rem;margin-top:1.2rem}
-.facts dd{margin-right:1.2rem;font-size:.94rem}
+dl.facts{display:flex;flex-wrap:wrap;gap:.2rem 1.8rem;margin-top:1.2rem}
+.facts div{display:flex;gap:.6rem;min-width:0}
+.facts dt{white-space:nowrap}
+.facts dd{font-size:.94rem}
 .one{white-space:nowrap}
 .columns{display:flex;flex-wrap:wrap;gap:0 3rem}
 .columns>*{flex:1 1 22rem;min-width:0}
@@ -126,7 +128,9 @@ border-radius:50%}
 polyline.rate{stroke:var(--base);stroke-width:1.5}
 i.rate{color:var(--base)}
 .curves .up{min-width:3.6rem}
-.low .field{height:44px}
+.curves .field{height:220px}
+.curves .low .field{height:44px}
+.curves polyline.loss{stroke-width:1.5;opacity:.75}
 .samples .said{margin-top:.8rem}
 .steps{display:grid;grid-template-columns:repeat(8,minmax(0,1fr));gap:.4rem;max-width:56rem}
 .prompt{margin:.9rem 0 1.2rem}
@@ -169,7 +173,8 @@ td::before{content:attr(data-of) " ";color:var(--dim);font-size:.82rem}
 td:first-child::before{content:none}
 dl{grid-template-columns:minmax(0,1fr);gap:0}
 dd{margin-bottom:.4rem}
-.facts dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1rem .8rem}
+dl.facts{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1rem .8rem}
+.facts div{display:contents}
 .facts dd{margin:0}
 }
 """

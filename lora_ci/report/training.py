@@ -8,7 +8,7 @@ from lora_ci.core.step import StepResult
 from lora_ci.report.charts import Line, line_chart
 from lora_ci.report.details import Details, metric
 from lora_ci.report.figures import counted, number, plain, shorten, size
-from lora_ci.report.markup import pairs, text
+from lora_ci.report.markup import facts, text
 from lora_ci.report.samples import sample_strip
 from lora_ci.report.trained import Lowest, known, lowest
 
@@ -17,8 +17,8 @@ MOST_WORDS = 60
 # More dots than this would hide the line.
 MOST_DOTS = 40
 NOTE = (
-    "Training loss is that of other pictures, times and noise at each point, and may be weighted; "
-    "validation loss is always that of the same ones. Compare their courses, not their heights."
+    "Training loss is that of other pictures and noise at each point, validation loss that of the "
+    "same ones throughout: compare their courses, not their heights."
 )
 
 
@@ -28,11 +28,10 @@ def training_section(
     """The section of one training; `pictures` gives PNG bytes by sha256."""
     if result is None:
         return ""
-    facts = pairs(_facts(found, result))
     parts = [
         _curves(found),
         sample_strip(result, found.prompts, pictures),
-        f'<div class="facts">{facts}</div>' if facts else "",
+        facts(_facts(found, result)),
     ]
     body = "".join(parts)
     return f"<h3>Training</h3>{body}" if body else ""
@@ -47,15 +46,13 @@ def _curves(found: Details) -> str:
         lines.append(Line("validation loss", "held-out", held_out, dots=len(held_out) <= MOST_DOTS))
         name = f"lowest: {number(best.loss, 4)} at step {plain(best.step)}"
         lines.append(Line(name, "lowest", [(best.step, best.loss)], dots=True))
-        told = f'<p class="dim">{NOTE}</p>'
-        if best.rose:
-            told = f"<p>{_rise(best)}</p>{told}"
+        told = f"<p>{_rise(best)}</p>" if best.rose else f'<p class="dim">{NOTE}</p>'
     chart = line_chart(lines, "step")
     if not chart:
         return ""
     rates = Line("learning rate", "rate", known(found.learning_rate))
     rate = line_chart([rates], "step", bottom=0.0)
-    return f'<div class="curves">{chart}{told}<div class="low">{rate}</div></div>'
+    return f'<div class="curves">{chart}<div class="low">{rate}</div>{told}</div>'
 
 
 def _rise(best: Lowest) -> str:
@@ -63,8 +60,7 @@ def _rise(best: Lowest) -> str:
     share = f" by {100 * (best.last / best.loss - 1):.0f} %" if best.loss > 0 else ""
     return (
         f"The validation loss was lowest at step {plain(best.step)} of {plain(best.last_step)} and "
-        f"has risen{share} since: from there on this training fits its own pictures better, and "
-        "those held out worse."
+        f"has risen{share} since: the later steps fit pictures that were held out less well."
     )
 
 

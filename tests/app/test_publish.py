@@ -19,6 +19,7 @@ from lora_ci.core.event import EventKind
 from lora_ci.core.step import Stage
 from lora_ci.forge.forge import PullRequest
 from lora_ci.forge.payload import Announced
+from lora_ci.report.samples import MOST_COLUMNS
 from tests.builders import RepoBuilder
 from tests.views import (
     PICTURES,
@@ -178,6 +179,22 @@ def test_pictures_that_are_gone_changed_or_too_many_are_left_out_and_told(deps, 
     assert (page.count("<img"), page.count("not in this page")) == (1, 3)
     assert [n.rule for n in done.notes] == ["publish.picture"]
     assert "3 pictures of mei" in done.notes[0].message
+
+
+def test_pictures_made_while_training_are_in_the_page_after_those_that_judge(deps, monkeypatch):
+    files = {f"sample-{step:06d}-0.png": FACES[step].read_bytes() for step in range(len(FACES))}
+    keep(deps, *FACES)
+    view = make_view(train_step(files=files))
+    done = publish(view, deps)
+    page = (deps.state / "forge" / "reports" / f"{view.run_id}.html").read_text()
+    assert page.count("<img") == min(len(FACES), MOST_COLUMNS)
+    assert done.notes == ()
+    monkeypatch.setattr(publishing, "PAGE_BYTES", FACES[0].stat().st_size)
+    view = make_view(train_step(files=files), judged(deps, pictures=1))
+    done = publish(view, deps)
+    page = (deps.state / "forge" / "reports" / f"{view.run_id}.html").read_text()
+    assert page.index('<figure class="base"><img') > 0
+    assert [n.rule for n in done.notes] == ["publish.picture"]
 
 
 def test_a_grid_that_is_no_picture_is_not_linked(deps, tmp_path):
