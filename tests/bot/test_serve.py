@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_ci.diffusion.families import PARTS
+from lora_ci.diffusion.families import SD1
 from tests.app.test_flow import folder_files
 from tests.bot.served import REPO, SECRET, Served
 from tests.builders import RepoBuilder
@@ -41,7 +41,7 @@ def world(hub, tmp_path, request):
     """A bot that serves a repository with one LoRA; `toys` train at once."""
     toys = getattr(request, "param", "toys") == "toys"
     builder = RepoBuilder(tmp_path)
-    model = {f"{part}/x.safetensors": b"x" for part in PARTS} if toys else tiny(request)
+    model = {f"{part}/x.safetensors": b"x" for part in SD1.parts} if toys else tiny(request)
     builder.dvc_add("models/tiny", model)
     files = folder_files(write_dataset(tmp_path / "mei", images=6, trigger="mei"))
     builder.dvc_add("datasets/mei", files)
