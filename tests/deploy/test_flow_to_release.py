@@ -11,6 +11,7 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.deploy.verify import verify_release
+from lora_ci.execution.executor import step_folder
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.signing.keys import make_key
 from lora_ci.signing.signers import Signer, Signers
@@ -97,3 +98,11 @@ def test_without_a_key_nothing_is_recorded_and_the_same_tag_goes_on(world):
     assert not world.releases.exists()
     _, view = world.tag("mei@v1.0.0")
     assert view.outcome is Outcome.PASSED
+
+
+def test_pictures_made_while_training_are_no_part_of_a_release(world):
+    step, view = world.tag("mei@v1.0.0")
+    folder = step_folder(world.repo.root / ".lora-ci", step.decision.fingerprint.value)
+    assert set(folder.read_spec().inputs) == {"adapter", "adapter-kohya.safetensors"}
+    trained = next(s.result for s in view.steps if s.decision.stage is Stage.TRAIN)
+    assert trained.artifact("sample-000000-0.png")
