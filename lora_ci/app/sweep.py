@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -59,13 +59,22 @@ def with_sweeps(view: RunView, source: Source, search: Search) -> RunView:
 
 
 def sweeps_of(view: RunView, search: Search) -> tuple[Sweep, ...]:
-    """What came of each matrix of which something was trained."""
+    """What came of each matrix of which something was trained.
+
+    Of one that was done in part only, nobody knows the best, unless the search meant it so.
+    """
     groups: dict[str, list[Variant]] = defaultdict(list)
+    asked = Counter(variant.of for variant in view.plan.variants)
+    whole = {
+        found.of
+        for found in view.plan.sharing
+        if search.early or asked[found.of] == found.configurations
+    }
     steps: dict[str, list[StepView]] = defaultdict(list)
     for step in view.steps:
         steps[step.decision.lora].append(step)
     for variant in view.plan.variants:
-        if result_of(tuple(steps[variant.lora]), Stage.TRAIN):
+        if variant.of in whole and result_of(tuple(steps[variant.lora]), Stage.TRAIN):
             groups[variant.of].append(variant)
     return tuple(_sweep(of, variants, steps, search) for of, variants in groups.items())
 
@@ -158,6 +167,8 @@ def _suggested(sweep: Sweep, view: RunView, source: Source) -> Sweep:
 def _suggestion(sweep: Sweep, view: RunView, source: Source) -> Suggestion:
     if not sweep.passed or sweep.best is None:
         raise Unsettled("none passed")
+    if view.outcome is Outcome.ERROR:
+        raise Unsettled("some configurations could not be done, and one of them may be better")
     if view.event.trust is not Trust.TRUSTED:
         raise Unsettled("a foreign push gets no suggestions")
     written = source.written(view.event)

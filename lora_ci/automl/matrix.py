@@ -27,12 +27,13 @@ def variants_of(config: Config) -> tuple[Variant, ...]:
 
 
 def sharing_of(config: Config, facts: Mapping[str, LoraFacts]) -> tuple[Sharing, ...]:
-    """What each matrix comes to."""
+    """What each matrix of several configurations comes to."""
     groups: dict[str, list[Lora]] = defaultdict(list)
     for lora in config.loras.values():
         if lora.variant_of is not None:
             groups[lora.variant_of].append(lora)
-    return tuple(_sharing(of, loras, facts) for of, loras in groups.items())
+    several = {of: loras for of, loras in groups.items() if len(loras) > 1}
+    return tuple(_sharing(of, loras, facts) for of, loras in several.items())
 
 
 def _sharing(of: str, loras: Sequence[Lora], facts: Mapping[str, LoraFacts]) -> Sharing:

@@ -118,6 +118,21 @@ def test_what_went_on_or_was_stopped_has_no_best(repo):
     assert with_sweeps(blocked, source, EXHAUSTIVE).sweeps == ()
 
 
+def test_of_a_matrix_that_was_done_in_part_nobody_knows_the_best(repo):
+    view = view_of(repo)
+    part = replace(view.plan, variants=view.plan.variants[:3])
+    assert sweeps_of(replace(view, plan=part), EXHAUSTIVE) == ()
+    (found,) = sweeps_of(replace(view, plan=part), Search(early=True))
+    assert len(found.standings) == 3
+
+
+def test_where_a_machine_failed_the_best_is_told_and_not_suggested(repo):
+    view = replace(view_of(repo), outcome=Outcome.ERROR)
+    (sweep,) = with_sweeps(view, open_git_source(repo.root), EXHAUSTIVE).sweeps
+    assert sweep.best
+    assert "one of them may be better" in sweep.unsuggested
+
+
 def test_a_foreign_push_gets_no_suggestion_and_the_reason_is_told(repo):
     _, sweep = swept(repo, trust=Trust.UNTRUSTED, approvals=("ann",))
     assert sweep.suggestion is None
