@@ -122,7 +122,7 @@ def line_chart(
         keys.append(f'<span class="key"><i class="mark"></i>{text(at[0])}</span>')
     label = text(", ".join(line.name for line in lines))
     # Learning rates would all be 0.00.
-    ends = [number(y) if max(abs(low), abs(high)) >= TINY else plain(y) for y in (low, high)]
+    ends = [number(y) if max(abs(low), abs(high)) >= TINY else f"{y:.2g}" for y in (low, high)]
     return (
         f'<div class="plot"><div class="up"><span>{ends[1]}</span><span>{ends[0]}</span>'
         f'</div><svg class="field" role="img" aria-label="{label}">'

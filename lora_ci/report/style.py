@@ -127,7 +127,7 @@ i.lowest{width:.7rem!important;height:.7rem!important;border:2.5px solid var(--r
 border-radius:50%}
 polyline.rate{stroke:var(--base);stroke-width:1.5}
 i.rate{color:var(--base)}
-.curves .up{min-width:3.6rem}
+.curves .up{min-width:3.4rem}
 .curves .field{height:220px}
 .curves .low .field{height:44px}
 .curves polyline.loss{stroke-width:1.5;opacity:.75}

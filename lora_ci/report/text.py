@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Action, Decision, Estimate, Plan, Sharing
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage, StepResult
@@ -167,8 +168,7 @@ def _figures(step: StepView) -> list[str]:
         case Stage.VALIDATE:
             return _dataset_figures(result)
         case Stage.TRAIN:
-            told = loss_text(result, details) if result else ""
-            return [told] if told else []
+            return _training_figures(result, details)
         case Stage.QA:
             return _qa_figures(details)
         case Stage.OPTIMIZE:
@@ -187,6 +187,14 @@ def _dataset_figures(result: StepResult | None) -> list[str]:
         return []
     counts = [counted(int(metric(result, f"{n}s") or 0), n) for n in ("error", "warning")]
     return [", ".join([counted(int(images), "image"), *counts])]
+
+
+def _training_figures(result: StepResult | None, details: Details) -> list[str]:
+    if result is None:
+        return []
+    warnings = sum(f.severity is Severity.WARNING for f in result.findings)
+    told = [loss_text(result, details), counted(warnings, "warning") if warnings else ""]
+    return [", ".join(filter(None, told))] if told[0] else []
 
 
 def _qa_figures(details: Details) -> list[str]:

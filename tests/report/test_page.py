@@ -43,9 +43,13 @@ def judged(prompts=PROMPTS, seeds=2):
     return step, {hashlib.sha256(data).hexdigest(): data for data in files.values()}
 
 
-def whole_page(prompts=PROMPTS, text="the caption does not contain the trigger"):
+def whole_page(prompts=PROMPTS, text="the caption does not contain the trigger", samples=0):
     qa, pictures = judged(prompts)
-    steps = (validate_step("mei", text), train_step(), qa, optimize_step(), deploy_step())
+    made = {f"sample-{i:06d}-0.png": picture_of(1_000 + i) for i in range(samples)}
+    pictures |= {hashlib.sha256(data).hexdigest(): data for data in made.values()}
+    train = train_step(files=made)
+    train.result.details["prompts"] = list(prompts)
+    steps = (validate_step("mei", text), train, qa, optimize_step(), deploy_step())
     bad = (validate_step("leo", text, errors=20), blocked_step("leo", Stage.TRAIN))
     return render_page(make_view(*steps, *bad, tag="mei@v1.1.0"), pictures)
 
@@ -137,7 +141,8 @@ def test_charts_bear_any_finite_numbers():
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
 @pytest.mark.parametrize("width", [1280, 360])
 def test_a_browser_shows_the_page_without_sideways_scrolling(tmp_path, width):
-    page = whole_page(["a_long_prompt_" * 30, *PROMPTS], text="a_long_name_" * 30)
+    page = whole_page(["a_long_prompt_" * 30, *PROMPTS], text="a_long_name_" * 30, samples=9)
+    assert page.count('<div class="steps">') == 1
     page = page.replace("<details>", "<details open>")
     # Windows are never as narrow as a phone; a frame is, and it has the page's own policy.
     probe = (

@@ -19,7 +19,7 @@ from lora_ci.report.page import render_page
 from lora_ci.report.samples import MOST_COLUMNS, evenly, shown_samples
 from lora_ci.report.text import render_run_text
 from lora_ci.report.trained import lowest
-from tests.views import PICTURES, make_view, reused, train_step
+from tests.views import PICTURES, make_view, reused, train_step, validate_step
 
 FACE = next((PICTURES / "mochi").glob("*.png")).read_bytes()
 
@@ -51,7 +51,7 @@ def test_loss_and_validation_stand_in_one_plot_with_the_lowest_point_named():
     assert page.count('<circle class="held-out"') == 6
     assert 'aria-label="learning rate"' in page
     # A rate has digits, where a loss of that size would be 0.00.
-    assert "<span>9.836e-05</span><span>0</span>" in page
+    assert "<span>9.8e-05</span><span>0</span>" in page
 
 
 def test_how_it_was_done_is_one_line_of_facts():
@@ -219,6 +219,13 @@ def test_the_comment_has_a_line_for_what_was_trained_now():
     failed = train_step(action=Action.RUN)
     failed = replace(failed, result=StepResult(outcome=Outcome.FAILED))
     assert " trained " not in render_comment(make_view(failed))
+
+
+def test_warnings_of_a_training_are_counted_where_it_passed():
+    step = train_step()
+    warnings = validate_step().result.findings
+    step = replace(step, result=replace(step.result, findings=warnings))
+    assert "at step 400), 1 warning; " in render_run_text(make_view(step))
 
 
 def test_a_loss_that_was_lowest_at_the_end_needs_no_second_figure():
