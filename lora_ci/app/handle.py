@@ -86,7 +86,7 @@ def handle(
         work.do(view_now)
         view = view_now()
         view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
-        view = view if deps.bundle else with_sweeps(view, deps.source, search)
+        view = with_sweeps(view, deps.source, search)
         # First what counts: after a signal there may be seconds only.
         deps.ledger.save_view(view)
         left_out = (note for layer in deps.shared for note in layer.findings())

@@ -11,7 +11,7 @@ from lora_ci.app.plan_event import plan_event
 from lora_ci.app.scope import Scope
 from lora_ci.app.sweep import LOSS, OVERALL, Search, last_stage
 from lora_ci.automl.asha import BUDGET_KEYS, Ladder, ladder_of
-from lora_ci.cli.events import add_event_arguments, open_event, read_asked
+from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import Hub, open_hub
 from lora_ci.cli.output import Output
 from lora_ci.cli.run import add_common_arguments
@@ -69,7 +69,12 @@ def reduction(text: str) -> int:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Trains and judges; the exit code is 0 where there is a best that passed."""
     hub = open_hub(args)
-    event, source = open_event(args, read_asked(args, hub.host), hub.host)
+    try:
+        asked = read_asked(args, hub.host)
+    except Nothing as nothing:
+        output.result(f"nothing to do: {nothing}", {"nothing": str(nothing)}, schema="nothing")
+        return ExitCode.PASSED
+    event, source = open_event(args, asked, hub.host)
     variants = variants_of(args.lora, event, source)
     scope = Scope(
         loras=frozenset(lora.name for lora in variants),
