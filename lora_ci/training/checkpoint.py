@@ -59,11 +59,17 @@ def save_checkpoint(folder: Path, fingerprint: str, checkpoint: Checkpoint) -> N
 def load_checkpoint(folder: Path, fingerprint: str, *, tidy: bool = True) -> Found:
     """The newest whole checkpoint of this very training.
 
-    `tidy` removes what a killed attempt had half written: nobody else writes to the folder.
+    `tidy` removes what a killed attempt had half written, and what was passed over: it would
+    count as newer than what is saved next. Nobody else writes to the folder.
     """
     for torn in folder.glob(".*") if tidy else ():
         torn.unlink()
-    return newest_state(folder, fingerprint)
+    found = newest_state(folder, fingerprint)
+    reached = found.checkpoint.step if found.checkpoint else -1
+    for path in _paths(folder) if tidy else ():
+        if _step_of(path) > reached:
+            path.unlink()
+    return found
 
 
 def write_state(folder: Path, key: str, checkpoint: Checkpoint) -> Path:
@@ -85,7 +91,7 @@ def newest_state(folder: Path, key: str, at_most: int | None = None) -> Found:
     """The furthest whole state of `key` in a folder, of `at_most` so many steps."""
     damaged = []
     for path in _paths(folder):
-        step = int(path.stem.removeprefix("step-"))
+        step = _step_of(path)
         if at_most is not None and step > at_most:
             continue
         try:
@@ -118,6 +124,10 @@ def _digest(key: str, notes: str, tensors: Mapping[str, torch.Tensor]) -> str:
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
     return digest.hexdigest()
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def _paths(folder: Path) -> list[Path]:

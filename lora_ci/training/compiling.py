@@ -16,6 +16,8 @@ def compile_blocks(model: BaseModel) -> tuple[Finding, ...]:
     denoiser = model.denoiser
     try:
         _try_compiler(model.device)
+        # What a compiler that works cannot do with a model is computed as it stands.
+        torch._dynamo.config.suppress_errors = True
         if getattr(denoiser, "_repeated_blocks", None):
             denoiser.compile_repeated_blocks(dynamic=True)
         else:

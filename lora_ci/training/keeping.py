@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding
 from lora_ci.training.checkpoint import load_checkpoint, save_checkpoint
 from lora_ci.training.continued import Ends
@@ -25,7 +28,11 @@ class Keeping:
     ends: Ends | None = None
 
     def restore(self, state: State, total: int) -> tuple[Finding, ...]:
-        """Goes on from the furthest of all; what was damaged is told."""
+        """Goes on from the furthest of all; what was damaged is told.
+
+        Raises:
+            InfrastructureError: the processes of a team do not see the same files.
+        """
         found = load_checkpoint(self.folder, self.fingerprint, tidy=self.team.leads)
         furthest = found.checkpoint
         end = self.ends.furthest(total) if self.ends else None
@@ -33,6 +40,15 @@ class Keeping:
             furthest = end
         if furthest:
             unpack(furthest, state)
+        reached = torch.tensor(
+            float(state.step), device=next(iter(state.parameters.values())).device
+        )
+        self.team.sum(reached)
+        if reached.item() != state.step * self.team.size:
+            raise InfrastructureError(
+                f"the processes of the training do not see the same files in {self.folder}",
+                hint="next: put the step's folder and the cache on a disk that all machines share",
+            )
         return found.findings()
 
     def save(self, state: State) -> None:

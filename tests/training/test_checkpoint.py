@@ -83,6 +83,14 @@ def test_a_truncated_one_is_passed_over_and_told(folder, share):
     assert "from step 10" in finding.message
 
 
+def test_what_was_passed_over_does_not_push_out_what_is_saved_next(folder):
+    assert load_checkpoint(folder, "f2").checkpoint is None
+    for step in (1, 2, 3):
+        save_checkpoint(folder, "f2", checkpoint(step))
+    assert load_checkpoint(folder, "f2").checkpoint.step == 3
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_with_none_left_it_begins_anew(folder):
     for path in folder.iterdir():
         path.write_bytes(b"")

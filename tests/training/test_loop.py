@@ -384,3 +384,16 @@ def test_an_optimizer_that_is_not_installed_names_its_package(world):
     with pytest.raises(InfrastructureError, match="bitsandbytes") as caught:
         world().train(replace(PLAIN, optimizer="adamw8bit"))
     assert "pip install 'lora-ci[adamw8bit]'" in caught.value.findings[0].hint
+
+
+def test_without_a_compiler_it_trains_as_ever_and_says_so(world, monkeypatch):
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease install one.")
+
+    plain, compiled = world(), world()
+    plain.train(PLAIN)
+    monkeypatch.setattr(torch, "compile", missing)
+    trained = compiled.train(replace(PLAIN, compile=True))
+    assert [f.rule for f in trained.findings] == ["train.not-compiled"]
+    assert "Failed to find C compiler." in trained.findings[0].message
+    assert farthest(plain, compiled) <= 1e-6
