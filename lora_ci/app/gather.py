@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from math import gcd
 
 from lora_ci.changes.inputs import InputFacts
 from lora_ci.config.document import Where
@@ -64,7 +63,7 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         embedder=others.get("embedder"),
         regularization=others.get("regularization"),
         sources=tuple(whole),
-        repeats=simplest(tuple(source.repeats for source in wanted)),
+        repeats=tuple(source.repeats for source in wanted),
         findings=tuple(findings),
     )
 
@@ -90,12 +89,6 @@ def together(sources: list[InputFacts]) -> InputFacts:
         entries=tuple(entries) if known else None,
         missing=tuple(f"{s.path}/{name}" for s in sources for name in s.missing),
     )
-
-
-def simplest(repeats: tuple[int, ...]) -> tuple[int, ...]:
-    """The same shares in the smallest numbers: one source repeated is that source."""
-    shared = gcd(*repeats)
-    return tuple(number // shared for number in repeats)
 
 
 def hub_facts(model: HubModel) -> InputFacts:

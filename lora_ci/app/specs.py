@@ -20,6 +20,7 @@ from lora_ci.core.plan import Decision, Plan
 from lora_ci.core.settings import ResourceSettings, settings_json
 from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
 from lora_ci.plan.decide import ADAPTER
+from lora_ci.plan.epoch import counted_repeats
 from lora_ci.plan.estimate import GPU_STAGES
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import prefix_of
@@ -116,7 +117,7 @@ def _params(
             return {
                 "settings": settings_json(lora.train),
                 "trigger": lora.trigger,
-                "repeats": _repeats(facts),
+                "repeats": _repeats(lora, facts),
                 "prefix": prefix_of(lora, facts),
             }
         case Stage.QA:
@@ -137,10 +138,11 @@ def _params(
             return _deploy_params(decision, lora, facts, plan, deps)
 
 
-def _repeats(facts: LoraFacts) -> dict[str, int]:
-    """How often the images below a source count, where that is not once."""
-    pairs = zip(facts.sources, facts.repeats, strict=True)
-    return {source.path: repeats for source, repeats in pairs if repeats != 1}
+def _repeats(lora: Lora, facts: LoraFacts) -> dict[str, int]:
+    """How often the images below a source count, where that is not once; "" for a single one."""
+    pairs = zip(facts.sources, counted_repeats(lora.train, facts), strict=True)
+    alone = len(facts.sources) == 1
+    return {"" if alone else source.path: repeats for source, repeats in pairs if repeats != 1}
 
 
 def released_version(decision: Decision, records: Records) -> str | None:

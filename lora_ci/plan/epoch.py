@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 from lora_ci.core.changeset import kind_of
+from lora_ci.core.settings import TrainSettings
 from lora_ci.plan.facts import LoraFacts
 
 
@@ -18,3 +21,15 @@ def epoch_images(facts: LoraFacts) -> int:
         for source, times in zip(facts.sources, repeats, strict=True)
     )
     return max(1, sum(counts)) * (2 if facts.regularization else 1)
+
+
+def counted_repeats(train: TrainSettings, facts: LoraFacts) -> tuple[int, ...]:
+    """How often each source counts, as the trainer is told.
+
+    Of a budget in epochs the numbers count as they are written, for they make its length. Of any
+    other only the shares: in the smallest numbers, so one source repeated is that source.
+    """
+    if train.epochs is not None:
+        return facts.repeats
+    shared = gcd(*facts.repeats)
+    return tuple(number // shared for number in facts.repeats) if shared else facts.repeats

@@ -13,7 +13,7 @@ class LoraFacts:
     """Inputs by name; `findings` are errors that forbid every stage (an input is not there).
 
     `dataset` holds the files of all `sources`, those of several below the paths of their sources;
-    `repeats` has one number a source.
+    `repeats` has one number a source, as it is written.
     """
 
     dataset: InputFacts | None

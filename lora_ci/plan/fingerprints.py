@@ -15,6 +15,7 @@ from lora_ci.core.versions import (
     RULER_VERSION,
     TRAINER_VERSION,
 )
+from lora_ci.plan.epoch import counted_repeats
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.training_rules import canonical, why_never_continued
 
@@ -42,7 +43,8 @@ def train_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
 
 def train_parts(lora: Lora, facts: LoraFacts, train: TrainSettings) -> dict[str, object]:
     """What a training with the settings `train` depends on."""
-    repeats = {"repeats": list(facts.repeats)} if set(facts.repeats) - {1} else {}
+    counted = counted_repeats(lora.train, facts)
+    repeats = {"repeats": list(counted)} if set(counted) - {1} else {}
     found = facts.regularization
     regularization = {"regularization": found.content_id} if found else {}
     return {

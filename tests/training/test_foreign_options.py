@@ -206,10 +206,10 @@ def test_a_warm_up_is_counted_in_our_steps(tmp_path):
     assert "warmup_steps=10" in free["optimizer_args"]
 
 
-def test_the_budget_counts_repeats(tmp_path):
+def test_the_budget_counts_repeats_and_as_many_regularization_images(tmp_path):
     trained = TrainSettings(epochs=2, batch_size=4)
-    assert sd_options(tmp_path, trained)["max_train_steps"] == 12
-    assert ai_process(tmp_path, trained)["train"]["steps"] == 12
+    assert sd_options(tmp_path, trained)["max_train_steps"] == 24
+    assert ai_process(tmp_path, trained)["train"]["steps"] == 24
 
 
 def test_ai_toolkit_teaches_the_modules_that_are_named(tmp_path):
@@ -316,7 +316,7 @@ def test_pictures_are_laid_out_by_how_often_they_count(tmp_path, tiny_sd):
     spec = train_spec(trained, inputs, repeats={"mei": 5})
     place = Place(root=tmp_path, spec=spec)
     job = read_job(spec, place, trained)
-    assert (job.images, job.steps) == (13, 13)
+    assert (job.images, job.steps) == (13, 26)
     counts = [(part.images, part.repeats, part.regularization) for part in job.pictures]
     assert counts == [(3, 1, False), (2, 5, False), (1, 1, True)]
     captions = sorted(path.read_text() for path in job.pictures[1].folder.glob("*.txt"))

@@ -66,8 +66,9 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """The budget in optimizer steps."""
-        return self.settings.total_steps(self.images)
+        """The budget in optimizer steps; regularization images double an epoch, as everywhere."""
+        doubled = any(part.regularization for part in self.pictures)
+        return self.settings.total_steps(self.images * (1 + doubled))
 
     @property
     def processes(self) -> int:
