@@ -14,7 +14,7 @@ import torch
 from lora_ci.diffusion.conditioning import Conditioning, cat, sizes_of
 from lora_ci.training.buckets import Bucket, View
 from lora_ci.training.data import Sample
-from lora_ci.training.shelf import Shelf
+from lora_ci.training.supply import Supply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,15 +80,15 @@ Row: TypeAlias = tuple[Picture, View, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reader:
-    """Rows → a batch, from the shelf. `sized`: the model is told sizes, `encoded`: texts are."""
+    """Rows → a batch, from the supply. `sized`: the model is told sizes, `encoded`: texts are."""
 
-    shelf: Shelf
+    supply: Supply
     sized: bool
     encoded: bool
 
     def latents(self, rows: Sequence[Row]) -> torch.Tensor:
         """Latents of the rows, [b, c, h, w]."""
-        return torch.stack([self.shelf.latents(picture.sample, view) for picture, view, _ in rows])
+        return torch.stack([self.supply.latents(picture.sample, view) for picture, view, _ in rows])
 
     def batch(
         self, rows: Sequence[Row], latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
@@ -98,7 +98,7 @@ class Reader:
         if self.sized:
             sizes = torch.cat([picture.sizes(view) for picture, view, _ in rows])
         if self.encoded:
-            texts = cat([self.shelf.text(caption) for _, _, caption in rows])
+            texts = cat([self.supply.text(caption) for _, _, caption in rows])
             conditioning = replace(texts, sizes=sizes)
         return Batch(
             names=tuple(picture.sample.name for picture, _, _ in rows),

@@ -19,11 +19,12 @@ from lora_ci.training.buckets import Bucket, buckets_of, choose, growth, square,
 from lora_ci.training.captions import orders_of
 from lora_ci.training.data import Sample, hold_out
 from lora_ci.training.draws import Draws, Pool, noise_of, seeded
-from lora_ci.training.encode import Told, Wanted, encode_captions, encode_views
+from lora_ci.training.encode import Told, Wanted
 from lora_ci.training.entries import LIMIT_BYTES, prune
 from lora_ci.training.findings import caption_findings, enlarged_finding, large_cache_finding
 from lora_ci.training.pictures import read_size
 from lora_ci.training.shelf import CAPTIONS, LATENTS, MEMORY_BYTES, Shelf
+from lora_ci.training.supply import Supply
 
 __all__ = ["Batch", "Material", "build_material"]
 
@@ -36,20 +37,35 @@ class Material:
     """What a training learns from. `batch` is a function of the step alone.
 
     `epoch_images` are the images of one epoch, regularization included, held-out pictures not.
-    `encoded_pictures` (views) and `encoded_captions` were not in the cache. `validation` has the
-    held-out pictures, with noise and times that are the same in every training.
+    `validation` has the held-out pictures, with noise and times that are the same in every
+    training; `remarks` are findings about the data.
     """
 
     epoch_images: int
     pictures: tuple[Picture, ...]
     validation: tuple[Batch, ...]
-    findings: tuple[Finding, ...]
-    encoded_pictures: int
-    encoded_captions: int
+    remarks: tuple[Finding, ...]
     settings: TrainSettings
     objective: Objective
     draws: Draws
     reader: Reader
+    limit_bytes: int
+
+    @property
+    def encoded_pictures(self) -> int:
+        """Views of pictures that were not in the cache, so far."""
+        return self.reader.supply.made_views
+
+    @property
+    def encoded_captions(self) -> int:
+        """Captions that were not in the cache, so far."""
+        return self.reader.supply.made_captions
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The remarks, and one if what was used so far is more than the cache keeps."""
+        used = sum(self.reader.supply.shelf.used.values())
+        return (*self.remarks, *large_cache_finding(used, self.limit_bytes))
 
     @property
     def buckets(self) -> Mapping[str, int]:
@@ -84,15 +100,18 @@ def build_material(
     regularization: Sequence[Sample] = (),
     told: Told = lambda *_: None,
     begin: float = 0.0,
+    at_once: bool = True,
     limit_bytes: int = LIMIT_BYTES,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Material:
     """Encodes what the cache below `cache` has not, and keeps the cache below `limit_bytes`.
 
-    Of several processes with the same task each is given another `begin` in [0, 1): they share the
-    work. As much of it as fits in `memory_bytes` is held in memory, the rest is read for each step.
+    All of it `at_once`, or else what is held out now and the rest when a step needs it. Of several
+    processes with the same task each is given another `begin` in [0, 1): they share the work. As
+    much of it as fits in `memory_bytes` is held in memory, the rest is read for each step.
 
-    `model` needs its `content_id`; with a warm cache its VAE and text encoders are not touched.
+    `model` needs its `content_id`; with a warm cache its VAE and text encoders are not touched, and
+    they are let go of as soon as all is encoded.
 
     Raises:
         InputError: a picture cannot be decoded.
@@ -115,14 +134,25 @@ def build_material(
     shelf = Shelf(cache=cache, base=model.content_id, dtype=model.dtype, memory_bytes=memory_bytes)
     trained = len(learned) + len(regularization)
     wanted = [_wanted(p, mirrored=settings.flip and i < trained) for i, p in enumerate(pictures)]
-    made_views = encode_views(shelf, model, wanted, told, begin)
-    made_texts = 0
-    if not settings.text_encoder:
-        made_texts = encode_captions(shelf, model, _texts(pictures), told, begin)
-    if made_views or made_texts:
-        prune([cache / LATENTS, cache / CAPTIONS], limit_bytes, shelf.used)
+    supply = Supply(shelf=shelf, model=model)
+    texts = [] if settings.text_encoder else _texts(pictures)
+
+    def settle() -> None:
+        """Frees what encodes no more, and keeps the cache within its bounds."""
+        if not supply.views:
+            model.let_go("vae")
+        if not (supply.captions or settings.text_encoder):
+            model.let_go(*model.family.text_encoders)
+        if supply.made_views or supply.made_captions:
+            prune([cache / LATENTS, cache / CAPTIONS], limit_bytes, shelf.used)
+
+    supply.settled = settle
+    supply.encode(wanted if at_once else wanted[trained:], texts if at_once else [], told, begin)
+    if not at_once:
+        supply.put_off(wanted[:trained], texts)
+    settle()
     reader = Reader(
-        shelf=shelf, sized=model.family.name == "sdxl", encoded=not settings.text_encoder
+        supply=supply, sized=model.family.name == "sdxl", encoded=not settings.text_encoder
     )
     pools = _pools(pictures[:trained], len(learned))
     objective = objective_of(model)
@@ -130,12 +160,7 @@ def build_material(
         epoch_images=sum(s.repeats for s in learned) * (2 if regularization else 1),
         pictures=pictures[:trained],
         validation=_validation(reader, pictures[trained:], objective, settings.batch_size),
-        findings=(
-            *_findings(samples, regularization, trigger, pictures, settings),
-            *large_cache_finding(sum(shelf.used.values()), limit_bytes),
-        ),
-        encoded_pictures=made_views,
-        encoded_captions=made_texts,
+        remarks=_findings(samples, regularization, trigger, pictures, settings),
         settings=settings,
         objective=objective,
         draws=Draws(
@@ -145,6 +170,7 @@ def build_material(
             pools=pools,
         ),
         reader=reader,
+        limit_bytes=limit_bytes,
     )
 
 

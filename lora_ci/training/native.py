@@ -21,6 +21,7 @@ from lora_ci.training.material import Material, build_material
 from lora_ci.training.memory import machine_at_fault, peak_memory_mb
 from lora_ci.training.precision import dtype_name
 from lora_ci.training.sampling import made_samples, sampler_of
+from lora_ci.training.supply import encoders_may_stay
 from lora_ci.training.team import Team
 from lora_ci.training.tracking import started
 
@@ -84,7 +85,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
 def material_of(
     spec: StepSpec, context: StepContext, model: BaseModel, settings: TrainSettings, team: Team
 ) -> Material:
-    """What is trained on, encoded; the parts of the base that encoded it are let go."""
+    """What is trained on, encoded before or as steps need it."""
 
     def told(done: int, total: int, note: str) -> None:
         context.progress(done, total, note)
@@ -96,7 +97,7 @@ def material_of(
     regularization = []
     if "regularization" in spec.inputs:
         regularization = read_samples(context.input_path("regularization"), "")
-    material = build_material(
+    return build_material(
         model,
         read_samples(context.input_path("dataset"), trigger, repeats),
         settings,
@@ -105,9 +106,9 @@ def material_of(
         regularization=regularization,
         told=told,
         begin=team.rank / team.size,
+        # A team shares the work, which it could not step by step: each draws whole batches.
+        at_once=team.size > 1 or not encoders_may_stay(model),
     )
-    model.let_go(*(("vae",) if settings.text_encoder else ()))
-    return material
 
 
 def surroundings_of(
