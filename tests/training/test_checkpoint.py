@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -57,6 +57,7 @@ def test_one_of_another_format_is_passed_over(folder, other):
     assert (found.checkpoint.step, found.damaged) == (10, ())
 
 
+@settings(max_examples=25)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_seen_wherever_it_is(tmp_path_factory, where, bit):
     folder = tmp_path_factory.mktemp("flipped")
@@ -134,6 +135,29 @@ def test_the_furthest_end_within_the_budget_is_continued(tmp_path):
     assert Ends(cache=tmp_path, prefix="p2").furthest(100) is None
     (tmp_path / "states" / "p1" / "step-00000040.safetensors").write_bytes(b"torn")
     assert ends.furthest(99).step == 20
+
+
+def test_processes_that_end_at_the_same_step_write_over_each_other_unharmed(tmp_path):
+    def write_and_read() -> None:
+        ends = Ends(cache=tmp_path, prefix="p1")
+        for _ in range(8):
+            ends.keep(checkpoint(10, numbers=20_000))
+            assert ends.furthest(10).step == 10
+
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                write_and_read()
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes == [0, 0, 0]
+    assert [p.name for p in (tmp_path / "states" / "p1").iterdir()] == ["step-00000010.safetensors"]
 
 
 def test_the_least_recently_used_end_goes_first(tmp_path):
