@@ -50,6 +50,11 @@ class Surroundings:
     sampler: Sampler | None = None
     team: Team
 
+    def findings(self) -> tuple[Finding, ...]:
+        """What went wrong beside the training."""
+        sampled = self.sampler.findings if self.sampler else ()
+        return (*self.trackers.findings, *sampled)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
@@ -131,7 +136,7 @@ def train(
         steps=total,
         steps_here=total - resumed,
         rung=state.rung,
-        findings=(*findings, *learner.climbs, *around.trackers.findings),
+        findings=(*findings, *learner.climbs, *around.findings()),
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
 from lora_ci.diffusion.load import BaseModel
+from lora_ci.training.memory import is_out_of_memory
 from lora_ci.training.state import State
 
 FOLDER = "samples"
@@ -21,7 +23,8 @@ GUIDANCE = {"noise": 7.0, "flow": 3.5}
 class Sampler:
     """Makes pictures of `prompts` with the model that is trained, into `folder`.
 
-    `generator` keeps the encoded prompts; where `texts` learn too, they are encoded anew.
+    `generator` keeps the encoded prompts; where `texts` learn too, they are encoded anew. Where
+    memory is too little for pictures beside the training, there are none from then on.
     """
 
     model: BaseModel
@@ -30,6 +33,7 @@ class Sampler:
     settings: TrainSettings
     texts: bool
     generator: DiffusersGenerator
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def every(self) -> int:
@@ -38,11 +42,20 @@ class Sampler:
 
     def make(self, state: State) -> None:
         """Writes `sample-<step>-<number>.png` for each prompt."""
+        if self.findings:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.texts:
-            self.generator = DiffusersGenerator(self.model)
-        with state.served():
-            pictures = self.generator.generate([self._request(prompt) for prompt in self.prompts])
+            self.generator = _one_by_one(self.model)
+        try:
+            with state.served():
+                requests = [self._request(prompt) for prompt in self.prompts]
+                pictures = self.generator.generate(requests)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            pictures = []
+            self.findings.append(_no_memory(state.step))
         for number, picture in enumerate(pictures):
             path = self.folder / f"sample-{state.step:06d}-{number}.png"
             aside = path.with_name(f".{path.name}")
@@ -71,7 +84,21 @@ def sampler_of(model: BaseModel, settings: TrainSettings, trigger: str, workdir:
         folder=workdir / FOLDER,
         settings=settings,
         texts=settings.text_encoder,
-        generator=DiffusersGenerator(model),
+        generator=_one_by_one(model),
+    )
+
+
+def _one_by_one(model: BaseModel) -> DiffusersGenerator:
+    """The training needs the memory."""
+    return DiffusersGenerator(model, batch_size=1)
+
+
+def _no_memory(step: int) -> Finding:
+    return Finding(
+        rule="train.no-samples",
+        severity=Severity.WARNING,
+        message=f"memory is too little for pictures while training: none from step {step} on",
+        hint="the adapter is none the worse; next: drop train.sample_every, QA makes pictures",
     )
 
 

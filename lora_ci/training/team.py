@@ -56,4 +56,7 @@ def join_team() -> Team:
     # Unless it is told that there is no GPU, it trains alone in each process without a word.
     no_gpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
     state = PartialState(cpu=no_gpu, timeout=WAIT)
+    if state.device.type == "cuda":
+        # Resumed to the byte: sums must not depend on which block of a GPU is done first.
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return Team(device=state.device, rank=state.process_index, size=state.num_processes)

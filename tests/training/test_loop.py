@@ -369,6 +369,21 @@ def test_watching_changes_nothing_and_shows_the_base_first(world):
     assert first.read_bytes() != later.read_bytes()
 
 
+def test_pictures_that_memory_is_too_little_for_are_left_out(world, monkeypatch):
+    from lora_ci.diffusion.generate import DiffusersGenerator
+
+    def full(self, requests):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    plain, watched = world(), world(sampler=sampler_of)
+    plain.train(PLAIN)
+    monkeypatch.setattr(DiffusersGenerator, "generate", full)
+    trained = watched.train(replace(PLAIN, sample_every=2))
+    assert [f.rule for f in trained.findings] == ["train.no-samples"]
+    assert made_samples(watched.work) == []
+    assert watched.digest() == plain.digest()
+
+
 def test_settings_that_do_not_fit_the_base_are_told(world):
     with pytest.raises(InputError, match="ends in `to_qq`") as caught:
         world().train(replace(PLAIN, modules=("to_qq",)))
