@@ -52,6 +52,11 @@ class Material:
     limit_bytes: int
 
     @property
+    def dataset_pictures(self) -> int:
+        """Pictures of the dataset, each once; regularization pictures are none."""
+        return len({number for pool in self.draws.pools for number in pool.dataset})
+
+    @property
     def encoded_pictures(self) -> int:
         """Views of pictures that were not in the cache, so far."""
         return self.reader.supply.made_views

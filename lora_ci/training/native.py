@@ -169,7 +169,7 @@ def _figures(settings: TrainSettings, material: Material, trained: Trained) -> d
         "ss_max_train_steps": str(trained.steps),
         "ss_noise_offset": f"{settings.noise_offset:g}",
         "ss_num_epochs": str(epochs),
-        "ss_num_train_images": str(len(material.pictures)),
+        "ss_num_train_images": str(material.dataset_pictures),
         "ss_resolution": f"({settings.resolution}, {settings.resolution})",
         "ss_seed": str(settings.seed),
         "ss_steps": str(trained.steps),

@@ -170,7 +170,7 @@ def test_every_picture_is_seen_once_an_epoch_and_regularization_as_often(
     material = build(
         tiny_sd, dataset, tmp_path / "cache", settings, regularization=read_samples(others, "")
     )
-    assert material.epoch_images == 18
+    assert (material.epoch_images, material.dataset_pictures) == (18, 9)
     seen, weights = Counter(), Counter()
     for step in range(18 * 2):
         batch = material.batch(step)
