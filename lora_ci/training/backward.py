@@ -5,11 +5,10 @@ Shapes: b images of a batch, c latent channels, h and w latent sides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from lora_ci.core.finding import Finding
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.conditioning import Conditioning, encode_texts
 from lora_ci.diffusion.denoise import denoise
@@ -17,23 +16,19 @@ from lora_ci.diffusion.load import BaseModel
 from lora_ci.diffusion.objective import Objective
 from lora_ci.training.batch import Batch
 from lora_ci.training.gradients import Gradients
-from lora_ci.training.memory import climb, climbed, is_out_of_memory
+from lora_ci.training.memory import climb, is_out_of_memory
 from lora_ci.training.precision import autocast
 from lora_ci.training.state import State
 
 
 @dataclass(slots=True, kw_only=True)
 class Learner:
-    """Computes gradients of a model whose text encoders `texts` learn too.
-
-    `climbs` tells each time that memory ran out.
-    """
+    """Computes gradients of a model whose text encoders `texts` learn too."""
 
     model: BaseModel
     objective: Objective
     settings: TrainSettings
     texts: tuple[str, ...]
-    climbs: list[Finding] = field(default_factory=list)
 
     def backward(
         self, batch: Batch, losses: torch.Tensor, gradients: Gradients, state: State
@@ -60,7 +55,6 @@ class Learner:
             gradients.clear()
             state.rung = climb(state.rung, self.model.device)
             self.recompute_activations()
-            self.climbs.append(climbed(state.rung, state.step, len(batch.latents)))
 
     def row_losses(self, batch: Batch, gamma: float | None) -> torch.Tensor:
         """The loss of every image, [b], weighted as the settings say."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.finding import Finding
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.training.checkpoint import load_checkpoint, save_checkpoint
 from lora_ci.training.continued import Ends
 from lora_ci.training.state import State, packed, unpack
@@ -56,7 +56,16 @@ class Keeping:
         if self.team.leads:
             save_checkpoint(self.folder, self.fingerprint, packed(state))
 
-    def end(self, state: State) -> None:
-        """After the last step: a longer training may go on from here."""
-        if self.ends and self.team.leads:
+    def end(self, state: State) -> tuple[Finding, ...]:
+        """After the last step: a longer training may go on from here, if the disk takes it."""
+        if not (self.ends and self.team.leads):
+            return ()
+        try:
             self.ends.keep(packed(state))
+        except OSError as error:
+            message = f"{error.filename or self.ends.cache}: {error.strerror}: the end of the "
+            message += "training is not kept, a longer one will begin anew"
+            hint = "next: df -h; make room in the cache"
+            rule = "train.end-not-kept"
+            return (Finding(rule=rule, severity=Severity.WARNING, message=message, hint=hint),)
+        return ()

@@ -26,7 +26,7 @@ from lora_ci.training.divergence import diverged
 from lora_ci.training.gradients import Gradients, gradients_of
 from lora_ci.training.keeping import Keeping
 from lora_ci.training.material import Material
-from lora_ci.training.memory import Rung
+from lora_ci.training.memory import Rung, less_memory
 from lora_ci.training.optimizers import make_optimizer, rate_now, set_rates
 from lora_ci.training.precision import SKIPS_ALLOWED, loss_scale
 from lora_ci.training.sampling import Sampler
@@ -124,7 +124,7 @@ def train(
         if stopping:
             raise Interrupted(f"stopped after step {state.step} of {total}; a checkpoint is kept")
 
-    around.keeping.end(state)
+    findings += around.keeping.end(state)
     if material.validation and total % settings.validate_every:
         validate(learner, state, material, around)
     around.trackers.finish()
@@ -136,7 +136,11 @@ def train(
         steps=total,
         steps_here=total - resumed,
         rung=state.rung,
-        findings=(*findings, *learner.climbs, *around.findings()),
+        findings=(
+            *findings,
+            *less_memory(state.wanted, state.rung, mine.stop - mine.start),
+            *around.findings(),
+        ),
     )
 
 
@@ -145,14 +149,16 @@ def fresh_state(model: BaseModel, taught: Taught, settings: TrainSettings, rows:
     average = None
     if settings.ema_decay is not None:
         average = {name: p.detach().clone() for name, p in taught.parameters.items()}
+    rung = Rung(
+        rows=max(1, -(-rows // settings.gradient_accumulation)),
+        checkpointing=settings.gradient_checkpointing,
+    )
     return State(
         parameters=taught.parameters,
         optimizer=make_optimizer(taught.parameters, settings),
         scale=loss_scale(model.dtype),
-        rung=Rung(
-            rows=max(1, -(-rows // settings.gradient_accumulation)),
-            checkpointing=settings.gradient_checkpointing,
-        ),
+        rung=rung,
+        wanted=rung,
         average=average,
     )
 

@@ -32,6 +32,12 @@ class Rung:
             return replace(self, checkpointing=True)
         return replace(self, rows=(self.rows + 1) // 2) if self.rows > 1 else None
 
+    def least(self, other: Rung) -> Rung:
+        """The one that needs no more memory than either."""
+        return Rung(
+            rows=min(self.rows, other.rows), checkpointing=self.checkpointing or other.checkpointing
+        )
+
     def parts(self, rows: int) -> list[slice]:
         """A batch of so many rows in parts that are computed one after the other."""
         return [slice(i, min(i + self.rows, rows)) for i in range(0, rows, self.rows)]
@@ -95,17 +101,20 @@ def _device_lost(error: BaseException) -> InfrastructureError:
     return InfrastructureError(message, findings=(finding,))
 
 
-def climbed(rung: Rung, step: int, batch: int) -> Finding:
-    """What happened, and the settings with which it happens no more."""
+def less_memory(first: Rung, last: Rung, batch: int) -> tuple[Finding, ...]:
+    """What happened between two rungs, and the settings with which it happens no more."""
+    if last == first:
+        return ()
     wanted = ["gradient_checkpointing: true"]
-    if rung.rows < batch:
-        wanted.append(f"gradient_accumulation: {-(-batch // rung.rows)}")
-    return Finding(
+    if last.rows < batch:
+        wanted.append(f"gradient_accumulation: {-(-batch // last.rows)}")
+    finding = Finding(
         rule="train.less-memory",
         severity=Severity.WARNING,
-        message=f"memory ran out at step {step + 1}: went on with {' and '.join(wanted)}",
-        hint="the result is the same; set it under `train` to save the failed attempt",
+        message=f"memory ran out: went on with {' and '.join(wanted)}",
+        hint="the result is the same; set it under `train` to save the failed attempts",
     )
+    return (finding,)
 
 
 def peak_memory_mb(device: torch.device) -> float:

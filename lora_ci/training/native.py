@@ -48,7 +48,10 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
     material = material_of(spec, context, model, settings, team)
     around = surroundings_of(spec, context, model, settings, team)
     prepared = time.monotonic()
-    trained = train(model, material, settings, around)
+    try:
+        trained = train(model, material, settings, around)
+    finally:
+        around.trackers.finish()
     ended = time.monotonic()
     artifacts: tuple[Artifact, ...] = ()
     if team.leads:

@@ -20,12 +20,16 @@ SCALARS = (bool, int, float, str, type(None))
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """`step` steps are done. `average` is the running mean of the weights, where one is kept."""
+    """`step` steps are done. `average` is the running mean of the weights, where one is kept.
+
+    `rung` is how batches are computed, `wanted` how they were to be.
+    """
 
     parameters: Mapping[str, torch.nn.Parameter]
     optimizer: torch.optim.Optimizer
     scale: LossScale
     rung: Rung
+    wanted: Rung
     average: dict[str, torch.Tensor] | None = None
     step: int = 0
     curves: Curves = field(default_factory=Curves)
@@ -82,7 +86,8 @@ def packed(state: State) -> Checkpoint:
             for group in state.optimizer.param_groups
         ],
         "scale": asdict(state.scale),
-        "rung": asdict(state.rung),
+        # As the settings want it, it is none of the state: they may ask for another next time.
+        "rung": asdict(state.rung) if state.rung != state.wanted else None,
         "curves": state.curves.as_json(),
     }
     return Checkpoint(step=state.step, tensors=tensors, notes=notes)
@@ -111,7 +116,8 @@ def unpack(checkpoint: Checkpoint, state: State) -> None:
     for group, saved in zip(state.optimizer.param_groups, notes["groups"], strict=True):
         group.update(saved)
     state.scale = LossScale(**notes["scale"])
-    state.rung = Rung(**notes["rung"])
+    if notes["rung"]:
+        state.rung = state.wanted.least(Rung(**notes["rung"]))
     state.curves = Curves.from_json(notes["curves"])
     state.step = checkpoint.step
 

@@ -40,7 +40,7 @@ class Trackers:
     def finish(self) -> None:
         """Ends them."""
         for name in tuple(self.working):
-            self._try(name, self.working[name].finish)
+            self._try(name, self.working.pop(name).finish)
 
     def _start(self, name: str, run: str, folder: Path, settings: Mapping[str, Any]) -> None:
         tracker = STARTERS[name](run, folder)

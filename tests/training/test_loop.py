@@ -1,5 +1,6 @@
 """The loop on tiny models of every family: what settings mean, and what bad ones are told."""
 
+import errno
 import math
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.load import load_base
 from lora_ci.formats.effect import compare_effect
 from lora_ci.formats.read import read_adapter
-from lora_ci.training import backward
+from lora_ci.training import backward, continued
 from lora_ci.training.adapter import as_adapter, teach
 from lora_ci.training.backward import Learner
 from lora_ci.training.sampling import made_samples, sampler_of
@@ -252,9 +253,8 @@ def test_out_of_memory_steps_down_and_the_result_stays(world, little_memory, err
     little_memory(rows=3, rows_checkpointed=1, error=error)
     trained = tight.train(PLAIN)
     assert (trained.rung.rows, trained.rung.checkpointing) == (1, True)
-    told = [f for f in trained.findings if f.rule == "train.less-memory"]
-    assert len(told) == 3
-    assert "gradient_checkpointing: true and gradient_accumulation: 4" in told[-1].message
+    (told,) = [f for f in trained.findings if f.rule == "train.less-memory"]
+    assert "gradient_checkpointing: true and gradient_accumulation: 4" in told.message
     assert farthest(whole, tight) <= 1e-5
 
 
@@ -266,7 +266,31 @@ def test_checkpointing_alone_is_the_first_rung_and_resume_keeps_it(world, little
         tight.train(PLAIN, progress=lambda n, *_: done.append(n), stop=lambda: 3 in done)
     trained = tight.train(PLAIN)
     assert (trained.rung.rows, trained.rung.checkpointing) == (4, True)
-    assert trained.findings == ()
+    (told,) = trained.findings
+    assert told.message == "memory ran out: went on with gradient_checkpointing: true"
+
+
+def test_settings_that_save_memory_count_from_the_next_attempt_on(world):
+    """Who was killed for his memory, without a word, sets them and goes on."""
+    place, done = world(), []
+    with pytest.raises(Interrupted):
+        place.train(PLAIN, progress=lambda n, *_: done.append(n), stop=lambda: 3 in done)
+    frugal = replace(PLAIN, gradient_checkpointing=True, gradient_accumulation=2)
+    trained = place.train(frugal)
+    assert (trained.steps_here, trained.findings) == (2, ())
+    assert (trained.rung.rows, trained.rung.checkpointing) == (2, True)
+
+
+def test_an_end_that_the_disk_refuses_loses_no_training(world, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "step-00000006.safetensors")
+
+    plain, unlucky = world(), world(prefix="full")
+    plain.train(PLAIN)
+    monkeypatch.setattr(continued, "write_state", full)
+    trained = unlucky.train(PLAIN)
+    assert [f.rule for f in trained.findings] == ["train.end-not-kept"]
+    assert unlucky.digest() == plain.digest()
 
 
 def test_the_end_of_the_ladder_is_an_error_with_what_to_set(world, little_memory):
