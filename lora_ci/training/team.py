@@ -59,4 +59,6 @@ def join_team() -> Team:
     if state.device.type == "cuda":
         # Resumed to the byte: sums must not depend on which block of a GPU is done first.
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Else every fresh tensor is filled, to find bugs.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     return Team(device=state.device, rank=state.process_index, size=state.num_processes)

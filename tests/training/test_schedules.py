@@ -134,6 +134,8 @@ def test_causes_of_a_divergence_are_told_by_what_is_seen():
         (RuntimeError("CUDA error: unspecified launch failure\nmore"), "train.device-lost"),
         (torch.OutOfMemoryError("CUDA out of memory."), "train.out-of-memory"),
         (MemoryError(), "train.out-of-memory"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), "train.out-of-memory"),
+        (RuntimeError("[enforce fail] can't allocate memory: you tried"), "train.out-of-memory"),
     ],
 )
 def test_what_the_machine_does_is_no_bug(error, rule):
