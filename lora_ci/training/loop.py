@@ -95,7 +95,12 @@ def train(
     if state.rung.checkpointing:
         learner.recompute_activations()
     gradients = gradients_of(taught.parameters.values(), settings.batch_size)
-    seen = Seen(material=material, settings=settings, trackers=around.trackers)
+    seen = Seen(
+        material=material,
+        settings=settings,
+        trackers=around.trackers,
+        skips_allowed=min(SKIPS_ALLOWED, total),
+    )
     if around.sampler and state.step == 0:
         around.sampler.make(state)
 
@@ -187,6 +192,7 @@ class Seen:
     material: Material
     settings: TrainSettings
     trackers: Trackers
+    skips_allowed: int
     waiting: list[tuple[int, float, torch.Tensor]] = field(default_factory=list)
 
     def every(self, device: torch.device) -> int:
@@ -203,7 +209,7 @@ class Seen:
         rows = torch.stack([values for _, _, values in self.waiting]).tolist()
         for (step, rate, _), (*losses, norm) in zip(self.waiting, rows, strict=True):
             finite = math.isfinite(sum(losses)) and math.isfinite(norm)
-            if not finite and (not state.scale.used or state.scale.skipped >= SKIPS_ALLOWED):
+            if not finite and (not state.scale.used or state.scale.skipped >= self.skips_allowed):
                 names = self.material.batch(step - 1).names
                 raise diverged(step, losses, names, self.settings)
             point = state.curves.add(

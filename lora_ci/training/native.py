@@ -118,7 +118,11 @@ def surroundings_of(
     spec: StepSpec, context: StepContext, model: BaseModel, settings: TrainSettings, team: Team
 ) -> Surroundings:
     """Where the training of a step lives."""
-    prefix = spec.params.get("prefix")
+    prefix, ends = spec.params.get("prefix"), None
+    if prefix:
+        # Another kind of machine rounds otherwise: what it began, only it ends to the same bytes.
+        kind = f"{team.device.type}-{dtype_name(settings, team.device)}"
+        ends = Ends(cache=context.cache, prefix=f"{prefix}-{kind}")
     sampled = settings.sample_every is not None and team.leads
     trigger, work = str(spec.params["trigger"]), context.workdir
     return Surroundings(
@@ -126,7 +130,7 @@ def surroundings_of(
             folder=work / "checkpoints",
             fingerprint=spec.fingerprint,
             team=team,
-            ends=Ends(cache=context.cache, prefix=str(prefix)) if prefix else None,
+            ends=ends,
         ),
         progress=context.progress,
         stop=context.stop_requested,
