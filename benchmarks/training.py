@@ -122,7 +122,7 @@ def measure(world: World, trainers: dict[str, Trainer], pairs: int, folder: Path
         row("the same, processor s", warm, lambda run: run.first_cpu_s, ".2f", "0.70"),
     ]
     learned = compare(f"loss on held-out pictures ({base:.4f} before)", after, ".4f", "1.00")
-    print(render_table(HEADER, [*rows[:4], *again, *rows[4:], learned]))
+    print(render_table(HEADER, [*rows[:4], *again, *rows[4:], learned]), flush=True)
 
 
 def row(

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from lora_ci.diffusion.quiet import quiet_transformers
+
 EMOJI = Path(__file__).parents[1] / "examples" / "emoji"
 TAUGHT = EMOJI / "pictures" / "fluent3d"
 HELD_OUT = EMOJI / "pictures" / "fluent3d-references"
@@ -47,7 +49,8 @@ def build_world(name: str, folder: Path, *, steps: int | None = None) -> World:
     folder.mkdir(parents=True)
     sdxl = name == "sdxl"
     if sdxl:
-        build_small_sdxl(folder / "base")
+        with quiet_transformers():
+            build_small_sdxl(folder / "base")
     else:
         shutil.copytree(EMOJI / "base", folder / "base")
     resolution, pictures = (256, 40) if sdxl else (64, 80)
