@@ -98,24 +98,31 @@ class Sharer:
         """The trainings of a group, each after the one before it; the first that can runs.
 
         What waits for something else too knows whom it will go on from, and says what it waits for.
+        Nobody who could run waits for it: it may wait for long, and in vain.
         """
         chained: list[Decision] = []
+        sure: list[Decision] = []
         runs: Decision | None = None
         for decision in group:
-            if chained and decision.action in GOES_ON:
-                before = chained[-1].lora
-                decision = _rest(decision, self._steps(before) / self._steps(decision.lora))  # noqa: PLW2901
-                if decision.action is Action.RUN and runs is None:
-                    why = f"{decision.why}; continues train of {before}"
-                    decision = replace(decision, why=why)  # noqa: PLW2901
-                elif decision.action is Action.RUN and runs:
-                    decision = _after(decision, runs.lora)  # noqa: PLW2901
-                elif decision.action is Action.WAIT:
-                    decision = replace(decision, after=before)  # noqa: PLW2901
+            waits = decision.action is Action.WAIT
+            before = chained if waits else sure
+            if before and decision.action in GOES_ON:
+                decision = self._after_one(decision, before[-1].lora, runs)  # noqa: PLW2901
             if decision.action is Action.RUN:
                 runs = decision
             chained.append(decision)
+            if not waits:
+                sure.append(decision)
         return chained
+
+    def _after_one(self, decision: Decision, before: str, runs: Decision | None) -> Decision:
+        """The decision as it is when it goes on from `before`; `runs` is what runs now."""
+        decision = _rest(decision, self._steps(before) / self._steps(decision.lora))
+        if decision.action is Action.WAIT:
+            return replace(decision, after=before)
+        if runs:
+            return _after(decision, runs.lora)
+        return replace(decision, why=f"{decision.why}; continues train of {before}")
 
     def _placed(self, decision: Decision, chained: Mapping[str, Decision]) -> Decision:
         """The new decision; a twin says what its first waits for."""

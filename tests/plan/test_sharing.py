@@ -103,6 +103,21 @@ def test_the_shorter_runs_first_in_whatever_order_they_are_written():
     assert trains(plan)["a"] == (Action.WAIT, "continues train of c, which runs now")
 
 
+def test_what_runs_now_continues_nobody_who_waits_for_something_else():
+    text = HEAD + (
+        "  x: {trigger: x}\n"
+        "  a: {trigger: mei, needs: [x], train: {schedule: constant, batch_size: 1, epochs: 10}}\n"
+        "  b: {trigger: mei, train: {schedule: constant, batch_size: 1, epochs: 20}}\n"
+        "  c: {trigger: mei, train: {schedule: constant, batch_size: 1, epochs: 40}}\n"
+    )
+    plan = plan_for(validated(text), text=text)
+    assert trains(plan)["a"] == (Action.WAIT, "waits for qa of x")
+    assert trains(plan)["b"] == (Action.RUN, "first time")
+    assert trains(plan)["c"] == (Action.WAIT, "continues train of b, which runs now")
+    a, b, c = (plan.of(name)[1].estimate.high for name in "abc")
+    assert (b, c) == pytest.approx((2 * a, 2 * a))
+
+
 def test_budgets_of_every_kind_are_compared_in_steps():
     text = chain("steps: 30", "images_seen: 20", "epochs: 40")  # an epoch has one image
     assert trains(plan_for(validated(text), text=text))["b"][0] is Action.RUN
