@@ -26,12 +26,14 @@ def keep_adapter(
     Raises:
         InfrastructureError: a file would not do what the adapter does.
     """
+    trigger = str(spec.params["trigger"])
     metadata = {
         # Of a trainer's own words, only its figures: descriptions may name paths.
         **{key: value for key, value in adapter.metadata.items() if key.startswith("ss_")},
         "modelspec.architecture": f"{family.architecture}/lora",
-        "modelspec.title": spec.lora,
-        "modelspec.trigger_phrase": str(spec.params["trigger"]),
+        # Not the LoRA's name: several of them, and others tomorrow, share a training and its bytes.
+        "modelspec.title": trigger,
+        "modelspec.trigger_phrase": trigger,
     }
     whole = replace(adapter, family=family.name, metadata=metadata)
     artifacts = []

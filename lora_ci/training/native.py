@@ -182,6 +182,9 @@ def _figures(settings: TrainSettings, material: Material, trained: Trained) -> d
         "ss_steps": str(trained.steps),
         "modelspec.resolution": f"{settings.resolution}x{settings.resolution}",
     }
+    # What the optimizer does not use is no figure: it would tell equal trainings apart.
     if settings.optimizer == "prodigy":
         del figures["ss_learning_rate"]
+    if settings.optimizer == "schedule-free-adamw":
+        del figures["ss_lr_scheduler"]
     return figures

@@ -26,7 +26,7 @@ def world(tmp_path, tiny_sd):
     write_dataset(tmp_path / "dataset", images=7)
     write_dataset(tmp_path / "others", images=3, trigger="a person")
 
-    def run(name: str, settings: TrainSettings, **more: object) -> StepResult:
+    def run(name: str, settings: TrainSettings, lora: str = "mei", **more: object) -> StepResult:
         inputs = {
             "dataset": StepInput(content_id="d1", path=str(tmp_path / "dataset")),
             "base_model": StepInput(content_id="b1", path=str(tiny_sd)),
@@ -36,7 +36,7 @@ def world(tmp_path, tiny_sd):
             inputs["regularization"] = StepInput(content_id="r1", path=path)
         spec = StepSpec(
             stage=Stage.TRAIN,
-            lora="mei",
+            lora=lora,
             fingerprint=name.ljust(64, "0"),
             inputs=inputs,
             params={"settings": settings_json(settings), "trigger": "mei", **more},
@@ -84,6 +84,18 @@ def test_a_longer_budget_costs_only_the_rest(world):
     assert longer.artifact("adapter.safetensors").sha256 == wanted
     same = {name: value for name, value in at_once.metrics.items() if "loss" in name}
     assert same.items() <= longer.metrics.items()
+
+
+def test_what_moves_no_fingerprint_moves_no_byte(world):
+    """The name of the LoRA, and settings that its optimizer puts aside."""
+    settings = replace(SETTINGS, optimizer="schedule-free-adamw", epochs=None, steps=2)
+    one = world("one", settings)
+    others = (
+        world("other", replace(settings, schedule="linear", restarts=3), lora="mei-2"),
+        world("third", replace(settings, validate_every=1, sample_every=1, checkpoint_every=1)),
+    )
+    for name in ("adapter.safetensors", "adapter-kohya.safetensors"):
+        assert {other.artifact(name).sha256 for other in others} == {one.artifact(name).sha256}
 
 
 def test_regularization_pictures_are_half_of_what_is_seen_and_count_as_set(world):
