@@ -193,7 +193,8 @@ class TrainSettings:
         float, Meta(ge=0, le=10, description="loss weight of regularization images")
     ] = 1.0
     min_snr_gamma: Annotated[
-        float | None, Meta(description="min-SNR-γ loss weight; null turns it off")
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="min-SNR-γ loss weight; null turns it off"),
     ] = 5.0
     noise_offset: Annotated[
         float, Meta(ge=0, le=1, description="share of noise that is one value a channel")

@@ -131,3 +131,9 @@ def test_what_has_an_effect_somewhere_is_not_noted(text):
 def test_defaults_are_for_others_too():
     text = DEFAULTS.replace(b"images_seen: 4000", b"learning_rate: 1e-3") % b"{optimizer: prodigy}"
     assert load_config(text).notes == ()
+
+
+@pytest.mark.parametrize("gamma", [b"0", b"-1", b"-0.5"])
+def test_a_gamma_that_would_learn_nothing_or_unlearn_is_an_error(gamma: bytes):
+    assert "expected a number > 0.0" in train(b"{min_snr_gamma: %b}" % gamma)[0]
+    assert load_config(SMALL + b"    train: {min_snr_gamma: null}\n").loras["mei"]
