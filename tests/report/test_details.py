@@ -124,6 +124,7 @@ def test_nothing_in_details_stops_a_report(stage, data):
     assert render_run_text(view)
 
 
+@pytest.mark.slow
 def test_huge_lists_give_a_page_that_still_opens():
     many = qa_details(exhibits([f"prompt {i}" for i in range(2_000)]))
     many["tests"] *= 2_000

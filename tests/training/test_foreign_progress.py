@@ -86,6 +86,7 @@ def test_one_loss_that_is_skipped_is_no_divergence_many_are():
     assert watched("loss is nan\n" * 10).diverged
 
 
+@pytest.mark.slow
 def test_ten_megabytes_of_log_stay_small():
     made = Watched(total=100_000, bar="steps:")
     tracemalloc.start()
