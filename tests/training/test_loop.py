@@ -3,6 +3,7 @@
 import errno
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.load import load_base
 from lora_ci.formats.effect import compare_effect
 from lora_ci.formats.read import read_adapter
-from lora_ci.training import backward, continued
+from lora_ci.training import backward, continued, loop
 from lora_ci.training.adapter import as_adapter, teach
 from lora_ci.training.backward import Learner
-from lora_ci.training.sampling import made_samples, sampler_of
+from lora_ci.training.sampling import sampler_of
 from tests.tiny_sd import write_dataset
 from tests.training.forked import ADAPTER, Place
 
@@ -344,6 +345,27 @@ def test_the_last_good_checkpoint_outlives_a_divergence(world, monkeypatch):
     assert place.digest() == whole.digest()
 
 
+def test_looking_seldom_as_on_a_gpu_saves_nothing_bad_and_tells_the_same(world, monkeypatch):
+    settings = replace(PLAIN, checkpoint_every=4, steps=20)
+    often, seldom, bad = world(), world(), world()
+    wanted = often.train(settings)
+    monkeypatch.setattr(loop.Seen, "every", lambda self, device: 10)
+    found = seldom.train(settings)
+    assert found.curves.details() == wanted.curves.details()
+    assert seldom.digest() == often.digest()
+    before = Learner.row_losses
+    calls = []
+
+    def row_losses(self, batch, gamma):
+        calls.append(1)
+        return before(self, batch, gamma) * (math.nan if len(calls) == 6 else 1.0)
+
+    monkeypatch.setattr(backward.Learner, "row_losses", row_losses)
+    with pytest.raises(InputError, match="no number any more at step 6"):
+        bad.train(settings)
+    assert [p.name for p in (bad.work / "checkpoints").iterdir()] == ["step-00000004.safetensors"]
+
+
 def test_half_precision_leaves_out_steps_that_overflow_and_goes_on(world, monkeypatch):
     before = Learner.row_losses
     calls = []
@@ -375,6 +397,10 @@ def test_half_precision_that_never_recovers_is_told(world, monkeypatch):
 # What is watched
 
 
+def samples_of(place: Place) -> list[Path]:
+    return sorted(place.work.glob("samples/*/*.png"))
+
+
 def test_watching_changes_nothing_and_shows_the_base_first(world):
     plain, watched = world(), world(sampler=sampler_of)
     settings = replace(PLAIN, optimizer="schedule-free-adamw", validation_share=0.3)
@@ -385,11 +411,23 @@ def test_watching_changes_nothing_and_shows_the_base_first(world):
     trained = watched.train(with_samples)
     assert watched.digest() == plain.digest()
     assert [step for step, _ in trained.curves.validation] == [1, 2, 3, 4, 5, 6]
-    names = [path.name for path in made_samples(watched.work)]
+    names = [path.name for path in samples_of(watched)]
     wanted = [f"sample-{step:06d}-{n}.png" for step in (0, 4, 6) for n in (0, 1)]
     assert names == wanted
-    first, _, later, *_ = made_samples(watched.work)
+    first, _, later, *_ = samples_of(watched)
     assert first.read_bytes() != later.read_bytes()
+
+
+def test_pictures_of_other_prompts_from_before_a_stop_are_not_shown(world):
+    place, done = world(sampler=sampler_of), []
+    settings = replace(PLAIN, sample_every=1, sample_prompts=("a dog", "a cat"))
+    with pytest.raises(Interrupted):
+        place.train(settings, progress=lambda n, *_: done.append(n), stop=lambda: 2 in done)
+    model = load_base(place.base)
+    assert len(sampler_of(model, settings, "mei", place.work).made()) == 6
+    place.train(settings := replace(settings, sample_every=4, sample_prompts=("a car",)))
+    names = [path.name for path in sampler_of(model, settings, "mei", place.work).made()]
+    assert names == ["sample-000004-0.png", "sample-000006-0.png"]
 
 
 def test_pictures_that_memory_is_too_little_for_are_left_out(world, monkeypatch):
@@ -403,7 +441,7 @@ def test_pictures_that_memory_is_too_little_for_are_left_out(world, monkeypatch)
     monkeypatch.setattr(DiffusersGenerator, "generate", full)
     trained = watched.train(replace(PLAIN, sample_every=2))
     assert [f.rule for f in trained.findings] == ["train.no-samples"]
-    assert made_samples(watched.work) == []
+    assert samples_of(watched) == []
     assert watched.digest() == plain.digest()
 
 
