@@ -105,11 +105,11 @@ def measure(world: World, trainers: dict[str, Trainer], pairs: int, folder: Path
     warm: dict[str, list[Run]] = {name: [] for name in trainers}
     for pair in range(pairs):
         order = sorted(trainers, reverse=bool(pair % 2))
-        for steps, runs in ((world.steps, cold), (WARM_STEPS, warm)):
+        for caches, steps, runs in (("empty", world.steps, cold), ("full", WARM_STEPS, warm)):
             for name in order:
                 here = folder / f"{name}-{pair}"
                 command = trainers[name](world, steps, pair, here / "cache")
-                runs[name].append(train(command, here / f"steps-{steps}", steps))
+                runs[name].append(train(command, here / caches, steps))
     print(f"\n{world.name}, {pairs} pairs of {world.steps} steps, {machine()}")
     notes = sorted({run.notes for runs in cold.values() for run in runs if run.notes})
     print(*notes, sep="\n", end="\n" if notes else "")
