@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -118,9 +118,15 @@ def less_memory(first: Rung, last: Rung, batch: int) -> tuple[Finding, ...]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that was in use at once, in MB: the device's, or the process's own."""
+    """The most memory that was in use at once, in MB: the device's, or the process's own.
+
+    Source: proc(5), `VmHWM`; ru_maxrss counts what the parent had before the process started.
+    """
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device)) / 1e6
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in KiB, macOS in bytes.
-    return kilobytes / 1e6 if sys.platform == "darwin" else kilobytes * 1024 / 1e6
+    try:
+        told = Path("/proc/self/status").read_text("ascii", "replace").partition("VmHWM:")[2]
+        return int(told.split()[0]) * 1024 / 1e6
+    except (OSError, IndexError, ValueError):
+        # macOS, which counts in bytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
