@@ -20,7 +20,7 @@ from lora_ci.training.loop import Surroundings, Trained, train
 from lora_ci.training.material import Material, build_material
 from lora_ci.training.memory import machine_at_fault, peak_memory_mb
 from lora_ci.training.precision import dtype_name
-from lora_ci.training.sampling import made_samples, sampler_of
+from lora_ci.training.sampling import Sampler, sampler_of
 from lora_ci.training.supply import encoders_may_stay
 from lora_ci.training.team import Team
 from lora_ci.training.tracking import started
@@ -57,7 +57,8 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
     if team.leads:
         told = {**trained.adapter.metadata, **_figures(settings, material, trained)}
         adapter = replace(trained.adapter, metadata=told)
-        artifacts = keep_adapter(adapter, model.family, spec, context) + _kept_samples(context)
+        artifacts = keep_adapter(adapter, model.family, spec, context)
+        artifacts += _kept_samples(context, around.sampler)
     return StepResult(
         outcome=Outcome.PASSED,
         metrics={
@@ -140,10 +141,9 @@ def surroundings_of(
     )
 
 
-def _kept_samples(context: StepContext) -> tuple[Artifact, ...]:
-    return tuple(
-        context.keep(path.name, path, "image/png") for path in made_samples(context.workdir)
-    )
+def _kept_samples(context: StepContext, sampler: Sampler | None) -> tuple[Artifact, ...]:
+    made = sampler.made() if sampler else []
+    return tuple(context.keep(path.name, path, "image/png") for path in made)
 
 
 def _metrics(settings: TrainSettings, material: Material, trained: Trained) -> dict[str, float]:

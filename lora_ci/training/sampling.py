@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lora_ci.core.digest import sha256_json
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
@@ -63,6 +64,10 @@ class Sampler:
             aside.replace(path)
         self.model.let_go(*(("vae",) if self.texts else ()))
 
+    def made(self) -> list[Path]:
+        """All of the training, also those from before it was interrupted, in their order."""
+        return sorted(self.folder.glob("sample-*.png"))
+
     def _request(self, prompt: str) -> PictureRequest:
         side = self.model.side_step
         pixels = max(side, self.settings.resolution // side * side)
@@ -77,11 +82,12 @@ class Sampler:
 
 
 def sampler_of(model: BaseModel, settings: TrainSettings, trigger: str, workdir: Path) -> Sampler:
-    """The sampler of a training."""
+    """The sampler of a training. Prompts may be others after a stop: they have another folder."""
+    prompts = tuple(text.replace("{trigger}", trigger) for text in settings.sample_prompts)
     return Sampler(
         model=model,
-        prompts=tuple(text.replace("{trigger}", trigger) for text in settings.sample_prompts),
-        folder=workdir / FOLDER,
+        prompts=prompts,
+        folder=workdir / FOLDER / sha256_json(prompts)[:16],
         settings=settings,
         texts=settings.text_encoder,
         generator=_one_by_one(model),
@@ -100,8 +106,3 @@ def _no_memory(step: int) -> Finding:
         message=f"memory is too little for pictures while training: none from step {step} on",
         hint="the adapter is none the worse; next: drop train.sample_every, QA makes pictures",
     )
-
-
-def made_samples(workdir: Path) -> list[Path]:
-    """All of a training, also those from before it was interrupted, in their order."""
-    return sorted((workdir / FOLDER).glob("sample-*.png"))

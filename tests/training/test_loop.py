@@ -424,7 +424,7 @@ def test_pictures_of_other_prompts_from_before_a_stop_are_not_shown(world):
     with pytest.raises(Interrupted):
         place.train(settings, progress=lambda n, *_: done.append(n), stop=lambda: 2 in done)
     model = load_base(place.base)
-    assert len(sampler_of(model, settings, "mei", place.work).made()) == 6
+    assert len(sampler_of(model, settings, "mei", place.work).made()) == 8
     place.train(settings := replace(settings, sample_every=4, sample_prompts=("a car",)))
     names = [path.name for path in sampler_of(model, settings, "mei", place.work).made()]
     assert names == ["sample-000004-0.png", "sample-000006-0.png"]
