@@ -22,7 +22,7 @@ from lora_ci.diffusion.objective import objective_of
 
 SEED = 12345
 # Times a picture is measured at.
-TIMES = 16
+TIMES = 8
 
 
 def held_out_losses(world: World, adapters: Iterable[Path], gamma: float) -> tuple[float, ...]:

@@ -53,9 +53,9 @@ def build_world(name: str, folder: Path, *, steps: int | None = None) -> World:
             build_small_sdxl(folder / "base")
     else:
         shutil.copytree(EMOJI / "base", folder / "base")
-    resolution, pictures = (256, 40) if sdxl else (64, 80)
+    resolution, pictures, held_out = (256, 40, 12) if sdxl else (64, 80, 24)
     write_pictures(TAUGHT, folder / "dataset", pictures, resolution)
-    write_pictures(HELD_OUT, folder / "held-out", 24, resolution)
+    write_pictures(HELD_OUT, folder / "held-out", held_out, resolution)
     return World(
         name=name,
         script=f"train_text_to_image_lora{'_sdxl' if sdxl else ''}.py",
