@@ -19,7 +19,7 @@ from lora_ci.training.tensors import save_tensors
 NAME = re.compile(r"step-(\d{8})\.safetensors")
 KEPT = 2
 # Raise it when what a checkpoint holds changes: those of another format are not gone on from.
-FORMAT = "2"
+FORMAT = "3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def write_state(folder: Path, key: str, checkpoint: Checkpoint) -> Path:
         "format": FORMAT,
         "fingerprint": key,
         "notes": notes,
-        "sha256": _digest(key, notes, checkpoint.tensors),
+        "sha256": _digest(key, checkpoint.step, notes, checkpoint.tensors),
     }
     save_tensors(path, checkpoint.tensors, metadata)
     return path
@@ -112,14 +112,14 @@ def _read(path: Path, step: int, key: str) -> Checkpoint | None:
             return None
         # Copied: what is mapped would change with the file.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    if metadata["sha256"] != _digest(key, metadata["notes"], tensors):
+    if metadata["sha256"] != _digest(key, step, metadata["notes"], tensors):
         raise ValueError(f"{path.name}: not the bytes that were written")
     return Checkpoint(step=step, tensors=tensors, notes=json.loads(metadata["notes"]))
 
 
-def _digest(key: str, notes: str, tensors: Mapping[str, torch.Tensor]) -> str:
+def _digest(key: str, step: int, notes: str, tensors: Mapping[str, torch.Tensor]) -> str:
     """Over everything that is read again: safetensors itself has no checksum."""
-    digest = hashlib.sha256(json.dumps([FORMAT, key, notes]).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, key, step, notes]).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_ci.training.checkpoint import Checkpoint, newest_state, write_state
-from lora_ci.training.entries import prune
+from lora_ci.training.entries import mark_used, prune
 
 FOLDER = "states"
 # What is kept of all trainings; beyond it the least recently used goes.
@@ -25,7 +25,7 @@ class Ends:
         """The end nearest to `total` steps, none beyond it; one that is damaged is no end."""
         found = newest_state(self._folder, self.prefix, at_most=total).checkpoint
         if found:
-            (self._folder / f"step-{found.step:08d}.safetensors").touch()
+            mark_used(self._folder / f"step-{found.step:08d}.safetensors")
         return found
 
     def keep(self, checkpoint: Checkpoint) -> None:

@@ -48,7 +48,7 @@ def read_entry(path: Path) -> Tensors | None:
         tensors: Tensors = load(bytes(payload))
     except SafetensorError:
         return None
-    _touch(path)
+    mark_used(path)
     return tensors
 
 
@@ -104,7 +104,7 @@ def prune(folders: Collection[Path], limit_bytes: int, kept: Collection[Path] = 
     return removed
 
 
-def _touch(path: Path) -> None:
+def mark_used(path: Path) -> None:
     """Marks the file as used; one that somebody else owns or has just removed stays as it is."""
     try:
         os.utime(path)

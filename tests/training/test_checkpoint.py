@@ -13,7 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lora_ci.core.errors import machine_error
-from lora_ci.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from lora_ci.training import continued
+from lora_ci.training.checkpoint import (
+    Checkpoint,
+    Found,
+    load_checkpoint,
+    newest_state,
+    save_checkpoint,
+)
 from lora_ci.training.continued import Ends
 
 
@@ -46,7 +53,7 @@ def test_the_newest_of_two_is_taken(folder):
     assert load_checkpoint(folder, "f2").checkpoint is None
 
 
-@pytest.mark.parametrize("other", ["1", "3", None])
+@pytest.mark.parametrize("other", ["2", "4", None])
 def test_one_of_another_format_is_passed_over(folder, other):
     path = max(folder.iterdir())
     with safe_open(path, framework="pt") as file:
@@ -135,6 +142,29 @@ def test_the_furthest_end_within_the_budget_is_continued(tmp_path):
     assert Ends(cache=tmp_path, prefix="p2").furthest(100) is None
     (tmp_path / "states" / "p1" / "step-00000040.safetensors").write_bytes(b"torn")
     assert ends.furthest(99).step == 20
+
+
+def test_a_state_under_another_number_of_steps_is_no_state(tmp_path):
+    ends = Ends(cache=tmp_path, prefix="p1")
+    ends.keep(checkpoint(10))
+    path = tmp_path / "states" / "p1" / "step-00000010.safetensors"
+    path.rename(path.with_name("step-00000020.safetensors"))
+    assert ends.furthest(20) is None
+
+
+def test_an_end_that_is_dropped_while_it_is_read_leaves_nothing_in_its_place(tmp_path, monkeypatch):
+    ends = Ends(cache=tmp_path, prefix="p1")
+    ends.keep(checkpoint(10))
+    (path,) = (tmp_path / "states" / "p1").iterdir()
+    found = newest_state(path.parent, "p1")
+
+    def dropped(*_: object, **__: object) -> Found:
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(continued, "newest_state", dropped)
+    assert ends.furthest(10).step == 10
+    assert not path.exists()
 
 
 def test_processes_that_end_at_the_same_step_write_over_each_other_unharmed(tmp_path):
