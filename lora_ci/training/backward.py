@@ -5,7 +5,10 @@ Shapes: b images of a batch, c latent channels, h and w latent sides.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +23,8 @@ from lora_ci.training.memory import climb, is_out_of_memory
 from lora_ci.training.precision import autocast
 from lora_ci.training.state import State
 
+T = TypeVar("T")
+
 
 @dataclass(slots=True, kw_only=True)
 class Learner:
@@ -33,28 +38,48 @@ class Learner:
     def backward(
         self, batch: Batch, losses: torch.Tensor, gradients: Gradients, state: State
     ) -> None:
-        """Adds the gradients of the loss, a mean over the images of all GPUs.
+        """Computes the gradients of the loss, a mean over the images of all GPUs.
 
         `losses` [b here] is filled. Where memory runs out, the state is on another rung afterwards.
 
         Raises:
             InfrastructureError: memory is too little on every rung.
         """
-        factor = state.scale.scale / self.settings.batch_size
+        self._with_less(state, partial(self._add_up, batch, losses, gradients, state))
+
+    def losses(self, batch: Batch, state: State) -> torch.Tensor:
+        """The loss of every image, [b], unweighted; on another rung where memory runs out.
+
+        Raises:
+            InfrastructureError: memory is too little on every rung.
+        """
+        return self._with_less(state, partial(self._measure, batch, state))
+
+    def _with_less(self, state: State, compute: Callable[[], T]) -> T:
+        """What is computed, tried again on the next rung as often as memory runs out."""
         while True:
             try:
-                for rows in state.rung.parts(len(batch.latents)):
-                    loss = self.row_losses(batch.rows(rows), self.settings.min_snr_gamma)
-                    (loss.sum() * factor).backward()
-                    losses[rows] = loss.detach()
-                return
+                return compute()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             # Outside of the handler: the error holds the frames that hold the memory.
-            gradients.clear()
             state.rung = climb(state.rung, self.model.device)
             self.recompute_activations()
+
+    def _add_up(
+        self, batch: Batch, losses: torch.Tensor, gradients: Gradients, state: State
+    ) -> None:
+        gradients.clear()
+        factor = state.scale.scale / self.settings.batch_size
+        for rows in state.rung.parts(len(batch.latents)):
+            loss = self.row_losses(batch.rows(rows), self.settings.min_snr_gamma)
+            (loss.sum() * factor).backward()
+            losses[rows] = loss.detach()
+
+    def _measure(self, batch: Batch, state: State) -> torch.Tensor:
+        parts = state.rung.parts(len(batch.latents))
+        return torch.cat([self.row_losses(batch.rows(rows), gamma=None) for rows in parts])
 
     def row_losses(self, batch: Batch, gamma: float | None) -> torch.Tensor:
         """The loss of every image, [b], weighted as the settings say."""

@@ -106,7 +106,6 @@ def train(
 
     for step in range(resumed, total):
         batch = material.batch(step).rows(mine)
-        gradients.clear()
         learner.backward(batch, gradients.losses[mine], gradients, state)
         gradients.share(team, stop=around.stop())
         norm = gradients.clip(settings.max_grad_norm, state.scale.scale)

@@ -20,9 +20,8 @@ def validation_loss(learner: Learner, state: State, batches: Sequence[Batch], te
     sums = torch.zeros(2, device=learner.model.device)
     with state.served(), torch.no_grad():
         for batch in batches[team.rank :: team.size]:
-            for rows in state.rung.parts(len(batch.latents)):
-                losses = learner.row_losses(batch.rows(rows), gamma=None)
-                sums += torch.stack([losses.sum(), losses.new_tensor(float(len(losses)))])
+            losses = learner.losses(batch, state)
+            sums += torch.stack([losses.sum(), losses.new_tensor(float(len(losses)))])
     team.sum(sums)
     total, count = sums.tolist()
     return float(total / count)

@@ -257,6 +257,25 @@ def test_out_of_memory_steps_down_and_the_result_stays(world, little_memory, err
     assert farthest(whole, tight) <= 1e-5
 
 
+def test_out_of_memory_in_validation_steps_down_too(world, monkeypatch):
+    settings = replace(PLAIN, validation_share=0.3, validate_every=2)
+    whole, tight = world(), world()
+    wanted = whole.train(settings)
+    before = Learner.row_losses
+
+    def row_losses(self, batch, gamma):
+        if len(batch.latents) > 2 and not torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return before(self, batch, gamma)
+
+    monkeypatch.setattr(backward.Learner, "row_losses", row_losses)
+    trained = tight.train(settings)
+    assert (trained.rung.rows, [f.rule for f in trained.findings]) == (2, ["train.less-memory"])
+    found = [loss for _, loss in trained.curves.validation]
+    assert found == pytest.approx([loss for _, loss in wanted.curves.validation], rel=1e-4)
+    assert farthest(whole, tight) <= 1e-5
+
+
 def test_checkpointing_alone_is_the_first_rung_and_resume_keeps_it(world, little_memory):
     tight = world()
     little_memory(rows=3, rows_checkpointed=4, error=torch.OutOfMemoryError("out of memory"))
