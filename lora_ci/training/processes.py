@@ -82,6 +82,8 @@ def train_in_processes(spec: StepSpec, context: StepContext, count: int) -> Step
         log=context.workdir / "processes.log",
         told=context.progress,
         stop=context.stop_requested,
+        # They are ours: trackers find their servers and keys in it.
+        environment=os.environ,
     )
     places = [StepFolder(folder / str(rank)) for rank in range(count)]
     told = [result for place in places if (result := place.read_result(spec.fingerprint))]

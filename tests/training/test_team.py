@@ -88,20 +88,26 @@ def once(ready, then, deadline_s: float = 120.0) -> threading.Thread:
     return thread
 
 
-def test_two_processes_make_the_adapter_of_one_and_go_on_after_a_kill(root, tiny_sd):
+def test_two_processes_make_the_adapter_of_one_and_go_on_after_a_kill(root, tiny_sd, monkeypatch):
+    # What a tracker looks for; a trainer of others would not get it.
+    monkeypatch.setenv("WANDB_API_KEY", "k1")
+    environments = []
     alone = run_step(root, "alone", spec_of(root, tiny_sd, SETTINGS, 1))
     assert alone.outcome is Outcome.PASSED, alone.findings
     together, checkpoints = root / "together", root / "together" / "work" / "checkpoints"
     spec = spec_of(root, tiny_sd, SETTINGS, 2)
 
     def kill_one() -> None:
-        os.kill(max(pid for pid in ranks_of(together) if is_python_rank(pid)), signal.SIGKILL)
+        pid = max(pid for pid in ranks_of(together) if is_python_rank(pid))
+        environments.append(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+        os.kill(pid, signal.SIGKILL)
 
     killer = once(lambda: checkpoints.is_dir() and any(checkpoints.glob("step-*")), kill_one)
     killed = run_step(root, "together", spec)
     killer.join()
     assert killed.outcome is Outcome.ERROR
     assert killed.findings[0].rule == "train.process-died"
+    assert b"WANDB_API_KEY=k1" in environments[0]
     assert ranks_of(together) == []
     done = run_step(root, "together", spec)
     assert done.outcome is Outcome.PASSED, done.findings

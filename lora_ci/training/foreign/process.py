@@ -85,15 +85,20 @@ def run_trainer(
     told: Told,
     stop: Stop,
     patience: Patience = PATIENCE,
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Runs `command` in `folder`; `log` gets its output.
+
+    It gets what a trainer of others needs of our environment, or else the `environment`.
 
     Raises:
         InfrastructureError: it cannot be started, or said nothing for too long.
         InputError: its loss is no number any more.
         Interrupted: `stop` said so, and it has ended.
     """
-    with _started(command, folder, patience) as process, log.open("ab") as file:
+    if environment is None:
+        environment = trainer_environment(os.environ)
+    with _started(command, folder, patience, environment) as process, log.open("ab") as file:
         _Watch(process, watched, file, told, stop, patience).to_its_end()
         watched.end()
         told(watched.done, watched.total, _note(watched))
@@ -115,16 +120,15 @@ def trainer_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _started(
-    command: tuple[str, ...], folder: Path, patience: Patience
+    command: tuple[str, ...], folder: Path, patience: Patience, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The trainer in a process group of its own; whatever is left of it at the end is killed."""
     mark = secrets.token_hex(16)
-    environment = trainer_environment(os.environ) | {MARK: mark}
     try:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment,
+            env={**environment, MARK: mark},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
