@@ -115,7 +115,10 @@ def unpack(checkpoint: Checkpoint, state: State) -> None:
         state.optimizer.state[state.parameters[name]][key] = value
     for group, saved in zip(state.optimizer.param_groups, notes["groups"], strict=True):
         group.update(saved)
-    state.scale = LossScale(**notes["scale"])
+    scale = LossScale(**notes["scale"])
+    # Left as it is where the machine is of another kind, and `auto` another precision.
+    if scale.used == state.scale.used:
+        state.scale = scale
     if notes["rung"]:
         state.rung = state.wanted.least(Rung(**notes["rung"]))
     state.curves = Curves.from_json(notes["curves"])

@@ -19,6 +19,7 @@ from lora_ci.formats.read import read_adapter
 from lora_ci.training import backward, continued, loop
 from lora_ci.training.adapter import as_adapter, teach
 from lora_ci.training.backward import Learner
+from lora_ci.training.checkpoint import load_checkpoint
 from lora_ci.training.sampling import sampler_of
 from tests.tiny_sd import write_dataset
 from tests.training.forked import ADAPTER, Place
@@ -411,6 +412,16 @@ def test_half_precision_that_never_recovers_is_told(world, monkeypatch):
         with pytest.raises(InputError) as caught:
             world().train(replace(PLAIN, precision="fp16", steps=steps))
         assert "bf16" in caught.value.findings[0].hint
+
+
+def test_a_machine_with_another_precision_goes_on_with_its_own_loss_scale(world):
+    """`precision: auto` is fp32 on one machine and fp16 on the next."""
+    place, done = world(), []
+    with pytest.raises(Interrupted):
+        place.train(PLAIN, progress=lambda n, *_: done.append(n), stop=lambda: 2 in done)
+    place.train(replace(PLAIN, precision="fp16", checkpoint_every=1))
+    kept = load_checkpoint(place.work / "checkpoints", place.fingerprint).checkpoint
+    assert (kept.step, kept.notes["scale"]["used"]) == (5, True)
 
 
 # What is watched
