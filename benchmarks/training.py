@@ -27,7 +27,6 @@ from benchmarks.worlds import World, build_world
 
 ROOT = Path(__file__).parents[1]
 RANK, RATE, GAMMA = 16, 1e-3, 5.0
-WARM_UP_STEPS = 5
 # Of a run that only shows how soon a step is done where the caches are full.
 WARM_STEPS = 2
 TIMEOUT_S = 900
@@ -42,9 +41,9 @@ skipped: the official scripts; next: --scripts with a copy of the folder
 class Run:
     """One training.
 
-    `step_s` is the median step, `first_s` the time from the start of the process to the end of the
-    first step; `step_cpu_s` and `first_cpu_s` are processor time. `peak_mib` is the largest memory
-    until the last step, `whole_mib` until the process ended.
+    `step_s` is the median step after the first epoch, `first_s` the time from the start of the
+    process to the end of the first step; `step_cpu_s` and `first_cpu_s` are processor time.
+    `peak_mib` is the largest memory until the last step, `whole_mib` until the process ended.
     """
 
     step_s: float
@@ -109,7 +108,7 @@ def measure(world: World, trainers: dict[str, Trainer], pairs: int, folder: Path
             for name in order:
                 here = folder / f"{name}-{pair}"
                 command = trainers[name](world, steps, pair, here / "cache")
-                runs[name].append(train(command, here / caches, steps))
+                runs[name].append(train(command, here / caches, steps, world.epoch_steps))
     print(f"\n{world.name}, {pairs} pairs of {world.steps} steps, {machine()}")
     notes = sorted({run.notes for runs in cold.values() for run in runs if run.notes})
     print(*notes, sep="\n", end="\n" if notes else "")
@@ -198,7 +197,7 @@ def official(script: Path, python: str) -> Trainer:
     return command
 
 
-def train(command: Sequence[str], output: Path, count: int) -> Run:
+def train(command: Sequence[str], output: Path, count: int, epoch: int) -> Run:
     """One process, from start to end; it must have recorded `count` steps and nothing else."""
     output.mkdir(parents=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -216,16 +215,18 @@ def train(command: Sequence[str], output: Path, count: int) -> Run:
     if done.returncode != 0:
         sys.exit(f"{' '.join(command[:3])} failed:\n{done.stderr[-2000:]}")
     record = json.loads((output / RECORD).read_text())
-    return as_run(record, output, count, started=started, process_s=process_s)
+    return as_run(record, output, count, epoch, started=started, process_s=process_s)
 
 
-def as_run(record: dict, output: Path, count: int, *, started: float, process_s: float) -> Run:
+def as_run(
+    record: dict, output: Path, count: int, epoch: int, *, started: float, process_s: float
+) -> Run:
     """The run that a record tells of. Exits if it is of another number of steps."""
     if len(record["ended_at"]) != count:
         sys.exit(f"{output.parent.name}: {len(record['ended_at'])} steps recorded, not {count}")
     return Run(
-        step_s=median_step(record["ended_at"]),
-        step_cpu_s=median_step(record["cpu_s"]),
+        step_s=median_step(record["ended_at"], epoch),
+        step_cpu_s=median_step(record["cpu_s"], epoch),
         first_s=record["ended_at"][0] - started,
         first_cpu_s=record["cpu_s"][0],
         process_s=process_s,
@@ -236,9 +237,12 @@ def as_run(record: dict, output: Path, count: int, *, started: float, process_s:
     )
 
 
-def median_step(readings: Sequence[float]) -> float:
-    """The median difference of readings, without those of warming up where there are more."""
-    settled = readings[WARM_UP_STEPS:] if len(readings) > WARM_UP_STEPS + 1 else readings
+def median_step(readings: Sequence[float], epoch: int) -> float:
+    """The median difference of readings, those of the first epoch left out where there are more.
+
+    We encode in the first epoch; the official scripts do in every one.
+    """
+    settled = readings[epoch:] if len(readings) > epoch + 1 else readings
     return statistics.median(end - start for start, end in itertools.pairwise(settled))
 
 

@@ -40,8 +40,14 @@ class World:
     dataset: Path
     held_out: Path
     resolution: int
+    pictures: int
     batch: int
     steps: int
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps in which every picture was seen, on either side."""
+        return -(-self.pictures // self.batch)
 
 
 def build_world(name: str, folder: Path, *, steps: int | None = None) -> World:
@@ -63,6 +69,7 @@ def build_world(name: str, folder: Path, *, steps: int | None = None) -> World:
         dataset=folder / "dataset",
         held_out=folder / "held-out",
         resolution=resolution,
+        pictures=pictures,
         batch=2 if sdxl else 8,
         steps=steps or (40 if sdxl else 100),
     )

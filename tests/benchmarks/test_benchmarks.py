@@ -59,14 +59,18 @@ def test_without_the_official_scripts_their_side_is_missing_and_that_is_said():
 
 
 def test_a_run_of_another_number_of_steps_is_refused():
-    record = {"ended_at": [1.0, 2.0, 4.0], "cpu_s": [1.0, 1.5, 2.0], "peak_mib": [5.0, 6.0, 6.0]}
+    record = {
+        "ended_at": [1.0, 5.0, 6.0, 8.0],
+        "cpu_s": [1.0, 3.0, 3.5, 4.0],
+        "peak_mib": [5.0, 6.0, 6.0, 6.0],
+    }
     record |= {"whole_mib": 7.0, "adapter": "adapter.safetensors"}
-    told = as_run(record, Path("lora_ci-0/empty"), 3, started=0.5, process_s=9.0)
+    told = as_run(record, Path("lora_ci-0/empty"), 4, 1, started=0.5, process_s=9.0)
     assert (told.step_s, told.step_cpu_s) == (1.5, 0.5)
     assert (told.first_s, told.first_cpu_s) == (0.5, 1.0)
     assert (told.peak_mib, told.whole_mib) == (6.0, 7.0)
-    with pytest.raises(SystemExit, match="lora_ci-0: 3 steps recorded, not 4"):
-        as_run(record, Path("lora_ci-0/empty"), 4, started=0.5, process_s=9.0)
+    with pytest.raises(SystemExit, match="lora_ci-0: 4 steps recorded, not 5"):
+        as_run(record, Path("lora_ci-0/empty"), 5, 1, started=0.5, process_s=9.0)
 
 
 def test_a_ratio_is_of_its_pair():
