@@ -19,13 +19,29 @@ def diverged(
     if bad and len(bad) < len(names):
         message += f", for {', '.join(bad)} alone"
         hint = "look at it: a picture of one color, or a damaged one, can do this; then set a "
-        hint += f"{_rate(settings)} if it is a good one"
-    else:
-        hint = f"likely the learning rate: set a {_rate(settings)}"
-        if settings.precision == "fp16":
-            hint += ", or train.precision bf16 or fp32, which reach farther than fp16"
+        return _ended(message, hint + f"{_rate(settings)} if it is a good one")
+    return _ended(message, _likely(settings))
+
+
+def diverged_in_validation(step: int, settings: TrainSettings) -> InputError:
+    """The end of a training whose weights after `step` steps make no numbers of what is held out.
+
+    After the last step nothing else would tell.
+    """
+    message = f"the loss on held-out pictures is no number any more after step {step}"
+    return _ended(message, _likely(settings))
+
+
+def _ended(message: str, hint: str) -> InputError:
     finding = Finding(rule="train.diverged", severity=Severity.ERROR, message=message, hint=hint)
     return InputError(message, findings=(finding,))
+
+
+def _likely(settings: TrainSettings) -> str:
+    hint = f"likely the learning rate: set a {_rate(settings)}"
+    if settings.precision == "fp16":
+        hint += ", or train.precision bf16 or fp32, which reach farther than fp16"
+    return hint
 
 
 def _rate(settings: TrainSettings) -> str:

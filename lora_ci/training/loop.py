@@ -22,7 +22,7 @@ from lora_ci.training.adapter import Taught, as_adapter, teach
 from lora_ci.training.backward import Learner
 from lora_ci.training.compiling import compile_blocks
 from lora_ci.training.curves import Curves
-from lora_ci.training.divergence import diverged
+from lora_ci.training.divergence import diverged, diverged_in_validation
 from lora_ci.training.gradients import Gradients, gradients_of
 from lora_ci.training.keeping import Keeping
 from lora_ci.training.material import Material
@@ -178,8 +178,10 @@ def show(
 
 
 def validate(learner: Learner, state: State, material: Material, around: Surroundings) -> None:
-    """Measures the loss on the held-out pictures."""
+    """Measures the loss on the held-out pictures. Raises InputError where it is no number."""
     loss = validation_loss(learner, state, material.validation, around.team)
+    if not math.isfinite(loss):
+        raise diverged_in_validation(state.step, learner.settings)
     state.curves.validation.append((state.step, loss))
     around.trackers.log(state.step, {"validation_loss": loss})
 

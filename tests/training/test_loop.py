@@ -365,6 +365,14 @@ def test_the_last_good_checkpoint_outlives_a_divergence(world, monkeypatch):
     assert place.digest() == whole.digest()
 
 
+def test_weights_that_only_the_last_step_breaks_are_no_adapter(world):
+    """No further step would tell."""
+    settings = replace(PLAIN, steps=1, validation_share=0.3, alpha=1e12, learning_rate=10.0)
+    with pytest.raises(InputError, match=r"held-out pictures .* after step 1") as caught:
+        world().train(settings)
+    assert caught.value.findings[0].rule == "train.diverged"
+
+
 def test_looking_seldom_as_on_a_gpu_saves_nothing_bad_and_tells_the_same(world, monkeypatch):
     settings = replace(PLAIN, checkpoint_every=4, steps=20)
     often, seldom, bad = world(), world(), world()
