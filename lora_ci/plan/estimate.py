@@ -78,8 +78,10 @@ def _hours(lora: Lora, images: int, stage: Stage, past: Sequence[Record]) -> lis
     for record in past:
         metrics, timings = record.result.metrics, record.result.timings_s
         if stage is Stage.TRAIN and metrics.get("images_seen"):
+            if not metrics.get("step_s"):
+                continue
             # A resumed step's total leaves out what was done before; its speed does not.
-            per_image = metrics.get("step_s", 0.0) * metrics.get("steps", 0.0)
+            per_image = metrics["step_s"] * metrics.get("steps", 0.0)
             per_image /= metrics["images_seen"]
             side = metrics.get("resolution") or lora.train.resolution
             scale = (lora.train.resolution / side) ** 2

@@ -8,10 +8,12 @@ from dataclasses import asdict, replace
 import msgspec
 
 from lora_ci.core.artifact import Artifact
-from lora_ci.core.errors import Interrupted
+from lora_ci.core.errors import InputError, Interrupted
+from lora_ci.core.finding import Severity
 from lora_ci.core.settings import TrainSettings, parse_settings, settings_json
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.diffusion.load import BaseModel, load_base
+from lora_ci.formats.contract import check_adapter
 from lora_ci.training.continued import Ends
 from lora_ci.training.data import read_samples
 from lora_ci.training.export import dora_findings, keep_adapter
@@ -33,7 +35,8 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
     Of a team, only the leader's result has artifacts.
 
     Raises:
-        InputError: the dataset, the base or a setting is wrong, or the loss is no number any more.
+        InputError: the dataset, the base or a setting is wrong, the loss is no number any more, or
+            nothing was learned.
         InfrastructureError: memory ran out, the GPU is lost, or a process of the team.
         Interrupted: a stop was asked for; a checkpoint was written first.
     """
@@ -57,13 +60,16 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
     if team.leads:
         told = {**trained.adapter.metadata, **_figures(settings, material, trained)}
         adapter = replace(trained.adapter, metadata=told)
+        errors = tuple(f for f in check_adapter(adapter) if f.severity is Severity.ERROR)
+        if errors:
+            raise InputError("the training made an adapter of no use", findings=errors)
         artifacts = keep_adapter(adapter, model.family, spec, context)
         artifacts += _kept_samples(context, around.sampler)
     return StepResult(
         outcome=Outcome.PASSED,
         metrics={
             **_metrics(settings, material, trained),
-            "step_s": (ended - prepared) / max(1, trained.steps_here),
+            **_speed(ended - prepared, trained.steps_here),
             "peak_memory_mb": peak_memory_mb(team.device),
         },
         artifacts=artifacts,
@@ -144,6 +150,11 @@ def surroundings_of(
 def _kept_samples(context: StepContext, sampler: Sampler | None) -> tuple[Artifact, ...]:
     made = sampler.made() if sampler else []
     return tuple(context.keep(path.name, path, "image/png") for path in made)
+
+
+def _speed(took_s: float, steps: int) -> dict[str, float]:
+    """Nothing is known of it where all steps stood in a checkpoint."""
+    return {"step_s": took_s / steps} if steps else {}
 
 
 def _metrics(settings: TrainSettings, material: Material, trained: Trained) -> dict[str, float]:

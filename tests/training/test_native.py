@@ -11,6 +11,7 @@ from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
 from lora_ci.training import native
+from lora_ci.training.backward import Learner
 from tests.tiny_sd import write_dataset
 
 pytestmark = pytest.mark.slow
@@ -96,6 +97,23 @@ def test_what_moves_no_fingerprint_moves_no_byte(world):
     )
     for name in ("adapter.safetensors", "adapter-kohya.safetensors"):
         assert {other.artifact(name).sha256 for other in others} == {one.artifact(name).sha256}
+
+
+def test_an_end_that_an_attempt_left_before_it_was_killed_is_no_measure_of_speed(world):
+    first = world("first", SETTINGS, prefix="p1")
+    again = world("again", SETTINGS, prefix="p1")
+    assert again.outcome is Outcome.PASSED
+    assert again.artifact("adapter.safetensors") == first.artifact("adapter.safetensors")
+    assert "step_s" in first.metrics
+    assert "step_s" not in again.metrics
+
+
+def test_an_adapter_that_learned_nothing_does_not_pass(world, monkeypatch):
+    before = Learner.row_losses
+    monkeypatch.setattr(Learner, "row_losses", lambda *args, **more: 0 * before(*args, **more))
+    result = world("idle", replace(SETTINGS, epochs=None, steps=2, validation_share=0.0))
+    assert result.outcome is Outcome.FAILED
+    assert [f.rule for f in result.findings] == ["adapter.no-effect"]
 
 
 def test_regularization_pictures_are_half_of_what_is_seen_and_count_as_set(world):
