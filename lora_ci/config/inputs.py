@@ -29,11 +29,21 @@ def read_sources(
     if not items:
         reading.say("value", f"`{path}` is an empty list: expected a folder", node.where)
     seen: set[str] = set()
+    around: dict[str, str] = {}
     for item in items:
         for found in _sources(reading, item, path, train):
             if found.path in seen:
                 message = f"`{found.path}` stands twice in `{path}`"
                 reading.say("duplicate-source", message, item.where, "give it more `repeats`")
+            parents = [parent.as_posix() for parent in PurePosixPath(found.path).parents]
+            outer = next((parent for parent in parents if parent in seen), None)
+            inner = found.path if outer else around.get(found.path)
+            if inner:
+                # Its pictures would count as those of both, and no identity tells which.
+                message = f"`{inner}` lies in `{outer or found.path}`: a source has all below it"
+                hint = "name folders that lie beside each other"
+                reading.say("duplicate-source", message, item.where, hint)
+            around |= dict.fromkeys(parents, found.path)
             seen.add(found.path)
             sources.append(found)
     return tuple(sources), train

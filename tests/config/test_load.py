@@ -75,6 +75,7 @@ def test_values_inside_the_tables_of_a_toml_file_know_their_line():
         ("datasets/a/", [("datasets/a", 1)]),
         ("{path: a, repeats: 3}", [("a", 3)]),
         ("[a, {path: ./b, repeats: 10}]", [("a", 1), ("b", 10)]),
+        ("[a/b, a/c, a-b]", [("a/b", 1), ("a/c", 1), ("a-b", 1)]),
     ],
 )
 def test_a_dataset_has_one_source_or_several(written, sources):
@@ -88,6 +89,8 @@ def test_a_dataset_has_one_source_or_several(written, sources):
     [
         ("[]", "4:14 `loras.mei.dataset` is an empty list"),
         ("[a, a]", "4:18 `a` stands twice"),
+        ("[a, a/b/c]", "4:18 `a/b/c` lies in `a`"),
+        ("[a/b/c, a-b, a]", "4:27 `a/b/c` lies in `a`"),
         (
             "[a, {path: b, repeats: 0}]",
             "4:37 `loras.mei.dataset.repeats` is 0: expected",
