@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lora_ci.core.plan import Action, Decision, Plan, Record
-from lora_ci.core.step import Stage
+from lora_ci.core.step import Stage, StepSpec
 from lora_ci.plan.records import Records
 from lora_ci.steps.folder import StepFolder
 
+# What a training's spec calls the trainings that it goes on from.
+PREFIX = "prefix"
 STAGES = (Stage.TRAIN, Stage.QA, Stage.OPTIMIZE)
 
 
@@ -45,6 +47,11 @@ class Anew:
         if made_at < self.since.timestamp():
             shutil.rmtree(folder.workdir, ignore_errors=True)
             folder.drop_result()
+
+    def from_the_start(self, spec: StepSpec) -> StepSpec:
+        """The spec without what a training goes on from: at its own end no step would be left."""
+        params = {name: value for name, value in spec.params.items() if name != PREFIX}
+        return replace(spec, params=params)
 
     def explain(self, plan: Plan) -> Plan:
         """The plan that says of these stages why they run."""

@@ -197,6 +197,7 @@ class Work:
             return
         if self.deps.anew and self.deps.anew.covers(decision):
             self.deps.anew.clear(step_folder(self.deps.state, spec.fingerprint))
+            spec = self.deps.anew.from_the_start(spec)
         self.deps.ledger.ensure_step(self.run_id, decision, spec, commit=self.event.head)
 
     def steps(self) -> tuple[StepView, ...]:
