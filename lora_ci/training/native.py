@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
+import torch
 
 from lora_ci.core.artifact import Artifact
+from lora_ci.core.digest import sha256_json
 from lora_ci.core.errors import InputError, Interrupted
 from lora_ci.core.finding import Severity
 from lora_ci.core.settings import TrainSettings, parse_settings, settings_json
@@ -26,6 +30,13 @@ from lora_ci.training.sampling import Sampler, sampler_of
 from lora_ci.training.supply import encoders_may_stay
 from lora_ci.training.team import Team
 from lora_ci.training.tracking import started
+
+# Optimizers that packages of their own bring.
+OF_OPTIMIZER = {
+    "adamw8bit": "bitsandbytes",
+    "prodigy": "prodigyopt",
+    "schedule-free-adamw": "schedulefree",
+}
 
 
 @machine_at_fault()
@@ -127,9 +138,8 @@ def surroundings_of(
     """Where the training of a step lives."""
     prefix, ends = spec.params.get("prefix"), None
     if prefix:
-        # Another kind of machine rounds otherwise: what it began, only it ends to the same bytes.
-        kind = f"{team.device.type}-{dtype_name(settings, team.device)}"
-        ends = Ends(cache=context.cache, prefix=f"{prefix}-{kind}")
+        kind = machine_kind(settings, team.device)
+        ends = Ends(cache=context.cache, prefix=f"{prefix}-{sha256_json(kind)[:16]}")
     sampled = settings.sample_every is not None and team.leads
     trigger, work = str(spec.params["trigger"]), context.workdir
     return Surroundings(
@@ -145,6 +155,23 @@ def surroundings_of(
         sampler=sampler_of(model, settings, trigger, work) if sampled else None,
         team=team,
     )
+
+
+def machine_kind(settings: TrainSettings, device: torch.device) -> dict[str, str]:
+    """What rounds, and what names the state: one kind of machine ends to the same bytes.
+
+    Another one begins a longer training anew.
+    """
+    kind = {"device": device.type, "precision": dtype_name(settings, device)}
+    if device.type == "cuda":
+        kind["gpu"] = torch.cuda.get_device_name(device)
+    packages = ["torch", "diffusers", "peft", "transformers"]
+    packages += [OF_OPTIMIZER[settings.optimizer]] if settings.optimizer in OF_OPTIMIZER else []
+    for name in packages:
+        # An optimizer that is not installed is told where it is made.
+        with suppress(PackageNotFoundError):
+            kind[name] = version(name)
+    return kind
 
 
 def _kept_samples(context: StepContext, sampler: Sampler | None) -> tuple[Artifact, ...]:

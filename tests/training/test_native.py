@@ -1,6 +1,7 @@
 """The step as the reader of its result sees it: what is told, kept and gone on from."""
 
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 
@@ -46,7 +47,7 @@ def world(tmp_path, tiny_sd):
         step.write_spec(spec)
         return exec_step(step, LocalStore(tmp_path / "objects"), tmp_path / "cache")
 
-    run.store = LocalStore(tmp_path / "objects")
+    run.store, run.cache = LocalStore(tmp_path / "objects"), tmp_path / "cache"
     return run
 
 
@@ -85,6 +86,17 @@ def test_a_longer_budget_costs_only_the_rest(world):
     assert longer.artifact("adapter.safetensors").sha256 == wanted
     same = {name: value for name, value in at_once.metrics.items() if "loss" in name}
     assert same.items() <= longer.metrics.items()
+
+
+def test_ends_of_other_versions_are_left_alone(world, monkeypatch):
+    """Their states may have other names, and the bytes that follow be others."""
+    settings = replace(SETTINGS, optimizer="prodigy", validation_share=0.0)
+    world("ten", replace(settings, epochs=1), prefix="p1")
+    for package in ("torch", "prodigyopt"):
+        older = {package: "0.1"}
+        monkeypatch.setattr(native, "version", lambda name, of=older: of.get(name, version(name)))
+        world(package, replace(settings, epochs=1), prefix="p1")
+    assert len(list((world.cache / "states").iterdir())) == 3
 
 
 def test_what_moves_no_fingerprint_moves_no_byte(world):
