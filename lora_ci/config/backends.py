@@ -51,10 +51,15 @@ OURS: Mapping[str, frozenset[str]] = {
     ),
     "ai-toolkit": frozenset(
         {"train.steps", "model.name_or_path", "model.arch", "datasets.folder_path"}
-        | {"datasets.dataset_path", "save.push_to_hub"}
+        | {"datasets.dataset_path"}
     ),
     "command": frozenset(),
 }
+# Options that send an adapter or its curves away before it was judged, or that are secrets, which
+# would stand in records and reports.
+AWAY = re.compile(
+    r"(wandb|.*huggingface)_.*|.*huggingface|log_with|log_tracker_.*|(save\.)?(push_to_hub|hf_.*)"
+)
 OPTION = {
     "sd-scripts": (re.compile(r"[a-z0-9_]+"), "such as `clip_skip`"),
     "ai-toolkit": (
@@ -159,6 +164,9 @@ def _check_arguments(reading: Reading, train: TrainSettings, given: Mapping[str,
         if not pattern.fullmatch(name):
             message = f"{shown} is no option of {train.backend}"
             reading.say("value", message, child.name_at, f"expected {expected}")
+        elif train.backend != "command" and AWAY.fullmatch(name):
+            message = f"{shown} sends the adapter or its curves away, or is a secret"
+            reading.say("backend", message, child.name_at, "remove it")
         elif name in OURS[train.backend]:
             message = f"{shown} is made from other settings"
             reading.say("backend", message, child.name_at, "remove it")

@@ -49,6 +49,12 @@ def test_a_trainer_of_others_is_taken(named: str):
         (f"{SD}, backend_arguments: {{Bad-Name: 1}}", "is no option of sd-scripts"),
         (f"{AI}, backend_arguments: {{quantize: true}}", "is no option of ai-toolkit"),
         (f"{AI}, backend_arguments: {{train.steps: 1}}", "is made from other settings"),
+        (f"{AI}, backend_arguments: {{save.push_to_hub: true}}", "sends the adapter"),
+        (f"{AI}, backend_arguments: {{save.hf_repo_id: me/it}}", "sends the adapter"),
+        (f"{SD}, backend_arguments: {{huggingface_repo_id: me/it}}", "sends the adapter"),
+        (f"{SD}, backend_arguments: {{save_state_to_huggingface: true}}", "sends the adapter"),
+        (f"{SD}, backend_arguments: {{wandb_api_key: k}}", "or is a secret"),
+        (f"{SD}, backend_arguments: {{log_with: wandb}}", "sends the adapter"),
     ],
 )
 def test_what_it_cannot_is_an_error_at_its_line(text: str, words: str):
