@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from lora_ci.core.errors import InputError
-from lora_ci.formats.layout import MAX_FILE_BYTES, check_header, unreadable
+from lora_ci.formats.layout import MAX_FILE_BYTES, check_header, need_file, unreadable
 
 # Types that are written, in the order in which the safetensors library lays them out.
 DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
@@ -26,6 +26,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
 
     Raises InputError for pickles, torn files and headers that are too big or lie.
     """
+    need_file(path)
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:

@@ -54,6 +54,7 @@ def read_layout(path: Path) -> Layout:
 
     Raises InputError for pickles, torn files and headers that are too big or lie.
     """
+    need_file(path)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -63,6 +64,12 @@ def read_layout(path: Path) -> Layout:
     except OSError as error:
         raise unreadable(path, error) from error
     return check_header(head, size, path.name)
+
+
+def need_file(path: Path) -> None:
+    """Raises InputError for a pipe or a device: reading one may wait for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path.name}: no regular file", hint=f"next: ls -l {path}")
 
 
 def unreadable(path: Path, error: OSError) -> InputError:
@@ -115,7 +122,10 @@ def check_header(data: bytes, size_bytes: int, name: str) -> Layout:
         )
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
-        raise InputError(f"{name}: not a safetensors file (header length {length})")
+        raise InputError(
+            f"{name}: not a safetensors file (header length {length})",
+            hint="next: copy or save it anew; it may be cut off",
+        )
     try:
         header = json.loads(data[8 : 8 + length], object_pairs_hook=_no_double_keys)
     except (ValueError, RecursionError) as error:

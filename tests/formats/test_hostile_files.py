@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pickle
 
 import pytest
@@ -14,6 +15,7 @@ from lora_ci.core.errors import InputError
 from lora_ci.formats.family import SD1
 from lora_ci.formats.inspection import inspect_file
 from lora_ci.formats.keys import kohya_module, split_key
+from lora_ci.formats.layout import read_layout
 from lora_ci.formats.read import read_adapter
 
 LAYER = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -46,6 +48,14 @@ def test_bytes_that_are_no_adapter(tmp_path, data, words):
     path.write_bytes(data)
     with pytest.raises(InputError, match=words):
         read_adapter(path)
+
+
+@pytest.mark.parametrize("read", [read_adapter, read_layout])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, read):
+    path = tmp_path / "x.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="no regular file"):
+        read(path)
 
 
 @pytest.mark.parametrize(
