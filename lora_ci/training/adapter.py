@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.formats.adapter import Adapter, LoraLayer
+from lora_ci.formats.convert import to_kohya
 from lora_ci.training.linear import shorten
 
 T = TypeVar("T")
@@ -47,8 +48,7 @@ def teach(model: BaseModel, settings: TrainSettings) -> Taught:
         InputError: a setting names modules that the base has not.
     """
     texts = model.family.taught_texts if settings.text_encoder else ()
-    chosen: dict[str, dict[str, Any]] = {model.family.denoiser: _modules_of(model, settings)}
-    chosen |= {name: _ending_in(model.models[name], TEXT_ATTENTION) for name in texts}
+    chosen = _chosen(model, settings, texts)
     shapes = _shapes(chosen, settings)
     parameters: dict[str, torch.nn.Parameter] = {}
     # peft draws from the global source: seeded for it, then put back.
@@ -98,6 +98,41 @@ def as_adapter(model: BaseModel, taught: Taught, settings: TrainSettings) -> Ada
                 magnitude=magnitude,
             )
     return Adapter(layers=dict(sorted(layers.items())), family=model.family.name)
+
+
+def need_names(model: BaseModel, settings: TrainSettings) -> None:
+    """Tells before the first step what would keep the adapter from being written after the last.
+
+    Raises:
+        InputError: layers that a file cannot hold, or modules that the base has not.
+    """
+    layers = {}
+    texts = model.family.taught_texts if settings.text_encoder else ()
+    for component, modules in _chosen(model, settings, texts).items():
+        for name, module in modules.items():
+            rows, inputs, *kernel = module.weight.shape
+            layers[_path(component, name)] = LoraLayer(
+                down=torch.zeros(1, inputs, *kernel),
+                up=torch.zeros(rows, 1, *(1 for _ in kernel)),
+                alpha=1.0,
+                magnitude=torch.ones(rows) if settings.method == "dora" else None,
+            )
+    try:
+        to_kohya(Adapter(layers=layers, family=model.family.name))
+    except InputError as error:
+        hint = "next: name other modules, such as attention or feed-forward"
+        if settings.method == "dora":
+            hint = "next: set train.method: lora, or train.modules: [attention, feed-forward]"
+        message = f"`train.modules`: the adapter could not be written: {error}"
+        raise InputError(message, hint=hint) from error
+
+
+def _chosen(
+    model: BaseModel, settings: TrainSettings, texts: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The modules that are taught, by component and name."""
+    chosen = {model.family.denoiser: _modules_of(model, settings)}
+    return chosen | {name: _ending_in(model.models[name], TEXT_ATTENTION) for name in texts}
 
 
 def _modules_of(model: BaseModel, settings: TrainSettings) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lora_ci.core.settings import TrainSettings, parse_settings, settings_json
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.diffusion.load import BaseModel, load_base
 from lora_ci.formats.contract import check_adapter
+from lora_ci.training.adapter import need_names
 from lora_ci.training.continued import Ends
 from lora_ci.training.data import read_samples
 from lora_ci.training.export import dora_findings, keep_adapter
@@ -59,6 +60,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
         content_id=spec.inputs["base_model"].content_id,
         device=str(team.device),
     )
+    need_names(model, settings)
     material = material_of(spec, context, model, settings, team)
     around = surroundings_of(spec, context, model, settings, team)
     prepared = time.monotonic()

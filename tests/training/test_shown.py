@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from lora_ci.core.errors import InputError
 from lora_ci.core.settings import TrainSettings
-from lora_ci.core.step import Stage
+from lora_ci.core.step import Outcome, Stage
 from lora_ci.report.details import SECTIONS, read_details
 from lora_ci.report.page import render_page
 from lora_ci.report.samples import shown_samples
@@ -61,3 +62,16 @@ def test_dora_is_told_to_look_different_in_tools_that_read_kohyas_format(train):
     (finding,) = [f for f in dora.findings if f.rule == "train.dora-kohya"]
     assert finding.severity == "warning"
     assert "`adapter-kohya.safetensors`" in finding.message
+
+
+def test_what_no_file_could_hold_ends_a_training_before_its_first_step(tmp_path, tiny_flux):
+    inputs = {"dataset": write_dataset(tmp_path / "dataset"), "base_model": tiny_flux}
+    settings = replace(SETTINGS, method="dora", sample_every=None, validation_share=0.0)
+    spec = train_spec(settings, inputs)
+    place = Place(root=tmp_path, spec=spec)
+    with pytest.raises(InputError, match="DoRA on some parts of a matrix") as told:
+        Native().train(spec, place)
+    assert "[attention, feed-forward]" in told.value.findings[0].hint
+    assert place.told == []
+    whole = train_spec(replace(settings, modules=("attention", "feed-forward")), inputs)
+    assert Native().train(whole, Place(root=tmp_path, spec=whole)).outcome is Outcome.PASSED
