@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from lora_ci.app.source import Source
 from lora_ci.automl.choose import choose, ranked
 from lora_ci.config.settle import Unsettled, suggest_variant
-from lora_ci.core.errors import LoraCIError
+from lora_ci.core.errors import LoraCIError, UsageError
 from lora_ci.core.event import Trust
 from lora_ci.core.plan import Action, Variant
 from lora_ci.core.run import RunView, StepView
@@ -25,6 +26,15 @@ VALIDATION_LOSS, LAST_LOSS = "validation_loss", "loss_last"
 # Of these less is better; of all others that QA knows, more.
 LESS_IS_BETTER = frozenset(
     (VALIDATION_LOSS, LAST_LOSS, "loss.against-base", "leakage", "memorization", "spread")
+)
+# What QA measures where it can; `score.…` are its five tests.
+QA_METRICS = frozenset(
+    (
+        *(OVERALL, "identity", "flexibility", "variety", "spread", "power", "sound", "leakage"),
+        *("memorization", "loss.against-base", "latency_ratio", "size_share"),
+        *(f"{TEST}{name}" for name in ("identity", "flexibility", "artifact")),
+        *(f"{TEST}{name}" for name in ("consistency", "performance")),
+    )
 )
 More = Callable[[Sequence[Sweep]], frozenset[str]]
 
@@ -46,7 +56,15 @@ EXHAUSTIVE = Search()
 
 
 def last_stage(metric: str) -> Stage:
-    """The stage that gives the metric."""
+    """The stage that gives the metric.
+
+    Raises UsageError for a name that nothing gives: before all is trained, not after.
+    """
+    known = sorted({LOSS, *QA_METRICS})
+    if metric not in known:
+        near = get_close_matches(metric, known, n=1)
+        hint = f"next: did you mean `{near[0]}`?" if near else f"next: one of {', '.join(known)}"
+        raise UsageError(f"--metric {metric[:100]!r}: nothing measures that", hint=hint)
     return Stage.TRAIN if metric == LOSS else Stage.QA
 
 

@@ -60,10 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def reduction(text: str) -> int:
     """A whole number from 2."""
-    number = int(text)
-    if number < 2:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 2")
+    return int(text)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

@@ -82,6 +82,8 @@ def test_a_dry_run_says_what_it_comes_to_and_does_nothing(repo, capsys):
         (["leo"], "`leo` has no matrix"),
         (["nobody"], "no LoRA `nobody`"),
         (["mei", "--asha"], "has one budget"),
+        (["mei", "--metric", "identiy"], "nothing measures that"),
+        (["mei", "--metric", "xyz", "--dry-run"], "nothing measures that"),
     ],
 )
 def test_what_cannot_be_swept_is_told(repo, capsys, args, words):
@@ -92,6 +94,14 @@ def test_what_cannot_be_swept_is_told(repo, capsys, args, words):
     assert code == 2
     assert words in told["findings"][0]["message"]
     assert "→ next: " in err
+
+
+@pytest.mark.parametrize("eta", ["1", "0", "-3", "2.5", "nan", "²"])
+def test_one_in_how_many_goes_on_is_a_whole_number_from_2(repo, capsys, eta):
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", "mei", "--asha", f"--eta={eta}", "--repo", str(repo.root)])
+    assert ended.value.code == 2
+    assert "expected a whole number from 2" in capsys.readouterr().err
 
 
 def test_the_other_commands_send_the_name_of_a_matrix_here(repo, capsys):
