@@ -295,6 +295,8 @@ def run_check(args: argparse.Namespace, output: Output) -> int:
 
 def _refuse_overwriting(args: argparse.Namespace) -> None:
     """Before the work, not after it."""
+    if args.out.is_dir():
+        raise UsageError(f"{args.out} is a folder", hint=f"next: {args.out}/NAME.safetensors")
     if args.out.exists() and not args.force:
         raise UsageError(f"{args.out} is there already", hint="next: another name, or --force")
     if not args.out.parent.is_dir():

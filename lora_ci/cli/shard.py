@@ -88,6 +88,8 @@ def run_merge(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.formats.read import read_adapter
     from lora_ci.formats.write import Format, write_adapter
 
+    if args.out.is_dir():
+        raise UsageError(f"{args.out} is a folder", hint=f"next: {args.out}/NAME.safetensors")
     if args.out.exists() and not args.force:
         raise UsageError(f"{args.out} is there already", hint="next: another name, or --force")
     kind = inspect_file(args.adapters[0]).format

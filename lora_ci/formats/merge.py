@@ -88,7 +88,9 @@ def average_error(adapters: Sequence[Adapter], weights: Sequence[float]) -> floa
 def _check(adapters: Sequence[Adapter], weights: Sequence[float]) -> None:
     if not adapters:
         raise UsageError("merge what?", hint="next: lora-ci formats merge A B --out C")
-    if len(weights) != len(adapters) or not all(map(math.isfinite, weights)):
+    if not all(map(math.isfinite, weights)):
+        raise UsageError("a weight is no finite number", hint="next: --weights 0.5,0.5")
+    if len(weights) != len(adapters):
         raise UsageError(
             f"{len(weights)} weights for {len(adapters)} adapters",
             hint="next: --weights 0.5,0.5 (one number for each)",

@@ -102,6 +102,9 @@ def test_an_average_of_factors_is_refused_with_its_error(here, capsys):
         (["resize", "a.safetensors", "r.safetensors", "--rank", "0"], 2, "at least 1"),
         (["merge", "a.safetensors", "--out", "m", "--weights", "x"], 2, "not numbers"),
         (["merge", "a.safetensors", "--out", "m", "--weights", "1,2"], 2, "2 weights for 1"),
+        (["merge", "a.safetensors", "--out", "m", "--weights", "nan"], 2, "no finite number"),
+        (["convert", "a.safetensors", ".", "--to", "kohya", "--force"], 2, ". is a folder"),
+        (["resize", "a.safetensors", ".", "--rank", "2", "--force"], 2, ". is a folder"),
         (["merge", "a.safetensors", "--out", "m", "--method", "svd"], 2, "svd to what?"),
         (
             ["merge", "a.safetensors", "--out", "m", "--method", "cat", "--rank", "2"],

@@ -146,6 +146,7 @@ def test_adapters_are_added_up_by_their_images(tmp_path, capsys):
     whole = read_adapter(out).layers[MODULE].delta()
     torch.testing.assert_close(whole, 0.75 * parts[0] + 0.25 * parts[1])
     assert main(["shard", "merge", str(one), "--out", str(out)]) == 2
+    assert main(["shard", "merge", str(one), "--out", str(tmp_path), "--force"]) == 2
     options = ["--images", "1,1", "--force", "--json", "-q"]
     capsys.readouterr()
     assert main(["shard", "merge", str(one), str(two), "--out", str(out), *options]) == 0
