@@ -22,6 +22,7 @@ from lora_ci.cli.outputs import tell_run
 from lora_ci.cli.wire import add_place_arguments, open_wired
 from lora_ci.core.errors import ExitCode, LoraCIError
 from lora_ci.core.finding import Severity
+from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.forge.local import REPORTS, page_file
@@ -146,12 +147,17 @@ def page_of(view: RunView, deps: Deps) -> Path:
 
 
 def show_findings(step: StepView, output: Output) -> None:
-    """Why a step did not pass, on one screen."""
-    if step.result is None or step.result.outcome is Outcome.PASSED:
+    """Why a step did not pass, and what a training warns of, on one screen."""
+    shown = Severity.ERROR
+    if step.result is None:
         return
-    errors = [f for f in step.result.findings if f.severity is Severity.ERROR]
-    if errors:
+    if step.result.outcome is Outcome.PASSED:
+        if step.decision.stage is not Stage.TRAIN or step.decision.action is not Action.RUN:
+            return
+        shown = Severity.WARNING
+    found = [f for f in step.result.findings if f.severity is shown]
+    if found:
         output.note(f"\n{step.decision.stage} of {step.decision.lora}:")
-    output.findings(errors[:SHOWN])
-    if len(errors) > SHOWN:
-        output.note(f"… and {len(errors) - SHOWN} more in the report")
+    output.findings(found[:SHOWN])
+    if len(found) > SHOWN:
+        output.note(f"… and {len(found) - SHOWN} more in the report")

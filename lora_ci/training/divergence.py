@@ -20,6 +20,10 @@ def diverged(
         message += f", for {', '.join(bad)} alone"
         hint = "look at it: a picture of one color, or a damaged one, can do this; then set a "
         return _ended(message, hint + f"{_rate(settings)} if it is a good one")
+    if step == 1:
+        hint = f"nothing was learned before it: look at train.alpha ({settings.alpha:g}), at the "
+        hint += "base model and at the pictures"
+        return _ended(message, hint + _reach(settings))
     return _ended(message, _likely(settings))
 
 
@@ -38,10 +42,13 @@ def _ended(message: str, hint: str) -> InputError:
 
 
 def _likely(settings: TrainSettings) -> str:
-    hint = f"likely the learning rate: set a {_rate(settings)}"
-    if settings.precision == "fp16":
-        hint += ", or train.precision bf16 or fp32, which reach farther than fp16"
-    return hint
+    return f"likely the learning rate: set a {_rate(settings)}{_reach(settings)}"
+
+
+def _reach(settings: TrainSettings) -> str:
+    if settings.precision != "fp16":
+        return ""
+    return ", or train.precision bf16 or fp32, which reach farther than fp16"
 
 
 def _rate(settings: TrainSettings) -> str:

@@ -126,6 +126,9 @@ def test_causes_of_a_divergence_are_told_by_what_is_seen():
     assert "lower than 2" in both.hint
     half = diverged(7, [math.inf] * 2, names, TrainSettings(precision="fp16")).findings[0]
     assert "bf16" in half.hint
+    first = diverged(1, [math.nan] * 2, names, settings).findings[0]
+    assert "nothing was learned before it" in first.hint
+    assert "learning_rate" not in first.hint
 
 
 @pytest.mark.parametrize(
