@@ -11,7 +11,7 @@ from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.training.checkpoint import load_checkpoint, save_checkpoint
 from lora_ci.training.continued import Ends
-from lora_ci.training.state import State, packed, unpack
+from lora_ci.training.state import State, fits, packed, unpack
 from lora_ci.training.team import Team
 
 
@@ -38,8 +38,11 @@ class Keeping:
         end = self.ends.furthest(total) if self.ends else None
         if end and (furthest is None or end.step > furthest.step):
             furthest = end
-        if furthest:
+        findings = found.findings()
+        if furthest and fits(furthest, state):
             unpack(furthest, state)
+        elif furthest:
+            findings = (*findings, _of_other_parameters(furthest.step))
         reached = torch.tensor(
             float(state.step), device=next(iter(state.parameters.values())).device
         )
@@ -49,7 +52,7 @@ class Keeping:
                 f"the processes of the training do not see the same files in {self.folder}",
                 hint="next: put the step's folder and the cache on a disk that all machines share",
             )
-        return found.findings()
+        return findings
 
     def save(self, state: State) -> None:
         """Writes a checkpoint. Raises OSError; the one before is whole then."""
@@ -69,3 +72,10 @@ class Keeping:
             rule = "train.end-not-kept"
             return (Finding(rule=rule, severity=Severity.WARNING, message=message, hint=hint),)
         return ()
+
+
+def _of_other_parameters(step: int) -> Finding:
+    message = f"the state after step {step} is of other parameters: training begins anew"
+    hint = "packages such as peft were changed in the middle of it"
+    rule = "train.checkpoint-other"
+    return Finding(rule=rule, severity=Severity.WARNING, message=message, hint=hint)

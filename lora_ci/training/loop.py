@@ -61,12 +61,14 @@ class Trained:
     """The adapter and how it came about.
 
     `steps_here` of the `steps` were taken by this process; the others stood in a checkpoint.
+    `left_out` changed nothing, as the loss scale was too high for fp16.
     """
 
     adapter: Adapter
     curves: Curves
     steps: int
     steps_here: int
+    left_out: int
     rung: Rung
     findings: tuple[Finding, ...]
 
@@ -139,6 +141,7 @@ def train(
         curves=state.curves.whole(total, rate_now(state.optimizer)),
         steps=total,
         steps_here=total - resumed,
+        left_out=state.scale.left_out,
         rung=state.rung,
         findings=(
             *findings,

@@ -199,6 +199,8 @@ def _metrics(settings: TrainSettings, material: Material, trained: Trained) -> d
         "encoded_pictures": float(material.encoded_pictures),
         "encoded_captions": float(material.encoded_captions),
     }
+    if trained.left_out:
+        metrics["steps_left_out"] = float(trained.left_out)
     if curves.validation:
         best, loss = min(curves.validation, key=lambda pair: pair[1])
         metrics["validation_loss"] = curves.validation[-1][1]

@@ -38,13 +38,15 @@ class LossScale:
     """The factor that keeps small float16 gradients from becoming 0; not used for other dtypes.
 
     A gradient that is no number halves it and the step is left out; after many good steps it is
-    doubled. Source: Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740, section 3.2.
+    doubled. `skipped` steps were left out in a row, `left_out` in all.
+    Source: Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740, section 3.2.
     """
 
     used: bool = False
     scale: float = 1.0
     good: int = 0
     skipped: int = 0
+    left_out: int = 0
 
     def heed(self, *, finite: bool) -> bool:
         """Takes note of a gradient; True if the step may be taken. Unused, it says yes to all."""
@@ -54,6 +56,7 @@ class LossScale:
         self.good = self.good + 1 if finite else 0
         if not finite:
             self.scale /= 2
+            self.left_out += 1
         elif self.good == GROWS_AFTER:
             self.scale, self.good = self.scale * 2, 0
         return finite

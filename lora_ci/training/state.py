@@ -93,8 +93,16 @@ def packed(state: State) -> Checkpoint:
     return Checkpoint(step=state.step, tensors=tensors, notes=notes)
 
 
+def fits(checkpoint: Checkpoint, state: State) -> bool:
+    """True if it is of these very parameters: another version of a package may name them anew."""
+    wanted = {f"weight/{name}": p.shape for name, p in state.parameters.items()}
+    wanted |= {f"average/{name}": value.shape for name, value in (state.average or {}).items()}
+    kinds = ("weight/", "average/")
+    return wanted == {n: t.shape for n, t in checkpoint.tensors.items() if n.startswith(kinds)}
+
+
 def unpack(checkpoint: Checkpoint, state: State) -> None:
-    """Makes the state the one that was packed."""
+    """Makes the state the one that was packed, which must fit."""
     tensors, notes = checkpoint.tensors, checkpoint.notes
     with torch.no_grad():
         for name, parameter in state.parameters.items():

@@ -19,7 +19,7 @@ from lora_ci.formats.read import read_adapter
 from lora_ci.training import backward, continued, loop
 from lora_ci.training.adapter import as_adapter, teach
 from lora_ci.training.backward import Learner
-from lora_ci.training.checkpoint import load_checkpoint
+from lora_ci.training.checkpoint import load_checkpoint, save_checkpoint
 from lora_ci.training.sampling import sampler_of
 from tests.tiny_sd import write_dataset
 from tests.training.forked import ADAPTER, Place
@@ -211,6 +211,22 @@ def test_a_damaged_checkpoint_is_told_and_costs_only_time(world):
     assert [f.rule for f in trained.findings] == ["train.checkpoint-damaged"]
     assert trained.steps_here == 2
     assert damaged.digest() == whole.digest()
+
+
+def test_a_checkpoint_of_other_parameters_is_told_and_costs_only_time(world):
+    whole, upgraded = world(), world()
+    whole.train(PLAIN)
+    done = []
+    with pytest.raises(Interrupted):
+        upgraded.train(PLAIN, progress=lambda n, *_: done.append(n), stop=lambda: 4 in done)
+    folder = upgraded.work / "checkpoints"
+    kept = load_checkpoint(folder, upgraded.fingerprint).checkpoint
+    renamed = {name.replace("lora_A", "lora_down"): t for name, t in kept.tensors.items()}
+    save_checkpoint(folder, upgraded.fingerprint, replace(kept, tensors=renamed))
+    trained = upgraded.train(PLAIN)
+    assert [f.rule for f in trained.findings] == ["train.checkpoint-other"]
+    assert trained.steps_here == trained.steps
+    assert upgraded.digest() == whole.digest()
 
 
 # Memory

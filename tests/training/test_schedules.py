@@ -111,7 +111,7 @@ def test_a_loss_scale_halves_and_recovers():
     assert (scale.scale, scale.skipped) == (first / 2, 1)
     for _ in range(GROWS_AFTER):
         assert scale.heed(finite=True)
-    assert (scale.scale, scale.skipped) == (first, 0)
+    assert (scale.scale, scale.skipped, scale.left_out) == (first, 0, 1)
     unused = loss_scale(torch.float32)
     assert unused.heed(finite=False)
     assert unused.scale == 1
