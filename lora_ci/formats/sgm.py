@@ -74,7 +74,7 @@ def from_sgm(path: str) -> str | None:
         return f"{block}.{rest}" if rest else None
     if found := re.fullmatch(r"input_blocks\.(\d{1,2})\.([01])\.(.+)", path):
         block_number, layer = divmod(int(found[1]) - 1, LAYERS + 1)
-        if found[3] == "op" and layer == LAYERS:
+        if found[3] == "op" and layer == LAYERS and found[2] == "0" and block_number >= 0:
             return f"down_blocks.{block_number}.downsamplers.0.conv"
         return _layer("down", block_number, layer, found[2], found[3]) if layer < LAYERS else None
     if found := re.fullmatch(r"output_blocks\.(\d{1,2})\.([012])\.(.+)", path):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -64,6 +64,8 @@ def test_what_sdxl_lacks_has_no_name(path):
     st.lists(st.integers(0, 12).map(str), min_size=1, max_size=3),
     st.sampled_from(["op", "conv", "proj_in", "in_layers.2", "x", "emb_layers.1.y", ""]),
 )
+@example("input_blocks", ["0", "0"], "op")
+@example("input_blocks", ["3", "1"], "op")
 def test_an_original_name_leads_back_to_itself_or_nowhere(root, numbers, rest):
     path = ".".join([root, *numbers, rest])
     found = from_sgm(path)
