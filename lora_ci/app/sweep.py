@@ -12,6 +12,7 @@ from lora_ci.automl.choose import choose, ranked
 from lora_ci.config.settle import Unsettled, suggest_variant
 from lora_ci.core.errors import LoraCIError, UsageError
 from lora_ci.core.event import Trust
+from lora_ci.core.metrics import OVERALL, QA_METRICS, TEST
 from lora_ci.core.plan import Action, Variant
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage, StepResult
@@ -20,21 +21,11 @@ from lora_ci.report.details import metric as metric_of
 from lora_ci.report.details import read_details
 from lora_ci.report.reason import result_of
 
-OVERALL, LOSS = "overall", "loss"
-TEST = "score."
+LOSS = "loss"
 VALIDATION_LOSS, LAST_LOSS = "validation_loss", "loss_last"
 # Of these less is better; of all others that QA knows, more.
 LESS_IS_BETTER = frozenset(
     (VALIDATION_LOSS, LAST_LOSS, "loss.against-base", "leakage", "memorization", "spread")
-)
-# What QA measures where it can; `score.…` are its five tests.
-QA_METRICS = frozenset(
-    (
-        *(OVERALL, "identity", "flexibility", "variety", "spread", "power", "sound", "leakage"),
-        *("memorization", "loss.against-base", "latency_ratio", "size_share"),
-        *(f"{TEST}{name}" for name in ("identity", "flexibility", "artifact")),
-        *(f"{TEST}{name}" for name in ("consistency", "performance")),
-    )
 )
 More = Callable[[Sequence[Sweep]], frozenset[str]]
 

@@ -9,7 +9,7 @@ from lora_ci.app.git_source import GitSource
 from lora_ci.app.handle import EXIT_CODES, handle
 from lora_ci.app.plan_event import plan_event
 from lora_ci.app.scope import Scope
-from lora_ci.app.sweep import LOSS, OVERALL, Search, last_stage
+from lora_ci.app.sweep import LOSS, Search, last_stage
 from lora_ci.automl.asha import BUDGET_KEYS, Ladder, ladder_of
 from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import Hub, open_hub
@@ -23,12 +23,15 @@ from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.event import Event
 from lora_ci.core.finding import Severity
+from lora_ci.core.metrics import OVERALL
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.core.sweep import Sweep
 from lora_ci.report.sweep_text import render_sweep_text
 from lora_ci.report.text import sharing_text, summary
 from lora_ci.steps.folder import write_whole
+
+ETA = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--eta",
         type=reduction,
-        default=3,
         metavar="N",
-        help="--asha: one in N goes on (default: 3)",
+        help=f"--asha: one in N goes on (default: {ETA})",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would run")
     parser.add_argument(
@@ -80,10 +82,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
         last=last_stage(args.metric),
     )
     search = Search(metric=args.metric)
+    if args.eta and not args.asha:
+        raise UsageError("--eta says how --asha stops", hint="next: add --asha, or drop --eta")
     if args.asha:
         ladder = need_ladder(variants, args.lora)
         scope = Scope(loras=ladder.first(), last=scope.last)
-        search = early(ladder, args.metric, args.eta)
+        search = early(ladder, args.metric, args.eta or ETA)
     if args.dry_run:
         return foretell(args, event, source, scope, output)
     if args.write:

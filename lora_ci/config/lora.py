@@ -13,9 +13,10 @@ from lora_ci.config.kohya import is_train_file, train_settings
 from lora_ci.config.language import GATE, NAME, SECTIONS, Prepare, WrittenConfig, WrittenLora
 from lora_ci.config.matrix import Variant, expand
 from lora_ci.config.model import Lora, Source
-from lora_ci.config.reading import Reading, hints_of, merge
+from lora_ci.config.reading import Reading, hints_of, merge, nearest
 from lora_ci.config.texts import check_texts
 from lora_ci.config.train_rules import check_train, note_idle, with_nearest_budget
+from lora_ci.core.metrics import QA_METRICS
 from lora_ci.core.settings import DeploySettings, Policy, QaSettings, TrainSettings
 
 
@@ -171,6 +172,9 @@ def check_qa(reading: Reading, settings: QaSettings, node: Node) -> None:
         if not GATE.fullmatch(condition) and isinstance(gates, dict):
             message = f'gate `{metric}: {condition[:60]}`: expected such as ">= 0.7"'
             reading.say("gate", message, gates[metric].where)
+        elif metric not in QA_METRICS and isinstance(gates, dict):
+            message = f"gate `{metric[:60]}`: nothing measures that, so it will never hold"
+            reading.note("gate", message, gates[metric].where, nearest(metric, QA_METRICS))
     paths = {"references": settings.references}
     if settings.embedder.startswith("path:"):
         paths["embedder"] = settings.embedder.removeprefix("path:")

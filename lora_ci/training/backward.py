@@ -99,7 +99,9 @@ class Learner:
         self.model.denoiser.enable_gradient_checkpointing()
         for name in self.texts:
             encoder = self.model.models[name]
-            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            # What transformers calls it now, and called it before.
+            old = encoder.gradient_checkpointing_enable
+            getattr(encoder, "activation_checkpointing_enable", old)({"use_reentrant": False})
             # transformers does it in training mode alone, in which some models drop values.
             encoder.train()
             for module in encoder.modules():

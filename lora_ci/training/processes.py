@@ -19,7 +19,7 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.core.step import Outcome, StepContext, StepInput, StepResult, StepSpec
 from lora_ci.steps.folder import StepFolder
-from lora_ci.training.foreign.process import run_trainer
+from lora_ci.training.foreign.process import Ended, run_trainer
 from lora_ci.training.foreign.progress import Watched
 from lora_ci.training.team import LEFT
 
@@ -89,7 +89,7 @@ def train_in_processes(spec: StepSpec, context: StepContext, count: int) -> Step
     told = [result for place in places if (result := place.read_result(spec.fingerprint))]
     result = next((result for result in told if _says_why(result)), None)
     if result is None:
-        raise _died(ended.code, count, watched)
+        raise _died(ended, count)
     artifacts = tuple(
         context.keep(made.name, folder / KEPT / made.name, made.media_type)
         for made in result.artifacts
@@ -103,14 +103,14 @@ def _says_why(result: StepResult) -> bool:
     return not left and result.outcome is not Outcome.INTERRUPTED
 
 
-def _died(code: int, count: int, watched: Watched) -> InfrastructureError:
+def _died(ended: Ended, count: int) -> InfrastructureError:
+    code, watched = ended.code, ended.watched
     words = "; ".join(list(watched.tail)[-3:])
     message = f"one of {count} training processes died after step {watched.done}, exit code {code}"
     finding = Finding(
         rule="train.process-died",
         severity=Severity.ERROR,
         message=f"{message}: {words}" if words else message,
-        hint="next: read processes.log in the step's folder; the same command goes on from the "
-        "newest checkpoint",
+        hint=f"next: less {ended.log}; the same command goes on from the newest checkpoint",
     )
     return InfrastructureError(message, findings=(finding,))

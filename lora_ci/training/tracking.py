@@ -74,7 +74,8 @@ def started(
     if not team.leads:
         return trackers
     # They tell users of their own doings.
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    for talker in ("accelerate", "mlflow", "alembic.runtime"):
+        logging.getLogger(talker).setLevel(logging.ERROR)
     trackers.start(settings.trackers, run, folder, values)
     return trackers
 

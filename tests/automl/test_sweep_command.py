@@ -96,6 +96,11 @@ def test_what_cannot_be_swept_is_told(repo, capsys, args, words):
     assert "→ next: " in err
 
 
+def test_how_to_stop_early_without_stopping_early_is_refused(repo, capsys):
+    assert main(["sweep", "mei", "--eta", "4", "--repo", str(repo.root)]) == 2
+    assert "add --asha" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("eta", ["1", "0", "-3", "2.5", "nan", "²"])
 def test_one_in_how_many_goes_on_is_a_whole_number_from_2(repo, capsys, eta):
     with pytest.raises(SystemExit) as ended:

@@ -157,6 +157,20 @@ loras:
     ]
 
 
+def test_a_gate_on_what_nothing_measures_is_told_before_anything_is_trained():
+    text = b"""\
+version: 1
+loras:
+  mei: {dataset: a, base_model: m, qa: {gates: {identiy: ">= 0.7", leakage: "<= 0.1"}}}
+"""
+    config = load_config(text)
+    (note,) = config.notes
+    assert (note.message, note.line) == (
+        "gate `identiy`: nothing measures that, so it will never hold", 3
+    )  # fmt: skip
+    assert note.hint == "did you mean `identity`?"
+
+
 def test_an_error_in_defaults_is_told_once_and_even_if_no_lora_keeps_it():
     text = b"""\
 version: 1

@@ -70,7 +70,7 @@ def failure(backend: str, ended: Ended) -> LoraCIError:
         hint = "was it the kernel, out of memory? next: look at dmesg, then run again"
         return _machine("train.killed", message, hint)
     message = f"{backend} ended with exit code {ended.code} {where}{said}"
-    finding = _finding("train.failed", message, "next: read trainer.log in the step's folder")
+    finding = _finding("train.failed", message, f"next: less {ended.log}")
     return InputError(message, findings=(finding,))
 
 
@@ -79,7 +79,7 @@ def no_result(backend: str, ended: Ended, missing: str) -> InputError:
     last = list(ended.watched.tail)[-SHOWN:]
     said = f"; last: {' | '.join(last)}" if last else "; it printed nothing"
     message = f"{backend} ended well and left no adapter: {missing}{said}"
-    hint = "next: read trainer.log in the step's folder"
+    hint = f"next: less {ended.log}"
     return InputError(message, findings=(_finding("train.no-result", message, hint),))
 
 

@@ -70,10 +70,14 @@ PATIENCE = Patience()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a trainer ended by itself: `code` as of `subprocess`, negative for a signal."""
+    """How a trainer ended by itself: `code` as of `subprocess`, negative for a signal.
+
+    `log` has all that it printed.
+    """
 
     code: int
     watched: Watched
+    log: Path
 
 
 def run_trainer(
@@ -104,7 +108,7 @@ def run_trainer(
         told(watched.done, watched.total, _note(watched))
         if watched.diverged:
             raise diverged(watched)
-        return Ended(code=process.returncode, watched=watched)
+        return Ended(code=process.returncode, watched=watched, log=log)
 
 
 def trainer_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -216,7 +220,7 @@ class _Watch:
                 self.told(shown, self.watched.total, _note(self.watched))
             self.heed()
             if time.monotonic() - heard > self.patience.silence_s:
-                raise _silent(self.patience.silence_s)
+                raise _silent(self.patience.silence_s, self.log.name)
 
     def heed(self) -> None:
         """Ends a trainer that is to stop, or whose training is lost."""
@@ -272,9 +276,9 @@ def diverged(watched: Watched) -> InputError:
     return InputError(message, findings=(_finding("train.diverged", message, hint),))
 
 
-def _silent(silence_s: float) -> InfrastructureError:
+def _silent(silence_s: float, log: str) -> InfrastructureError:
     message = f"the trainer printed nothing for {silence_s / 60:g} minutes and was ended"
-    hint = "next: read trainer.log in the step's folder; does the trainer wait for a download?"
+    hint = f"next: less {log}; does the trainer wait for a download?"
     return InfrastructureError(message, findings=(_finding("train.silent", message, hint),))
 
 
