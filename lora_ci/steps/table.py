@@ -29,8 +29,6 @@ def load(stage: Stage, table: Table = TABLE) -> Run:
     try:
         run: Run = getattr(importlib.import_module(module), name)
     finally:
-        # Nor is it looked through later, each time that the step makes garbage.
-        gc.freeze()
         if collecting:
             gc.enable()
     return run
