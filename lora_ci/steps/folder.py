@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from lora_ci.core.step import Progress, StepResult, StepSpec
 FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
 LAST_BYTES = 4096
+# The folder in a step's scratch that people look at afterwards.
+LOGS = "logs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,16 @@ class StepFolder:
     def drop_result(self) -> None:
         """Forgets a result that is to be made again."""
         (self.path / "result.json").unlink(missing_ok=True)
+
+    def drop_scratch(self) -> None:
+        """Removes what only an attempt needs: checkpoints are large. Logs stay."""
+        for path in self.workdir.iterdir() if self.workdir.is_dir() else ():
+            if path.name == LOGS or path.suffix == ".log":
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def last_words(self) -> str:
         """The last line that the step's process printed; empty if it printed nothing."""

@@ -110,6 +110,8 @@ def exec_step(
             total = time.monotonic() - started
             result = replace(result, timings_s={**result.timings_s, "total": total})
             folder.write_result(spec.fingerprint, result)
+        if result.outcome is Outcome.PASSED:
+            folder.drop_scratch()
     if stop.raised and result.outcome is not Outcome.INTERRUPTED:
         raise Interrupted(f"stopped after {spec.stage} of {spec.lora}")
     return result

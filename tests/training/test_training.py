@@ -77,6 +77,8 @@ def test_a_training_passes_and_the_loss_falls(undisturbed, tiny_sd, tmp_path):
     root, spec, result = undisturbed
     assert result.outcome is Outcome.PASSED, result.details.get("traceback")
     assert result.metrics["steps"] == 40
+    # Checkpoints are three times the adapter; of a training that passed, logs are enough.
+    assert [path.name for path in (root / "step" / "work").iterdir()] == ["logs"]
     assert 0 < result.metrics["step_s"] < 10
     assert [step for step, _ in result.details["loss"]] == [10, 20, 30, 40]
     # The same draws with a rate that learns nothing: only learning can make the difference.
