@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -156,9 +157,15 @@ def _locked(file: int) -> bool:
 
 def _run(spec: StepSpec, context: Context, table: Table) -> StepResult:
     try:
-        result = load(spec.stage, table)(spec, context)
+        run = load(spec.stage, table)
+        # All that is there by now stays: a step is not to look for garbage in it again and again.
+        gc.freeze()
+        result = run(spec, context)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border of a step
         result = result_of(error, f"{spec.stage} of {spec.lora}", context.folder.path)
+    finally:
+        # Who executes steps in its own process has garbage of its own, such as a ledger to close.
+        gc.unfreeze()
     return replace(result, findings=tuple(_as_user_knows(f, spec) for f in result.findings))
 
 
