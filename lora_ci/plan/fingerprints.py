@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 from lora_ci.config.model import Lora
 from lora_ci.core.fingerprint import Fingerprint, make_fingerprint
@@ -134,7 +136,8 @@ def _settings(name: str, settings: object) -> dict[str, object]:
 
     Those at their default stay out: a setting that a later lora-ci adds costs nobody a training.
     """
-    default = settings_json(type(settings)())
+    kind: type[Any] = type(settings)
+    default = _defaults(kind)
     given = settings_json(settings)
     return {f"{name}.{k}": [value] for k, value in given.items() if value != default[k]}
 
@@ -142,3 +145,9 @@ def _settings(name: str, settings: object) -> dict[str, object]:
 def _id(facts: LoraFacts, name: str) -> str:
     found = getattr(facts, name)
     return found.content_id if found else "none"
+
+
+@cache
+def _defaults(kind: type[Any]) -> dict[str, object]:
+    """The settings that nobody gave, in their JSON form."""
+    return settings_json(kind())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lora_ci.config.model import Config
 from lora_ci.core.fingerprint import Fingerprint
@@ -31,13 +31,15 @@ TWIN = "the same as "
 class Sharer:
     """Looks at what the LoRAs of a plan share.
 
-    `only` are those that will be done, None for all; `released` gives a LoRA's released adapter.
+    `only` are those that will be done, None for all; `released` gives a LoRA's released adapter;
+    `trained` are fingerprints of trainings, each made once.
     """
 
     config: Config
     facts: Mapping[str, LoraFacts]
     released: Callable[[str], str | None]
     only: frozenset[str] | None
+    trained: dict[str, Fingerprint] = field(default_factory=dict)
 
     def share(self, decisions: Sequence[Decision]) -> list[Decision]:
         """The decisions with longer trainings waiting for the shorter ones that they continue.
@@ -69,16 +71,21 @@ class Sharer:
         Equal fingerprints give equal bytes.
         """
         lora, facts = self.config.loras[decision.lora], self.facts[decision.lora]
-        train = train_fingerprint(lora, facts)
         match decision.stage:
             case Stage.TRAIN:
-                return train
+                return self._train(lora.name)
             case Stage.QA:
-                return qa_fingerprint(lora, facts, train.value, self.released(lora.name))
+                adapter = self._train(lora.name).value
+                return qa_fingerprint(lora, facts, adapter, self.released(lora.name))
             case Stage.OPTIMIZE:
-                return optimize_fingerprint(lora, facts, train.value)
+                return optimize_fingerprint(lora, facts, self._train(lora.name).value)
             case Stage.VALIDATE | Stage.DEPLOY:
                 return None
+
+    def _train(self, name: str) -> Fingerprint:
+        if name not in self.trained:
+            self.trained[name] = train_fingerprint(self.config.loras[name], self.facts[name])
+        return self.trained[name]
 
     def _groups(self, decisions: Sequence[Decision]) -> list[list[Decision]]:
         """Trainings that continue each other, the shortest first; twins stand aside."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from msgspec import Meta
 
@@ -71,7 +71,7 @@ def squares_need_no_buckets(train: TrainSettings) -> TrainSettings:
     """Where all pictures become squares, by the switch or for want of resolution."""
     if train.in_buckets:
         return train
-    return replace(_at_default(train, "bucket_step"), buckets=False)
+    return _with(train, bucket_step=DEFAULT.bucket_step, buckets=False)
 
 
 def written_default_budget(train: TrainSettings) -> TrainSettings:
@@ -152,4 +152,11 @@ def _is_marked(hint: object) -> bool:
 
 
 def _at_default(train: TrainSettings, *names: str) -> TrainSettings:
-    return replace(train, **{name: getattr(DEFAULT, name) for name in names})
+    return _with(train, **{name: getattr(DEFAULT, name) for name in names})
+
+
+def _with(train: TrainSettings, **values: Any) -> TrainSettings:
+    """The settings with the values; most have them, and a copy of so many fields takes long."""
+    if all(getattr(train, name) == value for name, value in values.items()):
+        return train
+    return replace(train, **values)
