@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from lora_ci.config.model import Lora
 from lora_ci.core.fingerprint import Fingerprint, make_fingerprint
@@ -136,7 +136,7 @@ def _settings(name: str, settings: object) -> dict[str, object]:
 
     Those at their default stay out: a setting that a later lora-ci adds costs nobody a training.
     """
-    kind: type[Any] = type(settings)
+    kind: Callable[[], object] = type(settings)
     default = _defaults(kind)
     given = settings_json(settings)
     return {f"{name}.{k}": [value] for k, value in given.items() if value != default[k]}
@@ -148,6 +148,6 @@ def _id(facts: LoraFacts, name: str) -> str:
 
 
 @cache
-def _defaults(kind: type[Any]) -> dict[str, object]:
+def _defaults(kind: Callable[[], object]) -> dict[str, object]:
     """The settings that nobody gave, in their JSON form."""
     return settings_json(kind())
