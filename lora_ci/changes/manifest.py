@@ -16,8 +16,8 @@ import msgspec
 from lora_ci.changes.paths import check_paths, shown
 from lora_ci.core.changeset import FileEntry
 from lora_ci.core.errors import InputError, IntegrityError
-from lora_ci.core.finding import Finding, Severity
 
+RULE = "changes.manifest"
 MAX_MANIFEST_BYTES = 256 * 1024 * 1024
 MAX_ENTRIES = 2_000_000
 LARGE_BYTES = 1 << 20
@@ -53,7 +53,7 @@ def read_manifest(
             hashing.join()
         if digest.hexdigest() != md5.removesuffix(".dir"):
             message = f"{path} is damaged: its bytes are not those of manifest {md5}"
-            raise IntegrityError(message, findings=(_finding(message, file, mend),))
+            raise IntegrityError(message, rule=RULE, file=file, hint=mend)
 
 
 def parse_manifest(data: bytes, file: str, *, past: bool = False) -> tuple[FileEntry, ...]:
@@ -99,11 +99,4 @@ def refused(message: str, file: str) -> InputError:
     """A manifest that cannot be used; `file` points to it."""
     make = f"dvc add {file.removesuffix('.dvc')}" if file.endswith(".dvc") else "dvc repro"
     hint = f"next: {make} && dvc push"
-    message = f"{file}: {message}"
-    return InputError(message, findings=(_finding(message, file, hint),))
-
-
-def _finding(message: str, file: str, hint: str) -> Finding:
-    return Finding(
-        rule="changes.manifest", severity=Severity.ERROR, message=message, file=file, hint=hint
-    )
+    return InputError(f"{file}: {message}", rule=RULE, file=file, hint=hint)

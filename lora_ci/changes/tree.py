@@ -11,7 +11,6 @@ import msgspec
 
 from lora_ci.changes.outs import Outs, is_pointer_file, read_outs
 from lora_ci.core.errors import InputError
-from lora_ci.core.finding import Finding, Severity
 
 if TYPE_CHECKING:
     from lora_ci.changes.git import Repository
@@ -99,15 +98,13 @@ def not_followed(entry: TreeEntry, wanted: str) -> InputError:
     """Why a link or a submodule where something is expected cannot be used."""
     kind = "a submodule" if entry.mode == SUBMODULE else "a symbolic link"
     message = f"{printable(entry.path)} is {kind}; lora-ci does not follow it"
-    finding = Finding(
+    return InputError(
+        message,
         rule="changes.not-followed",
-        severity=Severity.ERROR,
-        message=message,
         file=printable(entry.path),
         hint=f"next: git rm --cached {printable(entry.path)}, then put the files themselves at "
         f"{printable(wanted)}",
     )
-    return InputError(message, findings=(finding,))
 
 
 def printable(path: str) -> str:

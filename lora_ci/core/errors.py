@@ -31,17 +31,32 @@ class ExitCode(IntEnum):
 
 
 class LoraCIError(Exception):
-    """Root of all expected errors. `findings` say what is wrong, where and what to do."""
+    """Root of all expected errors. `findings` say what is wrong, where and what to do.
+
+    Without findings of its own an error is one: of the `rule`, or its class's, at the `file`.
+    """
 
     exit_code = ExitCode.INFRASTRUCTURE
     rule = "lora-ci.error"
 
     def __init__(
-        self, message: str, *, hint: str | None = None, findings: tuple[Finding, ...] = ()
+        self,
+        message: str,
+        *,
+        rule: str | None = None,
+        file: str | None = None,
+        hint: str | None = None,
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         super().__init__(message)
         self.findings = findings or (
-            Finding(rule=self.rule, severity=Severity.ERROR, message=message, hint=hint),
+            Finding(
+                rule=rule or self.rule,
+                severity=Severity.ERROR,
+                message=message,
+                file=file,
+                hint=hint,
+            ),
         )
 
 
@@ -105,5 +120,4 @@ def machine_error(error: OSError, place: object = None) -> InfrastructureError |
     if error.errno in FULL:
         rule = "machine.disk-full"
         hint = "next: make room (df -h, ulimit -f); the same command goes on where it stopped"
-    finding = Finding(rule=rule, severity=Severity.ERROR, message=message, hint=hint)
-    return InfrastructureError(message, findings=(finding,))
+    return InfrastructureError(message, rule=rule, hint=hint)

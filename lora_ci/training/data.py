@@ -9,7 +9,6 @@ from pathlib import Path
 
 from lora_ci.core.captions import METADATA, Caption, parse_metadata
 from lora_ci.core.errors import InputError
-from lora_ci.core.finding import Finding, Severity
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 # More would make measuring dearer than learning, and the loss hardly more exact.
@@ -75,14 +74,8 @@ def _read_sidecar(path: Path, folder: Path) -> str:
     except UnicodeDecodeError as error:
         name = path.relative_to(folder).as_posix()
         message = f"{name}: the caption is no UTF-8 text: {error.reason} at byte {error.start}"
-        finding = Finding(
-            rule="train.caption-unreadable",
-            severity=Severity.ERROR,
-            message=message,
-            file=name,
-            hint="next: save the file as UTF-8",
-        )
-        raise InputError(message, findings=(finding,)) from error
+        hint = "next: save the file as UTF-8"
+        raise InputError(message, rule="train.caption-unreadable", file=name, hint=hint) from error
 
 
 def _repeats_of(name: Path, repeats: Mapping[str, int]) -> int:

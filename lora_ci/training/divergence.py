@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from lora_ci.core.errors import InputError
-from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 
 
@@ -37,8 +36,7 @@ def diverged_in_validation(step: int, settings: TrainSettings) -> InputError:
 
 
 def _ended(message: str, hint: str) -> InputError:
-    finding = Finding(rule="train.diverged", severity=Severity.ERROR, message=message, hint=hint)
-    return InputError(message, findings=(finding,))
+    return InputError(message, rule="train.diverged", hint=hint)
 
 
 def _likely(settings: TrainSettings) -> str:

@@ -71,10 +71,7 @@ def no_memory(why: str) -> InfrastructureError:
     message = f"training ran out of memory: {why}"
     hint = "next: set a smaller train.resolution, train.rank or fewer train.modules, or end other "
     hint += "programs on the machine"
-    finding = Finding(
-        rule="train.out-of-memory", severity=Severity.ERROR, message=message, hint=hint
-    )
-    return InfrastructureError(message, findings=(finding,))
+    return InfrastructureError(message, rule="train.out-of-memory", hint=hint)
 
 
 @contextmanager
@@ -97,8 +94,7 @@ def machine_at_fault() -> Iterator[None]:
 def _device_lost(error: BaseException) -> InfrastructureError:
     message = f"the GPU failed: {str(error).splitlines()[0]}"
     hint = "next: nvidia-smi, dmesg; the same command goes on from the newest checkpoint"
-    finding = Finding(rule="train.device-lost", severity=Severity.ERROR, message=message, hint=hint)
-    return InfrastructureError(message, findings=(finding,))
+    return InfrastructureError(message, rule="train.device-lost", hint=hint)
 
 
 def less_memory(first: Rung, last: Rung, batch: int) -> tuple[Finding, ...]:

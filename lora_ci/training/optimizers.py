@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.training.schedules import rate_factor
 
@@ -74,10 +73,7 @@ def not_installed(name: str, error: ModuleNotFoundError) -> InfrastructureError:
     extra = "adamw8bit" if name == "adamw8bit" else "train"
     message = f"`train.optimizer: {name}` needs the Python package `{error.name}`"
     hint = f"next: pip install 'lora-ci[{extra}]'"
-    finding = Finding(
-        rule="train.not-installed", severity=Severity.ERROR, message=message, hint=hint
-    )
-    return InfrastructureError(message, findings=(finding,))
+    return InfrastructureError(message, rule="train.not-installed", hint=hint)
 
 
 def _adamw(groups: Groups, settings: TrainSettings) -> torch.optim.Optimizer:

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from lora_ci.core.errors import InputError, machine_error
-from lora_ci.core.finding import Finding, Severity
 from lora_ci.training.buckets import View
 from lora_ci.training.data import Sample
 
@@ -82,14 +81,12 @@ def _opened(sample: Sample) -> Iterator[Image.Image]:
 
 def _undecodable(sample: Sample, error: Exception) -> InputError:
     message = f"{sample.name}: the image cannot be decoded: {error}"[:300]
-    finding = Finding(
+    return InputError(
+        message,
         rule="train.undecodable",
-        severity=Severity.ERROR,
-        message=message,
         file=sample.name,
         hint="next: lora-ci dataset validate; save the image anew or remove it",
     )
-    return InputError(message, findings=(finding,))
 
 
 def _orientation(file: Image.Image) -> int:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.core.step import Outcome, StepContext, StepInput, StepResult, StepSpec
 from lora_ci.steps.folder import StepFolder
@@ -107,10 +106,8 @@ def _died(ended: Ended, count: int) -> InfrastructureError:
     code, watched = ended.code, ended.watched
     words = "; ".join(list(watched.tail)[-3:])
     message = f"one of {count} training processes died after step {watched.done}, exit code {code}"
-    finding = Finding(
+    return InfrastructureError(
+        f"{message}: {words}" if words else message,
         rule="train.process-died",
-        severity=Severity.ERROR,
-        message=f"{message}: {words}" if words else message,
         hint=f"next: less {ended.log}; the same command goes on from the newest checkpoint",
     )
-    return InfrastructureError(message, findings=(finding,))

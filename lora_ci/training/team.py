@@ -9,7 +9,6 @@ import torch
 from accelerate import PartialState
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.finding import Finding, Severity
 
 # The rule of what those tell who were left by a process that died.
 LEFT = "train.left-alone"
@@ -45,10 +44,7 @@ class Team:
         try:
             torch.distributed.all_reduce(tensor)
         except RuntimeError as error:
-            finding = Finding(
-                rule=LEFT, severity=Severity.ERROR, message=f"others are gone: {error}"
-            )
-            raise InfrastructureError(finding.message, findings=(finding,)) from error
+            raise InfrastructureError(f"others are gone: {error}", rule=LEFT) from error
 
 
 def join_team() -> Team:

@@ -6,7 +6,6 @@ import re
 import signal
 
 from lora_ci.core.errors import InfrastructureError, InputError, LoraCIError
-from lora_ci.core.finding import Finding, Severity
 from lora_ci.training.foreign.process import Ended
 
 SHOWN = 3
@@ -64,14 +63,14 @@ def failure(backend: str, ended: Ended) -> LoraCIError:
     for line in reversed(last):
         for pattern, (rule, message, hint) in LACKS:
             if pattern.search(line):
-                return _machine(rule, f"{message} ({backend}, {where}): {line}", hint)
+                told = f"{message} ({backend}, {where}): {line}"
+                return InfrastructureError(told, rule=rule, hint=hint)
     if ended.code < 0:
         message = f"{backend} was killed by {_name(-ended.code)} {where}{said}"
         hint = "was it the kernel, out of memory? next: look at dmesg, then run again"
-        return _machine("train.killed", message, hint)
+        return InfrastructureError(message, rule="train.killed", hint=hint)
     message = f"{backend} ended with exit code {ended.code} {where}{said}"
-    finding = _finding("train.failed", message, f"next: less {ended.log}")
-    return InputError(message, findings=(finding,))
+    return InputError(message, rule="train.failed", hint=f"next: less {ended.log}")
 
 
 def no_result(backend: str, ended: Ended, missing: str) -> InputError:
@@ -80,7 +79,7 @@ def no_result(backend: str, ended: Ended, missing: str) -> InputError:
     said = f"; last: {' | '.join(last)}" if last else "; it printed nothing"
     message = f"{backend} ended well and left no adapter: {missing}{said}"
     hint = f"next: less {ended.log}"
-    return InputError(message, findings=(_finding("train.no-result", message, hint),))
+    return InputError(message, rule="train.no-result", hint=hint)
 
 
 def _name(number: int) -> str:
@@ -88,11 +87,3 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _machine(rule: str, message: str, hint: str) -> InfrastructureError:
-    return InfrastructureError(message, findings=(_finding(rule, message, hint),))
-
-
-def _finding(rule: str, message: str, hint: str) -> Finding:
-    return Finding(rule=rule, severity=Severity.ERROR, message=message, hint=hint)

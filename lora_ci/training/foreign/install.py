@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
 from lora_ci.training.foreign.process import trainer_environment
 
@@ -142,14 +141,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
 def absent(message: str) -> InfrastructureError:
     """A trainer that is not on this machine."""
     hint = "next: install it on the machine that trains, and name its folder in backend_folder"
-    return _error("train.not-installed", message, hint)
+    return InfrastructureError(message, rule="train.not-installed", hint=hint)
 
 
 def _other_version(message: str) -> InfrastructureError:
     hint = "next: git checkout that version there, or change train.backend_version"
-    return _error("train.other-version", message, hint)
-
-
-def _error(rule: str, message: str, hint: str) -> InfrastructureError:
-    finding = Finding(rule=rule, severity=Severity.ERROR, message=message, hint=hint)
-    return InfrastructureError(message, findings=(finding,))
+    return InfrastructureError(message, rule="train.other-version", hint=hint)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lora_ci.core.errors import InfrastructureError, InputError, Interrupted, machine_error
-from lora_ci.core.finding import Finding, Severity
 from lora_ci.training.foreign.keeper import MARK, end_all
 from lora_ci.training.foreign.progress import Watched
 
@@ -273,20 +272,16 @@ def diverged(watched: Watched) -> InputError:
     """The loss is NaN or infinite."""
     message = f"the loss is no number any more at step {watched.done} of {watched.total}"
     hint = "likely the learning rate is too high: try a tenth of it"
-    return InputError(message, findings=(_finding("train.diverged", message, hint),))
+    return InputError(message, rule="train.diverged", hint=hint)
 
 
 def _silent(silence_s: float, log: str) -> InfrastructureError:
     message = f"the trainer printed nothing for {silence_s / 60:g} minutes and was ended"
     hint = f"next: less {log}; does the trainer wait for a download?"
-    return InfrastructureError(message, findings=(_finding("train.silent", message, hint),))
+    return InfrastructureError(message, rule="train.silent", hint=hint)
 
 
 def _not_started(program: str, error: OSError) -> InfrastructureError:
     message = f"the trainer cannot be started: {program}: {os.strerror(error.errno or 0)}"
     hint = "next: install it on the machine that trains; see docs/backends.md"
-    return InfrastructureError(message, findings=(_finding("train.not-started", message, hint),))
-
-
-def _finding(rule: str, message: str, hint: str) -> Finding:
-    return Finding(rule=rule, severity=Severity.ERROR, message=message, hint=hint)
+    return InfrastructureError(message, rule="train.not-started", hint=hint)
