@@ -17,6 +17,13 @@ GIT = [
 ]
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The files below a folder by their paths, as `RepoBuilder.dvc_add` takes them."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
 class RepoBuilder:
     """A git repository with a DVC cache and a folder as DVC remote."""
 

@@ -10,7 +10,7 @@ from lora_ci.app.git_source import open_git_source
 from lora_ci.app.wiring import Places, open_deps
 from lora_ci.cli.main import main
 from lora_ci.core.errors import InfrastructureError
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.command import copy_repo
 from tests.tiny_sd import write_dataset
 
@@ -28,19 +28,13 @@ loras:
 """
 
 
-def folder_files(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory, tiny_sd) -> Path:
     root = tmp_path_factory.mktemp("flow")
     repo = RepoBuilder(root)
-    repo.dvc_add("models/tiny", folder_files(tiny_sd))
+    repo.dvc_add("models/tiny", files_of(tiny_sd))
     for name, count in (("mei", 6), ("leo", 5)):
-        files = folder_files(write_dataset(root / name, images=count, trigger=name))
+        files = files_of(write_dataset(root / name, images=count, trigger=name))
         repo.dvc_add(f"datasets/{name}", files)
     repo.write(".lora-ci.yml", CONFIG)
     repo.commit("two LoRAs")
@@ -88,7 +82,7 @@ def test_a_push_is_validated_trained_reported_and_done_once(repo, capsys):
     # A changed caption of one LoRA, and another order of keys: only that LoRA is trained.
     mei = write_dataset(repo.root.parent / "mei2", images=6, trigger="mei")
     (mei / "00.txt").write_text("mei, changed\n")
-    files = folder_files(mei)
+    files = files_of(mei)
     repo.dvc_add("datasets/mei", files)
     repo.write(
         ".lora-ci.yml",
@@ -119,7 +113,7 @@ def test_planted_faults_are_all_named_and_nothing_trains(repo, capsys, tmp_path)
     picture = (folder / "01.png").read_bytes()
     (folder / "01.png").write_bytes(picture[: len(picture) // 2])
     (folder / "02.txt").write_text("a square\n")
-    repo.dvc_add("datasets/mei", folder_files(folder))
+    repo.dvc_add("datasets/mei", files_of(folder))
     head = repo.commit("faults")
     manifest = repo.git("show", f"{head}:datasets/mei.dvc").split("md5: ")[1].split()[0]
     cache = repo.root / ".dvc" / "cache" / "files" / "md5"

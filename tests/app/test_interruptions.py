@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.command import Told, copy_repo, end, lora_ci, start
 from tests.tiny_sd import write_dataset
 
@@ -60,10 +60,7 @@ def template(tmp_path_factory, tiny_sd) -> Path:
     """A base model in DVC; a dataset in git, whose pictures take a while to check."""
     root = tmp_path_factory.mktemp("interruptions")
     repo = RepoBuilder(root)
-    files = {
-        p.relative_to(tiny_sd).as_posix(): p.read_bytes() for p in tiny_sd.rglob("*") if p.is_file()
-    }
-    repo.dvc_add("models/tiny", files)
+    repo.dvc_add("models/tiny", files_of(tiny_sd))
     folder = repo.root / "datasets" / "mei"
     folder.mkdir(parents=True)
     chance = np.random.default_rng(3)

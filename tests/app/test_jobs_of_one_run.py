@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.command import copy_repo
 from tests.fake_github import FakeGitHub
 from tests.tiny_sd import write_dataset
@@ -28,12 +28,6 @@ loras:
   mei: {dataset: datasets/mei, train: {seed: 1}}
   leo: {dataset: datasets/leo}
 """
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.command import Told, assert_one_message, copy_repo, lora_ci
 from tests.tiny_sd import write_dataset
 
@@ -25,12 +25,6 @@ loras:
   mei: {dataset: datasets/mei}
 """
 pytestmark = pytest.mark.slow
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.pipeline import run
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.tiny_sd import write_dataset
 
 CONFIG = """\
@@ -117,13 +117,8 @@ def test_a_file_that_changes_after_it_was_read_is_refused(place, tmp_path):
 def test_folders_and_commits_give_the_same_fingerprints(tmp_path, tiny_sd):
     place = Place(tmp_path, tiny_sd)
     repo = RepoBuilder(tmp_path / "git")
-    for path, folder in (("models/tiny", tiny_sd), ("datasets/mei", place.dataset)):
-        files = {
-            p.relative_to(folder).as_posix(): p.read_bytes()
-            for p in folder.rglob("*")
-            if p.is_file()
-        }
-        repo.dvc_add(path, files)
+    repo.dvc_add("models/tiny", files_of(tiny_sd))
+    repo.dvc_add("datasets/mei", files_of(place.dataset))
     repo.write(".lora-ci.yml", CONFIG)
     event = Event(kind=EventKind.MANUAL, repo="r", head=repo.commit())
     assert open_repository(repo.root).root == repo.root

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lora_ci.cli.main import main
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.tiny_sd import write_dataset
 
 CONFIG = """\
@@ -22,16 +22,9 @@ loras:
 @pytest.mark.slow
 def test_what_is_trained_again_goes_on_from_nothing(tmp_path, tiny_sd, capsys):
     repo = RepoBuilder(tmp_path)
-    for path, folder in (
-        ("models/tiny", tiny_sd),
-        ("datasets/mei", write_dataset(tmp_path / "d", images=5, trigger="mei")),
-    ):
-        files = {
-            file.relative_to(folder).as_posix(): file.read_bytes()
-            for file in folder.rglob("*")
-            if file.is_file()
-        }
-        repo.dvc_add(path, files)
+    repo.dvc_add("models/tiny", files_of(tiny_sd))
+    dataset = write_dataset(tmp_path / "d", images=5, trigger="mei")
+    repo.dvc_add("datasets/mei", files_of(dataset))
     repo.write(".lora-ci.yml", CONFIG)
     repo.commit()
     results = []

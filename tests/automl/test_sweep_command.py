@@ -14,7 +14,7 @@ from lora_ci.cli.main import main
 from lora_ci.config.model import FILE_NAME
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.step import Stage
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.command import copy_repo
 from tests.tiny_sd import write_dataset
 
@@ -35,18 +35,12 @@ loras:
 """
 
 
-def folder_files(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory, tiny_sd) -> Path:
     root = tmp_path_factory.mktemp("sweep")
     repo = RepoBuilder(root)
-    repo.dvc_add("models/tiny", folder_files(tiny_sd))
-    repo.dvc_add("datasets/mei", folder_files(write_dataset(root / "mei", images=8)))
+    repo.dvc_add("models/tiny", files_of(tiny_sd))
+    repo.dvc_add("datasets/mei", files_of(write_dataset(root / "mei", images=8)))
     repo.write(FILE_NAME, CONFIG)
     repo.commit("a matrix")
     return root

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from lora_ci.diffusion.families import SD1
-from tests.app.test_flow import folder_files
 from tests.bot.served import REPO, SECRET, Served
-from tests.builders import RepoBuilder
+from tests.builders import RepoBuilder, files_of
 from tests.command import assert_one_message, lora_ci
 from tests.fake_github import FakeGitHub
 from tests.tiny_sd import write_dataset
@@ -43,7 +42,7 @@ def world(hub, tmp_path, request):
     builder = RepoBuilder(tmp_path)
     model = {f"{part}/x.safetensors": b"x" for part in SD1.parts} if toys else tiny(request)
     builder.dvc_add("models/tiny", model)
-    files = folder_files(write_dataset(tmp_path / "mei", images=6, trigger="mei"))
+    files = files_of(write_dataset(tmp_path / "mei", images=6, trigger="mei"))
     builder.dvc_add("datasets/mei", files)
     builder.write(".lora-ci.yml", CONFIG.replace("SEEN", "60"))
     builder.commit("one LoRA")
@@ -60,7 +59,7 @@ def world(hub, tmp_path, request):
 
 
 def tiny(request):
-    return folder_files(request.getfixturevalue("tiny_sd"))
+    return files_of(request.getfixturevalue("tiny_sd"))
 
 
 def seen(world, number):
