@@ -147,7 +147,7 @@ def run_convert(args: argparse.Namespace, output: Output) -> int:
     """Writes the file in the other format, its effect compared."""
     from lora_ci.formats.read import read_adapter
 
-    _refuse_overwriting(args)
+    refuse_overwriting(args)
     output.progress("convert", 0, 2, f"reading {args.source.name}")
     adapter = read_adapter(args.source)
     output.progress("convert", 1, 2, f"writing {args.out.name}, comparing its effect")
@@ -167,7 +167,7 @@ def run_resize(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.formats.read import read_adapter
     from lora_ci.formats.resize import check_limits, resize
 
-    _refuse_overwriting(args)
+    refuse_overwriting(args)
     check_limits(args.rank, args.max_error)
     kind = args.to or inspect_file(args.source).format
     done = resize(
@@ -202,7 +202,7 @@ def run_merge(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.formats.merge import merge
     from lora_ci.formats.read import read_adapter
 
-    _refuse_overwriting(args)
+    refuse_overwriting(args)
     limited = args.rank is not None or args.max_error is not None
     _check_method(args.method, limited=limited)
     weights = _weights(args.weights, len(args.sources))
@@ -293,8 +293,8 @@ def run_check(args: argparse.Namespace, output: Output) -> int:
     return ExitCode.FAILED if bad else ExitCode.PASSED
 
 
-def _refuse_overwriting(args: argparse.Namespace) -> None:
-    """Before the work, not after it."""
+def refuse_overwriting(args: argparse.Namespace) -> None:
+    """Of `--out` and `--force`, before the work. Raises UsageError."""
     if args.out.is_dir():
         raise UsageError(f"{args.out} is a folder", hint=f"next: {args.out}/NAME.safetensors")
     if args.out.exists() and not args.force:

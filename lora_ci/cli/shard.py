@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_ci.cli.events import positive
+from lora_ci.cli.formats import refuse_overwriting
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.errors import ExitCode, InputError, UsageError
 
@@ -88,10 +89,7 @@ def run_merge(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.formats.read import read_adapter
     from lora_ci.formats.write import Format, write_adapter
 
-    if args.out.is_dir():
-        raise UsageError(f"{args.out} is a folder", hint=f"next: {args.out}/NAME.safetensors")
-    if args.out.exists() and not args.force:
-        raise UsageError(f"{args.out} is there already", hint="next: another name, or --force")
+    refuse_overwriting(args)
     kind = inspect_file(args.adapters[0]).format
     adapters = [read_adapter(path) for path in args.adapters]
     images = _images(args, adapters)

@@ -12,6 +12,9 @@ from lora_ci.core.settings import TrainSettings, parse_settings
 from lora_ci.core.step import StepContext, StepResult, StepSpec
 from lora_ci.training.foreign.process import PATIENCE, Patience
 from lora_ci.training.foreign.run import train_foreign
+from lora_ci.training.native import train_here
+from lora_ci.training.processes import count_processes, train_in_processes
+from lora_ci.training.team import join_team
 
 
 class TrainerBackend(Protocol):
@@ -32,16 +35,18 @@ class TrainerBackend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """lora-ci's own loop."""
+    """lora-ci's own loop, on as many GPUs as the spec asks for."""
 
     def train(self, spec: StepSpec, context: StepContext) -> StepResult:
         """As `TrainerBackend.train`."""
-        from lora_ci.training.step import train_native
-
+        settings = parse_settings(spec.params["settings"], TrainSettings)
+        count = count_processes(spec, settings)
+        if count > 1:
+            result = train_in_processes(spec, context, count)
+        else:
+            result = train_here(spec, context, join_team())
         versions = {name: version(name) for name in ("torch", "diffusers", "peft")}
-        return told_of(
-            train_native(spec, context), "native", {"lora-ci": lora_ci.__version__, **versions}
-        )
+        return told_of(result, "native", {"lora-ci": lora_ci.__version__, **versions})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.settings import TrainSettings
-from lora_ci.training.schedules import rate_factor
+from lora_ci.training.schedules import peak_rate, peak_text_rate, rate_factor
 
 Groups = list[dict[str, Any]]
 
@@ -24,10 +24,7 @@ def make_optimizer(
     Raises:
         InfrastructureError: its package is not installed.
     """
-    rate = peak_rate(settings)
-    of_texts = settings.text_encoder_learning_rate or rate
-    if settings.optimizer == "prodigy":
-        of_texts = rate
+    rate, of_texts = peak_rate(settings), peak_text_rate(settings)
     texts = [p for name, p in parameters.items() if name.startswith("text_encoder")]
     others = [p for name, p in parameters.items() if not name.startswith("text_encoder")]
     groups = [{"params": others, "lr": rate, "peak": rate}]
@@ -37,11 +34,6 @@ def make_optimizer(
         return MAKERS[settings.optimizer](groups, settings)
     except ModuleNotFoundError as error:
         raise not_installed(settings.optimizer, error) from error
-
-
-def peak_rate(settings: TrainSettings) -> float:
-    """The highest learning rate; Prodigy estimates it and is given the factor 1."""
-    return 1.0 if settings.optimizer == "prodigy" else settings.learning_rate
 
 
 def set_rates(

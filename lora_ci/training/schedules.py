@@ -8,6 +8,18 @@ from collections.abc import Callable
 from lora_ci.core.settings import TrainSettings
 
 
+def peak_rate(settings: TrainSettings) -> float:
+    """The highest learning rate; Prodigy estimates it and is given the factor 1."""
+    return 1.0 if settings.optimizer == "prodigy" else settings.learning_rate
+
+
+def peak_text_rate(settings: TrainSettings) -> float:
+    """That of the text encoders."""
+    if settings.optimizer == "prodigy":
+        return peak_rate(settings)
+    return settings.text_encoder_learning_rate or peak_rate(settings)
+
+
 def rate_factor(step: int, total: int, settings: TrainSettings) -> float:
     """The share of the peak learning rate that step number `step` (from 0) takes, in [0, 1].
 

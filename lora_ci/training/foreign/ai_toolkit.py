@@ -13,6 +13,7 @@ from lora_ci.core.settings import TrainSettings
 from lora_ci.training.foreign.install import Install, precision
 from lora_ci.training.foreign.job import NAME, Job, Pictures
 from lora_ci.training.foreign.launch import Launch, Options
+from lora_ci.training.schedules import peak_rate, peak_text_rate
 
 OPTIMIZERS = {
     "adamw": "adamw",
@@ -159,7 +160,7 @@ def train_options(job: Job, install: Install) -> Options:
         "noise_scheduler": "flowmatch" if flow else "ddpm",
         "optimizer": OPTIMIZERS[settings.optimizer],
         "optimizer_params": {"weight_decay": settings.weight_decay},
-        "lr": job.learning_rate(),
+        "lr": peak_rate(settings),
         "max_grad_norm": settings.max_grad_norm,
         "noise_offset": settings.noise_offset,
         "reg_weight": settings.prior_weight,
@@ -168,7 +169,7 @@ def train_options(job: Job, install: Install) -> Options:
         **schedule_options(job),
     }
     if settings.text_encoder:
-        train["text_encoder_lr"] = job.text_learning_rate()
+        train["text_encoder_lr"] = peak_text_rate(settings)
     if settings.min_snr_gamma is not None and not flow:
         train["min_snr_gamma"] = settings.min_snr_gamma
     if settings.ema_decay is not None:

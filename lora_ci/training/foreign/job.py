@@ -101,15 +101,6 @@ class Job:
             )
         return settings.batch_size // parts
 
-    def learning_rate(self) -> float:
-        """The peak learning rate; Prodigy's is a factor on the one that it finds."""
-        return 1.0 if self.settings.optimizer == "prodigy" else self.settings.learning_rate
-
-    def text_learning_rate(self) -> float:
-        """The peak learning rate of the text encoders."""
-        own = self.settings.text_encoder_learning_rate
-        return self.learning_rate() if own is None or self.settings.optimizer == "prodigy" else own
-
     def kept_tags(self) -> int:
         """How many first parts of a caption stay where they are."""
         return max(1, self.settings.keep_tags) if self.settings.shuffle_captions else 0

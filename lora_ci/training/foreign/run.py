@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,7 +112,7 @@ def _to_its_end(
         unread = isinstance(error, InputError) and ended.watched.loss is None
         if launch.resumed_from is None or not unread:
             raise error
-        sd_scripts.forget(launch.resumed_from)
+        shutil.rmtree(launch.resumed_from, ignore_errors=True)
 
 
 def stamps(result: Path) -> dict[Path, Stamp]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lora_ci.core.errors import InputError
 from lora_ci.training.foreign.install import Install, precision
 from lora_ci.training.foreign.job import NAME, Job, Pictures
 from lora_ci.training.foreign.launch import Launch, Options, Value
+from lora_ci.training.schedules import peak_rate, peak_text_rate
 
 SCRIPTS = {
     "sd1": "train_network.py",
@@ -146,11 +146,11 @@ def optimizer_options(job: Job) -> Options:
         arguments += ["relative_step=False", "scale_parameter=False", "warmup_init=False"]
     options: Options = {
         "optimizer_type": OPTIMIZERS[settings.optimizer],
-        "learning_rate": job.learning_rate(),
-        "unet_lr": job.learning_rate(),
+        "learning_rate": peak_rate(settings),
+        "unet_lr": peak_rate(settings),
     }
     if settings.text_encoder:
-        options["text_encoder_lr"] = (job.text_learning_rate(),)
+        options["text_encoder_lr"] = (peak_text_rate(settings),)
     if settings.optimizer == "schedule-free-adamw":
         arguments.append(f"warmup_steps={settings.warmup_steps}")
     else:
@@ -212,11 +212,6 @@ def subset_options(job: Job, part: Pictures) -> Options:
         "keep_tokens": job.kept_tags(),
         "caption_dropout_rate": settings.caption_dropout,
     }
-
-
-def forget(state: Path) -> None:
-    """Removes a state that training could not go on from."""
-    shutil.rmtree(state, ignore_errors=True)
 
 
 def render_toml(options: Mapping[str, Value]) -> str:
