@@ -119,16 +119,20 @@ def _comment(call: Call) -> Comment:
 
 
 def _own_comment(call: Call) -> Comment:
-    """The comment, if the caller wrote it or may write here.
+    comment = _comment(call)
+    need_edit(call, comment.login)
+    return comment
+
+
+def need_edit(call: Call, login: str) -> None:
+    """Refuses a caller who neither wrote the comment, as `login`, nor may write here.
 
     An app edits comments of others only with write access to what they are on.
     """
-    comment = _comment(call)
     assert call.token is not None
-    mine = comment.login == call.login
+    mine = login == call.login
     if not mine and not call.token.is_app and not call.repo.may(call.login, "write"):
         raise Refusal(403, "Must have write access to edit a comment of somebody else")
-    return comment
 
 
 def _body(call: Call) -> str:

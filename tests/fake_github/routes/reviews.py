@@ -4,7 +4,7 @@ import re
 
 from tests.fake_github.call import Answer, Call, Refusal, invalid, not_found
 from tests.fake_github.git_store import GitFailed
-from tests.fake_github.routes.issues import BODY_LIMIT
+from tests.fake_github.routes.issues import BODY_LIMIT, need_edit
 from tests.fake_github.routing import Routes
 from tests.fake_github.state import Pull, ReviewComment
 
@@ -99,10 +99,7 @@ def _comment(call: Call) -> ReviewComment:
     if comment is None:
         raise not_found()
     if call.method != "GET":
-        assert call.token is not None
-        mine = comment.login == call.login
-        if not mine and not call.token.is_app and not call.repo.may(call.login, "write"):
-            raise Refusal(403, "Must have write access to edit a comment of somebody else")
+        need_edit(call, comment.login)
     return comment
 
 
