@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from lora_ci.config.document import MAX_BYTES, Node, parse_yaml
 from lora_ci.config.kohya import is_train_file
 from lora_ci.config.toml_document import parse_toml
+from lora_ci.core.changeset import READ_IMAGES
 from lora_ci.core.errors import UsageError
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 MIN_IMAGES = 3
 MAX_FOLDERS = 20_000
 PASSED_OVER = {"node_modules", "venv", "__pycache__", "dist", "build"}
@@ -50,7 +50,7 @@ def survey(root: Path) -> Survey:
     for folder, names in walk(root):
         if "model_index.json" in names:
             models.add(folder)
-        if sum(name.lower().endswith(IMAGES) for name in names) >= MIN_IMAGES:
+        if sum(name.lower().endswith(READ_IMAGES) for name in names) >= MIN_IMAGES:
             pictures.add(folder)
         for name in names:
             path = (PurePosixPath(folder) / name).as_posix()

@@ -14,6 +14,8 @@ import msgspec
 from lora_ci.core.finding import Finding, Severity
 
 METADATA = "metadata.jsonl"
+# Endings of the text file beside an image, the first that is there counts.
+SIDECARS = (".txt", ".caption")
 RULE = "caption.metadata"
 MAX_METADATA_BYTES = 64 * 1024 * 1024
 

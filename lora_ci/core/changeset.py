@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from lora_ci.core.captions import SIDECARS
 from lora_ci.core.finding import Finding
 
 
@@ -21,11 +22,10 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_id: str = msgspec.field(name="md5")
 
 
-CAPTION_SUFFIXES = (".txt", ".caption", ".json", ".jsonl")
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".gif"),
-    *(".bmp", ".avif", ".tif", ".tiff"),
-)
+CAPTION_SUFFIXES = (*SIDECARS, ".json", ".jsonl")
+# Images that are trained on and judged with; others are told as images too, and refused.
+READ_IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_SUFFIXES = (*READ_IMAGES, ".gif", ".bmp", ".avif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

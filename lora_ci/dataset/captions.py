@@ -12,6 +12,7 @@ from pathlib import Path
 from lora_ci.core.captions import (
     MAX_METADATA_BYTES,
     METADATA,
+    SIDECARS,
     Caption,
     is_metadata,
     parse_metadata,
@@ -20,7 +21,6 @@ from lora_ci.core.finding import Finding
 from lora_ci.core.settings import ValidateSettings
 from lora_ci.dataset.rules import finding
 
-SUFFIXES = (".txt", ".caption")
 MAX_BYTES = 64 * 1024
 CONSTANT_SHARE = 0.8
 MIN_FOR_CONSTANT = 8
@@ -55,7 +55,7 @@ def read_captions(
     findings: list[Finding] = []
     used: set[str] = set()
     images, known = list(images), names | missing
-    if images and not any(name.endswith(SUFFIXES) or is_metadata(name) for name in known):
+    if images and not any(name.endswith(SIDECARS) or is_metadata(name) for name in known):
         example = images[0].rpartition(".")[0] + ".txt"
         message = f"none of the {len(images)} images has a caption"
         hint = f"write a text file beside each, such as {example}"
@@ -63,7 +63,7 @@ def read_captions(
     listed = _read_metadata(folder, names, findings)
     for image in images:
         stem = image.rpartition(".")[0]
-        sidecars = [stem + suffix for suffix in SUFFIXES if stem + suffix in known]
+        sidecars = [stem + suffix for suffix in SIDECARS if stem + suffix in known]
         used.update(sidecars)
         if sidecars:
             if sidecars[0] not in missing:
@@ -117,7 +117,7 @@ def _orphans(
     findings = [
         finding("caption.orphan", "a caption without an image", file=name)
         for name in sorted(names)
-        if name.endswith(SUFFIXES)
+        if name.endswith(SIDECARS)
         and name not in used
         and name.rpartition(".")[0] not in known_stems
     ]

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lora_ci.core.captions import is_metadata
+from lora_ci.core.captions import SIDECARS, is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
-from lora_ci.dataset import captions as caption_checks
 from lora_ci.dataset.captions import (
     check_captions,
     read_captions,
@@ -192,7 +191,7 @@ def duplicate_findings(
 
 def unknown_files(names: Sequence[str]) -> list[Finding]:
     """Files that are neither image nor caption."""
-    known = (*SUFFIXES, *caption_checks.SUFFIXES)
+    known = (*SUFFIXES, *SIDECARS)
     odd = [
         n for n in names if not (n.lower().endswith(known) or is_metadata(n) or n.startswith("."))
     ]

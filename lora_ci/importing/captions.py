@@ -11,10 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from lora_ci.core.captions import MAX_METADATA_BYTES, METADATA, parse_metadata
+from lora_ci.core.captions import MAX_METADATA_BYTES, METADATA, SIDECARS, parse_metadata
 from lora_ci.importing.folders import Folder, Layout, many
 
-SIDECARS = (".txt", ".caption")
 MAX_CAPTION_BYTES = 64 * 1024
 
 

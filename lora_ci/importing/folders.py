@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from lora_ci.config.document import MAX_BYTES, Node
 from lora_ci.config.kohya import is_train_file
 from lora_ci.config.toml_document import parse_toml
+from lora_ci.core.changeset import READ_IMAGES
 from lora_ci.core.errors import UsageError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.text import clean
 
-# What our trainer reads, and what kohya's reads beside it.
-IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+# What kohya's trainer reads beside what ours does.
 OTHER_IMAGES = (".bmp", ".avif", ".jxl")
 MAX_FOLDERS = 20_000
 MAX_REPEATS = 1000
@@ -134,7 +134,7 @@ def _walk(root: Path, folder: Path, layout: Layout) -> Iterator[tuple[str, list[
         inner[:] = sorted(
             n for n in inner if plain(n) and not os.path.islink(os.path.join(where, n))
         )
-        odd = [n for n in names if n.lower().endswith(IMAGES) and not n.startswith(".")]
+        odd = [n for n in names if n.lower().endswith(READ_IMAGES) and not n.startswith(".")]
         odd = [n for n in odd if not plain(n)]
         if odd:
             message = f"{many(len(odd), 'picture')} with control characters or `\\` in their names"
@@ -146,11 +146,11 @@ def _images(root: Path, path: str, names: list[str], layout: Layout) -> tuple[st
     others = [name for name in names if name.lower().endswith(OTHER_IMAGES)]
     if others:
         kinds = ", ".join(sorted({PurePosixPath(name).suffix.lower() for name in others}))
-        hint = f"convert them to {IMAGES[0]}"
+        hint = f"convert them to {READ_IMAGES[0]}"
         layout.tell(
             "picture", f"{many(len(others), 'picture')} of kinds not read here: {kinds}", path, hint
         )
-    images = [name for name in names if name.lower().endswith(IMAGES)]
+    images = [name for name in names if name.lower().endswith(READ_IMAGES)]
     links = [name for name in images if (root / path / name).is_symlink()]
     if links:
         message = f"{many(len(links), 'link')} in place of pictures, such as {links[0]}: not taken"

@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from lora_ci.importing.folders import IMAGES, Folder, Layout, plain
+from lora_ci.core.changeset import READ_IMAGES
+from lora_ci.importing.folders import Folder, Layout, plain
 
 
 def resolve(root: Path, bases: tuple[Path, ...], text: str) -> str | None:
@@ -43,5 +44,5 @@ def folder_at(root: Path, path: str, layout: Layout) -> Folder:
     if found is not None:
         return found
     names = sorted(entry.name for entry in os.scandir(root / path) if entry.is_file())
-    images = [name for name in names if plain(name) and name.lower().endswith(IMAGES)]
+    images = [name for name in names if plain(name) and name.lower().endswith(READ_IMAGES)]
     return Folder(path=path, images=tuple(images))

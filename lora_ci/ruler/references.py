@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lora_ci.core.captions import SIDECARS
+from lora_ci.core.changeset import READ_IMAGES
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.generate import Picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 MAX_PIXELS = 64_000_000
 
 
@@ -30,7 +31,7 @@ def read_references(folder: Path, side: int) -> list[Reference]:
 
     Raises InputError for a picture that cannot be decoded.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in READ_IMAGES)
     return [
         Reference(
             name=path.relative_to(folder).as_posix(),
@@ -56,7 +57,7 @@ def _decode(path: Path, side: int) -> Picture:
 
 
 def _caption(path: Path) -> str:
-    for suffix in (".txt", ".caption"):
+    for suffix in SIDECARS:
         sidecar = path.with_suffix(suffix)
         if sidecar.is_file():
             return sidecar.read_text("utf-8-sig", errors="replace").strip()

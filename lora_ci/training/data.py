@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_ci.core.captions import METADATA, Caption, parse_metadata
+from lora_ci.core.captions import METADATA, SIDECARS, Caption, parse_metadata
+from lora_ci.core.changeset import READ_IMAGES
 from lora_ci.core.errors import InputError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 # More would make measuring dearer than learning, and the loss hardly more exact.
 MOST_HELD_OUT = 64
-CAPTION_SUFFIXES = (".txt", ".caption")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +43,10 @@ def read_samples(
     listed = read_metadata(folder)
     samples = []
     for path in sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir()
+        p for p in folder.rglob("*") if p.suffix.lower() in READ_IMAGES and not p.is_dir()
     ):
         name = path.relative_to(folder).as_posix()
-        sidecars = (path.with_suffix(suffix) for suffix in CAPTION_SUFFIXES)
+        sidecars = (path.with_suffix(suffix) for suffix in SIDECARS)
         sidecar = next((file for file in sidecars if file.is_file()), None)
         if sidecar:
             caption = _read_sidecar(sidecar, folder)

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lora_ci.core.captions import METADATA
+from lora_ci.core.captions import METADATA, SIDECARS
 from lora_ci.core.errors import UsageError
-from lora_ci.training.data import CAPTION_SUFFIXES, Sample, read_metadata
+from lora_ci.training.data import Sample, read_metadata
 
 Told = Callable[[int, int, str], None]
 
@@ -75,7 +75,7 @@ def write_shards(
 def _place(picture: Path, target: Path, *, link: bool) -> None:
     """The picture and the text files beside it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for suffix in (picture.suffix, *CAPTION_SUFFIXES):
+    for suffix in (picture.suffix, *SIDECARS):
         source = picture.with_suffix(suffix)
         if suffix != picture.suffix and not source.is_file():
             continue
