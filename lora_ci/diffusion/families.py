@@ -91,7 +91,6 @@ FLUX = Family(
     objective="flow",
     patch=2,
 )
-FAMILIES = (SD1, SD2, SDXL, FLUX)
 # The width of a text token in SD 2.x; SD 1.x has 768.
 SD2_WIDTH = 1024
 

@@ -26,8 +26,6 @@ from lora_ci.training.pictures import read_size
 from lora_ci.training.shelf import CAPTIONS, LATENTS, MEMORY_BYTES, Shelf
 from lora_ci.training.supply import Supply
 
-__all__ = ["Batch", "Material", "build_material"]
-
 # Each held-out picture is measured at so many times, from little to much noise.
 VALIDATION_TIMES = 4
 
