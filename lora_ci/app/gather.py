@@ -61,6 +61,7 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         base_model=base,
         references=others.get("references"),
         embedder=others.get("embedder"),
+        companion=others.get("companion"),
         regularization=others.get("regularization"),
         sources=tuple(whole),
         repeats=tuple(source.repeats for source in wanted),
@@ -106,6 +107,7 @@ def further_paths(lora: Lora) -> dict[str, tuple[str, str]]:
             "qa.embedder",
             embedder.removeprefix("path:") if embedder.startswith("path:") else None,
         ),
+        "companion": ("qa.compose_with", lora.qa.compose_with),
         "regularization": ("train.regularization", lora.train.regularization),
     }
     return {name: (key, path) for name, (key, path) in paths.items() if path is not None}

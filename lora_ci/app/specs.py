@@ -31,7 +31,7 @@ from lora_ci.store.store import ArtifactStore
 INPUTS = {
     Stage.VALIDATE: ("dataset", "references", "base_model"),
     Stage.TRAIN: ("dataset", "base_model", "regularization"),
-    Stage.QA: ("dataset", "base_model", "references", "embedder"),
+    Stage.QA: ("dataset", "base_model", "references", "embedder", "companion"),
     Stage.OPTIMIZE: ("base_model", "references", "embedder"),
     Stage.DEPLOY: (),
 }

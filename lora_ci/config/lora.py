@@ -175,7 +175,7 @@ def check_qa(reading: Reading, settings: QaSettings, node: Node) -> None:
         elif metric not in QA_METRICS and isinstance(gates, dict):
             message = f"gate `{metric[:60]}`: nothing measures that, so it will never hold"
             reading.note("gate", message, gates[metric].where, nearest(metric, QA_METRICS))
-    paths = {"references": settings.references}
+    paths = {"references": settings.references, "compose_with": settings.compose_with}
     if settings.embedder.startswith("path:"):
         paths["embedder"] = settings.embedder.removeprefix("path:")
     for key, path in paths.items():

@@ -286,10 +286,22 @@ class QaSettings:
     embedder: Annotated[
         str,
         Meta(
-            description="measures likeness: `classic:`, or `path:<folder>` of a CLIP model",
+            description="measures likeness: `classic:`, `path:<folder>`, `hf:<name>@<commit>`, "
+            "`onnx:<file>`, `torchscript:<file>` or `exec:<command>`",
             examples=["classic:", "path:models/clip"],
         ),
     ] = "classic:"
+    embedder_license: Annotated[
+        str | None,
+        Meta(
+            description="SPDX id of the embedder's license; null: what the model's card says",
+            examples=["MIT"],
+        ),
+    ] = None
+    license_policy: Annotated[
+        Literal["any", "commercial"],
+        Meta(description="`commercial` refuses embedders whose license is not known to allow it"),
+    ] = "any"
     prompts: Annotated[
         tuple[str, ...],
         Meta(
@@ -316,13 +328,67 @@ class QaSettings:
     ] = ""
     seeds: Annotated[int, Meta(ge=1, le=64, description="seeds a prompt")] = 4
     steps: Annotated[int, Meta(ge=1, le=1000, description="sampler steps")] = 25
-    guidance: Annotated[float, Meta(ge=0, le=50, description="classifier-free guidance")] = 7.0
+    guidance: Annotated[
+        Annotated[float, Meta(ge=0, le=50)] | None,
+        Meta(description="classifier-free guidance; null: what the base model's family is made for"),
+    ] = None
     guidance_rescale: Annotated[float, Meta(ge=0, le=1, description="guidance rescale")] = 0.0
     resolution: Annotated[
         Annotated[int, Meta(ge=8, le=4096)] | None,
         Meta(description="pixels of generated images; null: the base model's own size"),
     ] = None
-    weight: Annotated[float, Meta(gt=0, le=2, description="adapter weight judged")] = 1.0
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Meta(
+            description="of the base while it makes pictures. `auto`: bf16 on a GPU that has it, "
+            "fp16 on one that has not, fp32 on a CPU"
+        ),
+    ] = "auto"
+    weight: Annotated[float, Meta(gt=0, le=1.5, description="adapter weight judged")] = 1.0
+    strengths: Annotated[
+        tuple[Annotated[float, Meta(gt=0, le=1.5)], ...],
+        Meta(description="adapter weights of the test `strength`", examples=[[0.5, 1.0]]),
+    ] = (0.4, 0.6, 0.8, 1.0, 1.2)
+    compose_with: Annotated[
+        str | None,
+        Meta(
+            description="file or DVC pointer of a second adapter that must work beside this one",
+            examples=["adapters/ink.safetensors"],
+        ),
+    ] = None
+    safety: Annotated[
+        str | None,
+        Meta(
+            description="`exec:<command>` that scans the pictures; null: they are not scanned",
+            examples=["exec:python scan.py"],
+        ),
+    ] = None
+    skip: Annotated[
+        tuple[
+            Literal[
+                "leakage",
+                "strength",
+                "memorization",
+                "composability",
+                "regression",
+                "following",
+                "loss-gap",
+                "safety",
+                "base-look",
+            ],
+            ...,
+        ],
+        Meta(description="tests that are not made; a gate on what they measure does not pass"),
+    ] = ()
+    error: Annotated[
+        float,
+        Meta(
+            ge=0.001,
+            le=0.2,
+            description="chance, at most, that luck passes an adapter which a gate should stop; "
+            "and the chance that it fails a sound one",
+        ),
+    ] = 0.05
     gates: Annotated[
         dict[str, str],
         Meta(

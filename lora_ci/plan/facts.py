@@ -13,13 +13,14 @@ class LoraFacts:
     """Inputs by name; `findings` are errors that forbid every stage (an input is not there).
 
     `dataset` holds the files of all `sources`, those of several below the paths of their sources;
-    `repeats` has one number a source, as it is written.
+    `repeats` has one number a source, as it is written. `companion` is a second adapter.
     """
 
     dataset: InputFacts | None
     base_model: InputFacts | None
     references: InputFacts | None = None
     embedder: InputFacts | None = None
+    companion: InputFacts | None = None
     regularization: InputFacts | None = None
     sources: tuple[InputFacts, ...] = ()
     repeats: tuple[int, ...] = ()

@@ -84,6 +84,7 @@ def qa_fingerprint(lora: Lora, facts: LoraFacts, adapter: str, released: str | N
             "base_model": _id(facts, "base_model"),
             "references": _id(facts, "references"),
             "embedder": _id(facts, "embedder"),
+            "companion": _id(facts, "companion"),
             "trigger": lora.trigger,
             "type": str(lora.type),
             "code": RULER_VERSION,
