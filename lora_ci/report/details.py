@@ -92,10 +92,72 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exhibit:
-    """A picture that QA kept as `artifact`, and how it was made."""
+class Check:
+    """A test beside the five: `sound` is None where it was not measured or says nothing.
 
-    kind: Literal["base", "adapter", "released", "reference"]
+    `skipped`: the config turned it off. `metric` names the figure that it comes down to.
+    """
+
+    name: str
+    metric: str = ""
+    sound: bool | None = None
+    skipped: bool = False
+    value: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A generated picture and the training picture that it is most like; both are artifacts."""
+
+    artifact: str
+    twin: str
+    similarity: Number
+    prompt: str = ""
+    seed: int | None = None
+    copied: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The weights at which an adapter is good, of those tried; None where it is at none."""
+
+    low: Number | None = None
+    high: Number | None = None
+    recommended: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at the pictures of so many seeds a prompt, and how much error it may make."""
+
+    seeds: Count
+    error: Number
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampler:
+    """How pictures were made."""
+
+    steps: Count
+    guidance: Number
+    resolution: Count
+    precision: str = ""
+    rescale: Number = 0.0
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """A picture that QA kept as `artifact`, and how it was made.
+
+    `strength`: the adapter at another weight; `composed`: with a second adapter beside it.
+    """
+
+    kind: Literal["base", "adapter", "released", "reference", "training", "strength", "composed"]
     prompt: str
     artifact: str
     seed: int | None = None
@@ -183,8 +245,17 @@ class Details:
     gates: tuple[Gate, ...] = ()
     similarity: Similarity | None = None
     comparison: Comparison | None = None
+    checks: tuple[Check, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    window: Window | None = None
+    looks: tuple[Look, ...] = ()
+    settle: tuple[str, ...] = ()
+    error: float | None = None
+    sampler: Sampler | None = None
+    trigger: str | None = None
     pictures: tuple[Exhibit, ...] = ()
     embedder: str | None = None
+    embedder_license: str | None = None
     ruler: str | None = None
     weight: float | None = None
     seeds: int | None = None
@@ -239,8 +310,18 @@ SECTIONS: dict[Stage, dict[str, Any]] = {
         "gates": tuple[Gate, ...],
         "similarity": Similarity,
         "comparison": Comparison,
+        "checks": tuple[Check, ...],
+        "pairs": tuple[Pair, ...],
+        "window": Window,
+        "curve": tuple[Strength, ...],
+        "looks": tuple[Look, ...],
+        "settle": tuple[str, ...],
+        "error": Number,
+        "sampler": Sampler,
+        "trigger": str,
         "pictures": tuple[Exhibit, ...],
         "embedder": str,
+        "embedder_license": str,
         "ruler": str,
         "weight": Number,
         "seeds": int,
