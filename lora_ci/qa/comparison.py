@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lora_ci.core.step import Outcome
 from lora_ci.qa.gates import Gate
-from lora_ci.ruler.statistics import Interval, mean_interval
+from lora_ci.ruler.statistics import Interval, mean_of
 
 # A rise of the loss that nobody would see.
 MARGIN = 0.05
@@ -35,7 +35,7 @@ class Comparison:
 
 def paired_difference(candidate: NDArray[np.float64], other: NDArray[np.float64]) -> Interval:
     """Candidate less the other, as a share of the other's mean loss; losses by picture [n]."""
-    return mean_interval((candidate - other) / other.mean())
+    return mean_of((candidate - other) / other.mean()).interval()
 
 
 def compare(difference: Interval, version: str | None) -> Comparison:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lora_ci.qa.scores import Anchors, Score, scored, unmeasured
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import Scale, identity_by_prompt, likeness
-from lora_ci.ruler.statistics import Interval, mean_interval, share_interval
+from lora_ci.ruler.statistics import Interval, Share, mean_of
 
 # Half of the way to the real thing is a useful adapter; all of it is the best there can be.
 IDENTITY = Anchors(0.0, 0.5, 1.0)
@@ -29,7 +29,7 @@ SIZE = Anchors(1.0, 0.25, 0.05)
 
 def identity_test(scale: Scale, adapter: Features, base: Features) -> tuple[Score, Interval]:
     """Does the adapter show what it was taught? Features [p, s, d]."""
-    value = mean_interval(identity_by_prompt(scale, adapter, base))
+    value = mean_of(identity_by_prompt(scale, adapter, base)).interval()
     why = f"{value.mean:.2f} of the way from the base to the references"
     return scored("identity", value, IDENTITY, why), value
 
@@ -39,7 +39,7 @@ def consistency_test(scale: Scale, adapter: Features) -> tuple[Score, Interval |
     if adapter.shape[1] < 2:
         return unmeasured("consistency", "needs at least 2 seeds"), None
     spreads = likeness(scale, adapter).std(axis=1, ddof=1)
-    value = mean_interval(spreads / max(float(scale.real.std(ddof=1)), abs(scale.span)))
+    value = mean_of(spreads / max(float(scale.real.std(ddof=1)), abs(scale.span))).interval()
     why = f"likeness varies over seeds by {value.mean:.2f} of its scale"
     return scored("consistency", value, SPREAD, why), value
 
@@ -60,14 +60,14 @@ def flexibility_test(scale: Scale, given: Following) -> tuple[Score, Interval | 
     contexts, as a share of what the base reaches on the very same prompts.
     """
     base = _preference(given.base, given.contexts)
-    reached = mean_interval(base)
+    reached = mean_of(base).interval()
     if reached.low is None or reached.low <= 0:
         return unmeasured("flexibility", "the base itself does not follow these prompts"), None
     kept = np.clip(_preference(given.adapter, given.contexts) / reached.mean, 0, 1)
     identity = np.clip(
         identity_by_prompt(scale, given.adapter, given.base, same_prompts=False), 0, 1
     )
-    value = mean_interval(kept * identity)
+    value = mean_of(kept * identity).interval()
     why = (
         f"follows prompts {kept.mean():.2f} as well as the base, "
         f"with {identity.mean():.2f} of the identity"
@@ -87,7 +87,7 @@ def _preference(pictures: Features, contexts: Features) -> NDArray[np.float64]:
 def artifact_test(broken: Sequence[tuple[str, ...]]) -> tuple[Score, Interval]:
     """Are the pictures sound? One tuple of defects a picture."""
     sound = sum(not names for names in broken)
-    value = share_interval(sound, len(broken))
+    value = Share(hits=sound, n=len(broken)).interval()
     why = f"{sound} of {len(broken)} pictures are sound"
     named = sorted({name for names in broken for name in names})
     if named:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import Scale, identity_by_prompt
-from lora_ci.ruler.statistics import Interval, mean_interval, share_interval
+from lora_ci.ruler.statistics import Interval, Share, mean_of
 
 # How much nearer to a training picture than any reference is a copy.
 COPY_MARGIN = 0.02
@@ -22,7 +22,7 @@ def variety(scale: Scale, adapter: Features, base: Features) -> Interval:
     """
     real = _unlike(scale.references[:, None])
     wanted = min(float(real.mean()), float(_unlike(base).mean()))
-    return mean_interval(_unlike(adapter) / max(wanted, 1e-6))
+    return mean_of(_unlike(adapter) / max(wanted, 1e-6)).interval()
 
 
 def _unlike(pictures: Features) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ def leakage(scale: Scale, adapter: Features, base: Features) -> Interval:
 
     Features [prompts, seeds, d].
     """
-    return mean_interval(identity_by_prompt(scale, adapter, base, same_prompts=False))
+    return mean_of(identity_by_prompt(scale, adapter, base, same_prompts=False)).interval()
 
 
 def memorization(adapter: Features, training: Features, references: Features) -> Interval:
@@ -51,4 +51,4 @@ def memorization(adapter: Features, training: Features, references: Features) ->
     pictures = adapter.reshape(-1, adapter.shape[-1])
     nearest = (pictures @ training.T).max(axis=1)
     limit = float((references @ training.T).max()) + COPY_MARGIN
-    return share_interval(int(np.count_nonzero(nearest > limit)), len(pictures))
+    return Share(hits=int(np.count_nonzero(nearest > limit)), n=len(pictures)).interval()

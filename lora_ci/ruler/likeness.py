@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ci.ruler.embedder import Features
-from lora_ci.ruler.statistics import Interval, mean_interval, separation
+from lora_ci.ruler.statistics import Interval, mean_of, separation
 
 MIN_SEPARATION = 1.0
 MIN_REFERENCES = 3
@@ -136,7 +136,7 @@ def identity_by_prompt(
 def similarity(scale: Scale, pictures: Features) -> dict[str, Interval]:
     """s_B, s_L and s_R with their intervals."""
     return {
-        "base": mean_interval(scale.base),
-        "adapter": mean_interval(likeness(scale, pictures).mean(axis=1)),
-        "references": mean_interval(scale.real),
+        "base": mean_of(scale.base).interval(),
+        "adapter": mean_of(likeness(scale, pictures).mean(axis=1)).interval(),
+        "references": mean_of(scale.real).interval(),
     }

@@ -19,7 +19,7 @@ from lora_ci.qa.side_effects import leakage, memorization, variety
 from lora_ci.qa.step import seed_rounds
 from lora_ci.qa.verdict import Measured, judge
 from lora_ci.ruler.likeness import find_scale
-from lora_ci.ruler.statistics import mean_interval
+from lora_ci.ruler.statistics import mean_of
 
 D = 24
 NAMES = ("identity", "flexibility", "artifact", "consistency", "performance")
@@ -196,7 +196,7 @@ def test_the_config_can_ask_for_less():
 
 
 def test_an_unsure_comparison_is_no_pass():
-    unsure = mean_interval([0.4, -0.5, 0.1, -0.2])
+    unsure = mean_of([0.4, -0.5, 0.1, -0.2]).interval()
     verdict = judge(measured([1] * 5, difference=unsure, comparison=compare(unsure, "1.0.0")), {})
     assert verdict.outcome is Outcome.INCONCLUSIVE
 

@@ -1,4 +1,6 @@
-"""Intervals cover the truth as often as they say."""
+"""Intervals hold what they promise; what cannot be known is not made up."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,64 +8,146 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_ci.ruler.statistics import (
+    Exact,
     Interval,
-    mean_interval,
+    Mean,
+    Share,
+    bound,
+    mean_of,
+    ratio_of,
     separation,
-    share_interval,
-    t_975,
+    sum_of_errors,
 )
 
-
-@pytest.mark.parametrize("n", [3, 8, 40])
-def test_t_intervals_cover_the_mean_95_times_of_100(n):
-    source = np.random.default_rng(1)
-    hits = 0
-    for _ in range(4000):
-        interval = mean_interval(source.normal(2.0, 3.0, n))
-        hits += interval.low <= 2.0 <= interval.high
-    assert 0.938 < hits / 4000 < 0.962
+NUMBERS = st.floats(-1e6, 1e6)
+MEANS = st.lists(NUMBERS, min_size=2, max_size=12).map(mean_of)
+SHARES = st.integers(1, 60).flatmap(
+    lambda n: st.integers(0, n).map(lambda hits: Share(hits=hits, n=n))
+)
+ESTIMATES = st.one_of(MEANS, SHARES, NUMBERS.map(lambda x: Exact(value=x)))
+CONFIDENCES = st.floats(0.01, 0.999999)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
-def test_wilson_intervals_cover_the_share(share):
-    source = np.random.default_rng(2)
-    hits = [share_interval(int(k), 30) for k in source.binomial(30, share, 4000)]
-    assert sum(i.low <= share <= i.high for i in hits) / 4000 > 0.92
+@pytest.mark.parametrize("n", [2, 4, 8, 24])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_a_mean_lies_in_its_interval_as_often_as_told(n, confidence):
+    source = np.random.default_rng(n)
+    intervals = [mean_of(source.normal(2.0, 3.0, n)).interval(confidence) for _ in range(4000)]
+    held = np.mean([i.low <= 2.0 <= i.high for i in intervals])
+    allowed = 4 * math.sqrt(confidence * (1 - confidence) / 4000)
+    assert held == pytest.approx(confidence, abs=allowed)
 
 
-def test_wilson_is_honest_about_none_and_all():
-    # Known values for n = 10: 1 / (1 + z²/n) is the lower end for all of n.
-    assert share_interval(10, 10).low == pytest.approx(0.7225, abs=1e-3)
-    assert share_interval(0, 10).high == pytest.approx(0.2775, abs=1e-3)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_share_lies_in_its_interval(share):
+    source = np.random.default_rng(0)
+    intervals = [Share(hits=int(k), n=30).interval() for k in source.binomial(30, share, 4000)]
+    assert 0.92 <= np.mean([i.low <= share <= i.high for i in intervals]) <= 0.985
+
+
+def test_all_of_few_is_not_certainty():
+    """Values of Wilson's formula for 10 of 10: 1 / (1 + z²/10) and its mirror."""
+    assert Share(hits=10, n=10).interval().low == pytest.approx(0.72247, abs=1e-5)
+    assert Share(hits=0, n=10).interval().high == pytest.approx(0.27753, abs=1e-5)
+    assert Share(hits=10, n=10).interval().high == 1
+    assert Share(hits=0, n=10).interval().low == 0
 
 
 def test_one_value_has_no_interval():
-    assert mean_interval([0.4]) == Interval(mean=0.4, low=None, high=None, n=1)
+    assert mean_of([0.4]).interval() == Interval(mean=0.4, low=None, high=None, n=1)
+    assert bound(mean_of([0.4]), "low", 0.05) is None
 
 
-@pytest.mark.parametrize(("degrees", "wanted"), [(1, 12.706), (30, 2.042), (60, 2.000)])
-def test_student_quantiles(degrees, wanted):
-    assert t_975(degrees) == pytest.approx(wanted, rel=3e-3)
+def test_a_known_error_gives_a_normal_interval():
+    """1.96 deviations: NIST/SEMATECH e-Handbook, section 1.3.6.7.1."""
+    interval = Mean(mean=1.0, error=0.5, degrees=math.inf, n=3).interval()
+    assert interval.high == pytest.approx(1 + 0.5 * 1.959964, rel=1e-6)
 
 
-@given(st.floats(-5, 5).filter(lambda x: abs(x) > 1e-6), st.floats(-5, 5))
-def test_a_scaled_interval_is_the_interval_of_scaled_values(factor, shift):
-    values = np.array([0.1, 0.5, 0.4, 0.9])
-    direct = mean_interval(factor * values + shift)
-    scaled = mean_interval(values).scaled(factor, shift)
-    assert (scaled.low, scaled.mean, scaled.high) == pytest.approx(
-        (direct.low, direct.mean, direct.high), abs=1e-9
+@given(ESTIMATES, CONFIDENCES, CONFIDENCES)
+def test_intervals_hold_the_mean_and_widen_with_confidence(estimate, one, other):
+    narrow, wide = (estimate.interval(confidence) for confidence in sorted((one, other)))
+    slack = 1e-9 * (1 + abs(estimate.mean))
+    assert wide.low - slack <= narrow.low <= narrow.mean + slack
+    assert narrow.mean - slack <= narrow.high <= wide.high + slack
+
+
+@given(SHARES, CONFIDENCES)
+def test_shares_stay_between_0_and_1(share, confidence):
+    interval = share.interval(confidence)
+    assert 0 <= interval.low <= share.mean <= interval.high <= 1
+
+
+@given(ESTIMATES, st.floats(-10, 10), st.floats(-10, 10))
+def test_a_scaled_estimate_has_the_scaled_interval(estimate, factor, shift):
+    direct, scaled = estimate.interval(), estimate.scaled(factor, shift).interval()
+    wanted = sorted(factor * end + shift for end in (direct.low, direct.high))
+    slack = 1e-6 * (1 + max(abs(direct.low), abs(direct.high)))
+    assert scaled.mean == pytest.approx(factor * direct.mean + shift, abs=slack)
+    assert [scaled.low, scaled.high] == pytest.approx(wanted, abs=slack)
+    assert scaled.n == direct.n
+
+
+@given(ESTIMATES, st.floats(1e-6, 0.49))
+def test_a_bound_is_an_end_of_a_wider_miss(estimate, error):
+    interval = estimate.interval(1 - 2 * error)
+    assert (bound(estimate, "low", error), bound(estimate, "high", error)) == (
+        interval.low,
+        interval.high,
     )
 
 
+def test_a_bound_is_wrong_as_often_as_told():
+    source = np.random.default_rng(5)
+    lows = [bound(mean_of(source.normal(0.0, 1.0, 6)), "low", 0.05) for _ in range(4000)]
+    assert np.mean([low > 0 for low in lows]) == pytest.approx(0.05, abs=0.014)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mean_of([]),
+        lambda: mean_of([1.0, math.nan]),
+        lambda: mean_of([1.0, math.inf]),
+        lambda: Mean(mean=math.nan, error=1.0, degrees=1, n=2),
+        lambda: Mean(mean=0.0, error=-1.0, degrees=1, n=2),
+        lambda: Mean(mean=0.0, error=1.0, degrees=math.nan, n=2),
+        lambda: Mean(mean=0.0, error=1.0, degrees=1, n=0),
+        lambda: Exact(value=math.inf),
+        lambda: Share(hits=0, n=0),
+        lambda: Share(hits=3, n=2),
+        lambda: Share(hits=-1, n=2),
+        lambda: Share(hits=1, n=2, factor=math.nan),
+        lambda: mean_of([1.0, 2.0]).interval(1.0),
+        lambda: Exact(value=1.0).interval(0.0),
+        lambda: bound(Share(hits=1, n=2), "low", 0.5),
+        lambda: ratio_of([1.0, 2.0], mean_of([1.0, -1.0])),
+    ],
+)
+def test_what_is_no_number_is_refused(make):
+    with pytest.raises(ValueError):  # noqa: PT011 - any wording
+        make()
+
+
+def test_equal_errors_add_their_degrees():
+    """Satterthwaite's formula for two equal parts: the degrees add up."""
+    assert sum_of_errors((3.0, 5), (3.0, 5)) == pytest.approx((18**0.5, 10))
+    assert sum_of_errors((3.0, 5), (0.0, 7)) == pytest.approx((3.0, 5))
+    assert sum_of_errors((3.0, 0), (4.0, 7)) == (5.0, 0)
+
+
+def test_a_ratio_lies_in_its_interval():
+    source = np.random.default_rng(7)
+    held = []
+    for _ in range(3000):
+        found = ratio_of(source.normal(1.0, 0.3, 8), mean_of(source.normal(2.0, 0.4, 12)))
+        interval = found.interval()
+        held.append(interval.low <= 0.5 <= interval.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
+
+
 def test_separation_counts_deviations():
-    source = np.random.default_rng(3)
-    found = separation(source.normal(2, 1, 5000), source.normal(0, 1, 5000))
-    assert found == pytest.approx(2.0, abs=0.1)
-    assert separation(np.ones(3), np.zeros(3)) == np.inf
-
-
-@pytest.mark.parametrize(("hits", "n"), [(1, 0), (3, 2), (-1, 4)])
-def test_no_share_is_refused(hits, n):
-    with pytest.raises(ValueError, match="no share"):
-        share_interval(hits, n)
+    source = np.random.default_rng(1)
+    one, other = source.normal(3, 1, 2000), source.normal(1, 1, 2000)
+    assert separation(one, other) == pytest.approx(2, abs=0.15)
+    assert separation(np.ones(3), np.zeros(3)) == math.inf

@@ -21,7 +21,7 @@ from lora_ci.ruler.clip import load_clip
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import find_axis
 from lora_ci.ruler.references import read_references
-from lora_ci.ruler.statistics import mean_interval
+from lora_ci.ruler.statistics import mean_of
 
 WORLD = Path(__file__).parents[2] / "examples" / "emoji"
 ADAPTER = "releases/releases/fluent3d/1.0.0/fluent3d.safetensors"
@@ -63,7 +63,7 @@ def main() -> None:
     axis = find_axis(clip.embed_pictures([picture.picture for picture in trained]), plain)
     real = clip.embed_pictures([reference.picture for reference in held_out])[:, None]
     for name, features in (("base", base), ("adapter", adapter), ("held-out", real)):
-        place = mean_interval(axis.place(features).mean(axis=1))
+        place = mean_of(axis.place(features).mean(axis=1)).interval()
         print(f"{name:<9} {place.mean:5.2f} [{place.low:.2f}, {place.high:.2f}]  n = {place.n}")
 
 
