@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_ci.store.cache import mark_used, prune
 from lora_ci.training.checkpoint import Checkpoint, newest_state, write_state
-from lora_ci.training.entries import mark_used, prune
 
 FOLDER = "states"
 # What is kept of all trainings; beyond it the least recently used goes.

@@ -14,13 +14,14 @@ from lora_ci.core.finding import Finding
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.diffusion.objective import Objective, objective_of
+from lora_ci.store.cache import prune
 from lora_ci.training.batch import Batch, Picture, Reader
 from lora_ci.training.buckets import Bucket, buckets_of, choose, growth, square, views_of
 from lora_ci.training.captions import orders_of
 from lora_ci.training.data import Sample, hold_out
 from lora_ci.training.draws import Draws, Pool, noise_of, seeded
 from lora_ci.training.encode import Told, Wanted
-from lora_ci.training.entries import LIMIT_BYTES, prune
+from lora_ci.training.entries import LIMIT_BYTES
 from lora_ci.training.findings import caption_findings, enlarged_finding, large_cache_finding
 from lora_ci.training.pictures import read_size
 from lora_ci.training.shelf import CAPTIONS, LATENTS, MEMORY_BYTES, Shelf

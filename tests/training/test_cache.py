@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lora_ci.core.errors import machine_error
-from lora_ci.training import entries
-from lora_ci.training.entries import SUFFIX, entry_path, prune, read_entry, write_entry
+from lora_ci.store.cache import TORN_AFTER_S, prune, write_cached
+from lora_ci.training.entries import SUFFIX, entry_path, read_entry, write_entry
 
 TENSORS = {"latents": torch.arange(64.0).view(4, 4, 4), "pooled": torch.ones(3).bfloat16()}
 
@@ -57,7 +57,7 @@ def test_a_cut_file_is_noticed(tmp_path, size):
 
 def test_another_file_with_a_right_digest_is_none(tmp_path):
     path = tmp_path / f"x{SUFFIX}"
-    path.write_bytes(entries.hashlib.sha256(b"no tensors").digest() + b"no tensors")
+    write_cached(path, b"no tensors")
     assert read_entry(path) is None
 
 
@@ -117,7 +117,7 @@ def test_many_writers_at_once_and_kills_leave_whole_entries(tmp_path):
     torn.write_bytes(b"half")
     assert prune([tmp_path], 10**9) == 0
     assert torn.exists()
-    old = time.time() - entries.TORN_AFTER_S - 60
+    old = time.time() - TORN_AFTER_S - 60
     for file in path.parent.glob(".*"):
         os.utime(file, (old, old))
     assert prune([tmp_path], 10**9) == 0
