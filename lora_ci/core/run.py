@@ -33,10 +33,31 @@ class StepView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VoteCount:
+    """How people chose, blind, between pictures by the adapter of a judgement and others.
+
+    `fingerprint` is that of the judgement; the others are by the released adapter, or by the base.
+    `kappa` is Cohen's, of people against the judge, with its 95 % interval; None where it is not
+    defined.
+    """
+
+    lora: str
+    fingerprint: str
+    count: int
+    preferred_new: int
+    preferred_other: int
+    ties: int
+    kappa: float | None = None
+    kappa_low: float | None = None
+    kappa_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """All that a run decided and found. `notes` say what could not be published.
 
-    `outcome` is None while the run goes on; `sweeps` say what came of matrices.
+    `outcome` is None while the run goes on; `sweeps` say what came of matrices, `votes` how people
+    chose where they looked at pictures of this run.
     """
 
     run_id: str
@@ -48,6 +69,7 @@ class RunView:
     outcome: Outcome | None
     notes: tuple[Finding, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
+    votes: tuple[VoteCount, ...] = ()
 
     def of(self, lora: str) -> tuple[StepView, ...]:
         """The steps of one LoRA, in stage order."""

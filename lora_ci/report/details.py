@@ -155,6 +155,7 @@ class Exhibit:
     """A picture that QA kept as `artifact`, and how it was made.
 
     `strength`: the adapter at another weight; `composed`: with a second adapter beside it.
+    `likeness`: how near to the references the judge places it.
     """
 
     kind: Literal["base", "adapter", "released", "reference", "training", "strength", "composed"]
@@ -162,6 +163,7 @@ class Exhibit:
     artifact: str
     seed: int | None = None
     weight: Number | None = None
+    likeness: Number | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
