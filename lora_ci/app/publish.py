@@ -17,6 +17,7 @@ from lora_ci.app.announce import (
     publish_comment,
     publish_run_check,
 )
+from lora_ci.app.votes import with_votes
 from lora_ci.app.wiring import Deps
 from lora_ci.core.errors import InfrastructureError, InputError, LoraCIError
 from lora_ci.core.event import EventKind, Trust
@@ -56,6 +57,7 @@ def publish(view: RunView, deps: Deps) -> Published:
     """Shows the run wherever the forge shows things. Never raises."""
     notes: list[Finding] = []
     trying = partial(attempt, notes, view.run_id)
+    view = trying("the votes", partial(with_votes, view, deps.ledger)) or view
     pictures = trying("the pictures", lambda: page_pictures(view, deps.store, notes))
     address = trying(
         "the report", lambda: deps.forge.publish_report(view.run_id, render_page(view, pictures))

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.core.clock import Clock
@@ -20,6 +31,7 @@ from lora_ci.core.plan import Decision, Record
 from lora_ci.core.run import RunView
 from lora_ci.core.signals import signals_wait
 from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
+from lora_ci.core.votes import Against, Choice, Side, Vote
 from lora_ci.ledger import tables
 from lora_ci.ledger.engine import open_engine
 from lora_ci.ledger.record_file import KEPT
@@ -160,6 +172,28 @@ class Ledger:
             )
             for row in self._rows(query)
         )
+
+    # Votes
+
+    def cast(self, vote: Vote) -> None:
+        """Keeps a vote, in place of an earlier one of the same person on the same pair."""
+        values = msgspec.to_builtins(replace(vote, at=self._now()))
+        with self._transaction() as connection:
+            connection.execute(delete(tables.vote).where(_is(vote)))
+            connection.execute(insert(tables.vote).values(values))
+
+    def withdraw(self, vote: Vote) -> None:
+        """Forgets a person's vote on a pair."""
+        with self._transaction() as connection:
+            connection.execute(delete(tables.vote).where(_is(vote)))
+
+    def votes(self, fingerprint: str | None = None) -> tuple[Vote, ...]:
+        """The votes on a judgement (None: on all), oldest first."""
+        table = tables.vote.c
+        query = select(tables.vote).order_by(table.at, table.pair, table.voter)
+        if fingerprint is not None:
+            query = query.where(table.fingerprint == fingerprint)
+        return tuple(_vote(row) for row in self._rows(query))
 
     # Steps
 
@@ -306,6 +340,30 @@ def _record(row: RowMapping) -> Record:
         run_id=row["run_id"],
         commit=row["git_commit"],
         finished_at=row["finished_at"],
+    )
+
+
+def _is(vote: Vote) -> ColumnElement[bool]:
+    """True of the row of the same person and pair."""
+    table = tables.vote.c
+    return and_(
+        table.fingerprint == vote.fingerprint,
+        table.pair == vote.pair,
+        table.voter == vote.voter,
+    )
+
+
+def _vote(row: RowMapping) -> Vote:
+    return Vote(
+        fingerprint=row["fingerprint"],
+        pair=row["pair"],
+        voter=row["voter"],
+        lora=row["lora"],
+        against=Against(row["against"]),
+        choice=Choice(row["choice"]),
+        side=Side(row["side"]),
+        seed=row["seed"],
+        at=row["at"],
     )
 
 

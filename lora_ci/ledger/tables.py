@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ForeignKey,
     Index,
@@ -14,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 metadata = MetaData()
 
@@ -113,5 +114,20 @@ approval = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("sha", String(64), primary_key=True),
     Column("person", String(64), primary_key=True),
+    Column("at", String(40), nullable=False),
+)
+
+# What people chose, blind, between pictures of a judgement: the last vote of a person on a pair.
+vote = Table(
+    "vote",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("pair", String(64), primary_key=True),
+    Column("voter", String(64), primary_key=True),
+    Column("lora", String(64), nullable=False),
+    Column("against", String(16), nullable=False),
+    Column("choice", String(16), nullable=False),
+    Column("side", String(16), nullable=False),
+    Column("seed", BigInteger, nullable=False),
     Column("at", String(40), nullable=False),
 )
