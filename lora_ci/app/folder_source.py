@@ -82,8 +82,10 @@ class FolderSource:
         return tuple(change for change in changes if change)
 
     def lay_out(self, facts: InputFacts, folder: Path) -> None:
+        place = self.root / facts.path
         for entry in facts.entries or ():
-            source, target = self.root / facts.path / entry.path, folder / entry.path
+            source = place if place.is_file() else place / entry.path
+            target = folder / entry.path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 same = copy_verified(source, target, entry.content_id)

@@ -11,6 +11,7 @@ from lora_ci.config.document import Where
 from lora_ci.config.model import Config, HubModel, Lora
 from lora_ci.core.changeset import FileEntry, kind_of
 from lora_ci.core.digest import sha256_json
+from lora_ci.core.embedders import parse_embedder
 from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.diffusion.families import missing_parts
@@ -56,11 +57,14 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         base: InputFacts | None = hub_facts(lora.base_model)
     else:
         base = look("base_model", lora.base_model, config.where(f"{top}.base_model"))
+    embedder = others.get("embedder")
+    if (named := parse_embedder(lora.qa.embedder).hub) is not None:
+        embedder = hub_facts(HubModel(hub=named[0], revision=named[1]))
     return LoraFacts(
         dataset=together(whole) if len(whole) == len(sources) else None,
         base_model=base,
         references=others.get("references"),
-        embedder=others.get("embedder"),
+        embedder=embedder,
         companion=others.get("companion"),
         regularization=others.get("regularization"),
         sources=tuple(whole),
@@ -100,13 +104,9 @@ def hub_facts(model: HubModel) -> InputFacts:
 
 def further_paths(lora: Lora) -> dict[str, tuple[str, str]]:
     """Key below the LoRA and path of what it trains and is measured with, by the inputs' names."""
-    embedder = lora.qa.embedder
     paths = {
         "references": ("qa.references", lora.qa.references),
-        "embedder": (
-            "qa.embedder",
-            embedder.removeprefix("path:") if embedder.startswith("path:") else None,
-        ),
+        "embedder": ("qa.embedder", parse_embedder(lora.qa.embedder).path),
         "companion": ("qa.compose_with", lora.qa.compose_with),
         "regularization": ("train.regularization", lora.train.regularization),
     }

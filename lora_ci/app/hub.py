@@ -1,8 +1,10 @@
-"""Base models from the Hugging Face hub: a commit of one → a folder in the hub's own cache."""
+"""Models from the Hugging Face hub: a commit of one → a folder in the hub's own cache."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,23 @@ from lora_ci.diffusion.families import FLUX, SDXL, missing_parts
 
 PARTS = tuple(sorted({*SDXL.parts, *FLUX.parts}))
 WEIGHTS = tuple(part for part in PARTS if not part.startswith(("tokenizer", "scheduler")))
-# What `load_base` reads, and nothing that runs code on loading (.bin, .ckpt are pickles).
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubKind:
+    """A kind of model: its name in messages, its setting, its files, what is not there of it.
+
+    `wanted` has nothing that runs code on loading (.bin, .ckpt are pickles).
+    """
+
+    name: str
+    key: str
+    form: str
+    wanted: tuple[str, ...]
+    absent: Callable[[Path], list[str]]
+
+
+# What `load_base` reads.
 WANTED = (
     "model_index.json",
     *(f"{part}/*.json" for part in PARTS),
@@ -23,11 +41,11 @@ WANTED = (
 UNWANTED = ("*.fp16*", "*.bf16*", "*.non_ema*")
 
 
-def ensure_hub_model(hub: str, revision: str) -> Path:
+def ensure_hub_model(hub: str, revision: str, kind: HubKind) -> Path:
     """The folder of the model `owner/name` at a commit; one that is in the cache is not fetched.
 
     Raises:
-        InputError: there is no such model or commit, or it is not in diffusers format.
+        InputError: there is no such model or commit, or it is not of the kind.
         InfrastructureError: no access, no network, or no room for it.
     """
     try:
@@ -42,19 +60,19 @@ def ensure_hub_model(hub: str, revision: str) -> Path:
             RevisionNotFoundError,
         )
     except ModuleNotFoundError as error:
-        message = f"base model {hub} needs the Python package `{error.name}`"
+        message = f"{kind.name} {hub} needs the Python package `{error.name}`"
         raise InfrastructureError(message, hint="next: pip install 'lora-ci[all]'") from error
     download = partial(
         snapshot_download,
         hub,
         revision=revision,
-        allow_patterns=list(WANTED),
+        allow_patterns=list(kind.wanted),
         ignore_patterns=list(UNWANTED),
     )
-    what = f"base model {hub} at {revision[:12]}"
+    what = f"{kind.name} {hub} at {revision[:12]}"
     # The library's HTTP client is httpx in some versions and its successor in others.
     http_error: type[BaseException] = HfHubHTTPError.__bases__[0]
-    kept = _kept(download)
+    kept = _kept(download, kind)
     if kept is None and HF_HUB_OFFLINE:
         message = f"{what}: not in the cache, and HF_HUB_OFFLINE forbids to ask the hub"
         raise InfrastructureError(message, hint="next: unset HF_HUB_OFFLINE")
@@ -70,7 +88,7 @@ def ensure_hub_model(hub: str, revision: str) -> Path:
         raise InputError(message, hint=hint) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         message = f"{what}: the hub has no such model, or it is private"
-        hint = "next: check `base_model.hub`; for a private one: hf auth login"
+        hint = f"next: check `{kind.key}`; for a private one: hf auth login"
         raise InputError(message, hint=hint) from error
     except (http_error, LocalEntryNotFoundError, ConnectionError) as error:
         message = f"{what}: not in the cache, and the hub cannot be reached: {_cause(error)}"
@@ -78,20 +96,20 @@ def ensure_hub_model(hub: str, revision: str) -> Path:
         raise InfrastructureError(message, hint=hint) from error
     except OSError as error:
         raise machine_error(error, what) or InfrastructureError(f"{what}: {error}") from error
-    if absent := absent_files(folder):
-        message = f"{what}: no Stable Diffusion model in diffusers format, no {', '.join(absent)}"
+    if absent := kind.absent(folder):
+        message = f"{what}: no {kind.form}, no {', '.join(absent)}"
         hint = "a repository of the hub is needed that has these parts as safetensors"
         raise InputError(message, hint=hint)
     return folder
 
 
-def _kept(download: partial[str]) -> Path | None:
+def _kept(download: partial[str], kind: HubKind) -> Path | None:
     """The model if all of it is in the cache; older versions of the library give back parts too."""
     try:
         folder = Path(download(local_files_only=True))
     except (OSError, ValueError):
         return None
-    return None if absent_files(folder) else folder
+    return None if kind.absent(folder) else folder
 
 
 def absent_files(folder: Path) -> list[str]:
@@ -104,6 +122,14 @@ def absent_files(folder: Path) -> list[str]:
         if not any((folder / part).glob("*.safetensors")):
             absent.append(f"{part}/*.safetensors")
     return absent
+
+
+def absent_embedder_files(folder: Path) -> list[str]:
+    """What is missing of a transformers model, as it is called in messages."""
+    absent = [] if (folder / "config.json").is_file() else ["config.json"]
+    index = folder / "model.safetensors.index.json"
+    weights = _shards(index) if index.is_file() else ["model.safetensors"]
+    return absent + [name for name in weights if not (folder / name).is_file()]
 
 
 def _shards(index: Path) -> list[str]:
@@ -119,3 +145,25 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+BASE_MODEL = HubKind(
+    name="base model",
+    key="base_model.hub",
+    form="Stable Diffusion model in diffusers format",
+    wanted=WANTED,
+    absent=absent_files,
+)
+EMBEDDER = HubKind(
+    name="embedder",
+    key="qa.embedder",
+    form="model in transformers format",
+    wanted=(
+        *("config.json", "preprocessor_config.json", "processor_config.json"),
+        *("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+        *("added_tokens.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model"),
+        "README.md",
+    ),
+    absent=absent_embedder_files,
+)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_ci.app.gather import HUB
-from lora_ci.app.hub import ensure_hub_model
+from lora_ci.app.hub import BASE_MODEL, EMBEDDER, ensure_hub_model
 from lora_ci.app.source import Gathered
 from lora_ci.app.wiring import Deps
 from lora_ci.changes.inputs import InputFacts
@@ -43,7 +43,7 @@ def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) ->
         raise InfrastructureError(f"{decision.stage} of {decision.lora} has no fingerprint")
     lora, facts = gathered.config.loras[decision.lora], gathered.facts[decision.lora]
     inputs = {
-        name: ensure_input(found, facts.sources if name == "dataset" else (found,), deps)
+        name: ensure_input(name, found, facts.sources if name == "dataset" else (found,), deps)
         for name in INPUTS[decision.stage]
         if (found := getattr(facts, name)) is not None
     }
@@ -195,7 +195,9 @@ def _content_id(facts: InputFacts | None) -> str | None:
     return facts.content_id if facts else None
 
 
-def ensure_input(whole: InputFacts, sources: tuple[InputFacts, ...], deps: Deps) -> StepInput:
+def ensure_input(
+    name: str, whole: InputFacts, sources: tuple[InputFacts, ...], deps: Deps
+) -> StepInput:
     """Lays the files of an input out under `.lora-ci/inputs/`, once for each content.
 
     Those of several sources lie below the paths of their sources.
@@ -205,7 +207,8 @@ def ensure_input(whole: InputFacts, sources: tuple[InputFacts, ...], deps: Deps)
     """
     if whole.tracked_by == HUB:
         hub, _, revision = whole.content_id.removeprefix("hf:").rpartition("@")
-        path = str(ensure_hub_model(hub, revision))
+        kind = EMBEDDER if name == "embedder" else BASE_MODEL
+        path = str(ensure_hub_model(hub, revision, kind))
         return StepInput(content_id=whole.content_id, path=path, shown_as=hub)
     names = [entry.path for entry in whole.entries or ()]
     key = sha256_json([whole.content_id, names, whole.missing])[:32]

@@ -1,4 +1,4 @@
-"""A folder as it lies on the disk → the same facts that a commit gives.
+"""A folder or file as it lies on the disk → the same facts that a commit gives.
 
 The content id is the one DVC would give: what was trained from a commit is known from a folder,
 and the other way round.
@@ -16,11 +16,15 @@ from lora_ci.core.errors import InputError
 
 
 def read_folder(folder: Path, path: str) -> InputFacts:
-    """The facts of `folder`, which the user calls `path`; every file is read.
+    """The facts of `folder`, or of one file, which the user calls `path`; every file is read.
 
     Raises:
-        InputError: it is no folder, or it holds links or hostile names.
+        InputError: there is none, or it holds links or hostile names.
     """
+    if folder.is_file() and not folder.is_symlink():
+        md5 = md5_file(folder)
+        entry = FileEntry(path=folder.name, content_id=md5)
+        return InputFacts(path=path, tracked_by="folder", content_id=md5, entries=(entry,))
     if not folder.is_dir():
         raise InputError(f"`{path}` is no folder", hint=f"next: ls {folder.parent}")
     entries = []

@@ -12,6 +12,7 @@ from lora_ci.config.inputs import read_base_model, read_sources
 from lora_ci.config.kohya import is_train_file, train_settings
 from lora_ci.config.language import GATE, NAME, SECTIONS, Prepare, WrittenConfig, WrittenLora
 from lora_ci.config.matrix import Variant, expand
+from lora_ci.config.measuring import check_measuring
 from lora_ci.config.model import Lora, Source
 from lora_ci.config.reading import Reading, hints_of, merge, nearest
 from lora_ci.config.texts import check_texts
@@ -163,7 +164,7 @@ def note_train(reading: Reading, train: TrainSettings, written: _Written, varian
 
 
 def check_qa(reading: Reading, settings: QaSettings, node: Node) -> None:
-    """Gates must be conditions, references and the embedder's folder must be ours."""
+    """Gates must be conditions, what is measured with must be known, paths must be ours."""
     if not isinstance(node.value, dict):
         return
     children = node.value
@@ -175,9 +176,8 @@ def check_qa(reading: Reading, settings: QaSettings, node: Node) -> None:
         elif metric not in QA_METRICS and isinstance(gates, dict):
             message = f"gate `{metric[:60]}`: nothing measures that, so it will never hold"
             reading.note("gate", message, gates[metric].where, nearest(metric, QA_METRICS))
+    check_measuring(reading, settings, node)
     paths = {"references": settings.references, "compose_with": settings.compose_with}
-    if settings.embedder.startswith("path:"):
-        paths["embedder"] = settings.embedder.removeprefix("path:")
     for key, path in paths.items():
         if path is not None:
             reading.inside_repository(path, children.get(key, node).where)

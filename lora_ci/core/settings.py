@@ -366,6 +366,7 @@ class QaSettings:
     skip: Annotated[
         tuple[
             Literal[
+                "variety",
                 "leakage",
                 "strength",
                 "memorization",
@@ -488,8 +489,9 @@ class Policy:
     commands: Annotated[
         bool,
         Meta(
-            description="a config may name programs that train: `train.backend` other than "
-            "`native`; they run with all rights of the runner"
+            description="a config may name programs: `train.backend` other than `native`, "
+            "`qa.embedder` of `exec:` or `torchscript:`, `qa.safety`; they run with all rights "
+            "of the runner"
         ),
     ] = False
     licenses: Annotated[

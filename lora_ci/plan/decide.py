@@ -184,11 +184,10 @@ class _Chain:
         """A stage that nothing can be reused for: it runs, if nothing speaks against it."""
         if not self.planner.allowed.covers(stage):
             return self.blocked(stage, self.planner.allowed.why)
-        if stage is Stage.TRAIN:
-            if reason := forbidden_program(self.lora.train, self.planner.config.policy):
-                return self.blocked(stage, reason)
-            if decision := self.what_it_needs(stage):
-                return decision
+        if reason := forbidden_program(stage, self.lora, self.planner.config.policy):
+            return self.blocked(stage, reason)
+        if stage is Stage.TRAIN and (decision := self.what_it_needs(stage)):
+            return decision
         if twin := self.planner.twin(fingerprint, self.lora.name):
             why = f"{TWIN}{stage} of {twin}, which runs now"
             return replace(self.waits(stage, why), after=twin)

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lora_ci.config.model import Lora
+from lora_ci.core.embedders import parse_embedder
 from lora_ci.core.event import Event, EventKind, Trust
-from lora_ci.core.settings import Policy, TrainSettings
+from lora_ci.core.settings import Policy
 from lora_ci.core.step import Stage
 from lora_ci.plan.globs import matches
 
@@ -66,14 +68,28 @@ def decide_right(event: Event, policy: Policy) -> Allowed:
     return Allowed(Right.EVERYTHING)
 
 
-def forbidden_program(train: TrainSettings, policy: Policy) -> str | None:
-    """Why a training may not run: its config names a program, which would do as it likes."""
-    if train.backend == "native" or policy.commands:
+def forbidden_program(stage: Stage, lora: Lora, policy: Policy) -> str | None:
+    """Why a stage may not run: its config names a program, which would do as it likes."""
+    named = _programs(stage, lora)
+    if not named or policy.commands:
         return None
     return (
-        f"`train.backend: {train.backend}` runs a program that the config names; "
+        f"`{named[0]}` runs a program that the config names; "
         "`policy.commands` of the default branch does not allow that"
     )
+
+
+def _programs(stage: Stage, lora: Lora) -> list[str]:
+    """The settings that have a stage run what is not ours, as they are written."""
+    named = []
+    if stage is Stage.TRAIN and lora.train.backend != "native":
+        named.append(f"train.backend: {lora.train.backend}")
+    embedder = parse_embedder(lora.qa.embedder)
+    if stage in (Stage.QA, Stage.OPTIMIZE) and embedder.runs_code:
+        named.append(f"qa.embedder: {embedder.kind}:")
+    if stage is Stage.QA and lora.qa.safety is not None and "safety" not in lora.qa.skip:
+        named.append("qa.safety: exec:")
+    return named
 
 
 def _waits(event: Event, policy: Policy) -> str:

@@ -1,4 +1,4 @@
-"""Base models of the hub: fetched once from a real HTTP server, then from the cache."""
+"""Models of the hub: fetched once from a real HTTP server, then from the cache."""
 
 import json
 import os
@@ -17,22 +17,25 @@ pytestmark = pytest.mark.slow
 NOBODY = "http://127.0.0.1:9"
 PROGRAM = """
 import json, sys
-from lora_ci.app.hub import ensure_hub_model
+from lora_ci.app.hub import BASE_MODEL, EMBEDDER, ensure_hub_model
 from lora_ci.core.errors import LoraCIError
+kind = {"base": BASE_MODEL, "embedder": EMBEDDER}[sys.argv[2]]
 for hub, revision in json.loads(sys.argv[1]):
     try:
-        told = [0, str(ensure_hub_model(hub, revision))]
+        told = [0, str(ensure_hub_model(hub, revision, kind))]
     except LoraCIError as error:
         told = [int(error.exit_code), f"{error} | {error.findings[0].hint}"]
     print(json.dumps(told))
 """
 
 
-def ensure(cache: Path, endpoint: str, *wanted: tuple[str, str], offline: str = "0"):
+def ensure(
+    cache: Path, endpoint: str, *wanted: tuple[str, str], offline: str = "0", kind: str = "base"
+):
     """Exit code and answer of each call, in a process of its own: the library reads its
     settings when it is loaded."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(wanted)],
+        [sys.executable, "-c", PROGRAM, json.dumps(wanted), kind],
         env={**os.environ, "HF_HOME": str(cache), "HF_ENDPOINT": endpoint,
              "HF_HUB_OFFLINE": offline, "HF_HUB_DISABLE_XET": "1"},
         capture_output=True, text=True, timeout=120, check=False,
@@ -94,3 +97,32 @@ def test_a_hub_that_does_not_answer_is_the_network_s_fault(tmp_path):
     [(code, said)] = ensure(tmp_path, NOBODY, ("team/tiny-sd", COMMIT))
     assert code == 4
     assert "the hub cannot be reached" in said
+
+
+def test_an_embedder_comes_with_its_card_and_without_pickles(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(Path("examples/emoji/clip"), folder)
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"the same again")
+    hub, cache = FakeHub(folder, "team/tiny-clip"), tmp_path / "cache"
+    with hub.serve() as endpoint:
+        [(code, found)] = ensure(cache, endpoint, (hub.name, COMMIT), kind="embedder")
+    assert code == 0, found
+    fetched = {path.partition(f"/resolve/{COMMIT}/")[2] for path in hub.asked} - {""}
+    assert {"model.safetensors", "config.json", "README.md", "tokenizer.json"} <= fetched
+    assert not {name for name in fetched if name.endswith((".bin", ".onnx"))}
+    again = ensure(cache, NOBODY, (hub.name, COMMIT), offline="1", kind="embedder")
+    assert again == [(0, found)]
+
+
+def test_an_embedder_without_safetensors_is_refused(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    hub = FakeHub(folder, "team/pickled")
+    with hub.serve() as endpoint:
+        [(code, said)] = ensure(tmp_path / "cache", endpoint, (hub.name, COMMIT), kind="embedder")
+    assert code == 1
+    assert "embedder team/pickled at aaaaaaaaaaaa" in said
+    assert "no model.safetensors" in said

@@ -456,6 +456,30 @@ def test_a_program_that_the_config_names_needs_the_policys_leave():
     assert "train:run" in actions(allowed)
 
 
+@pytest.mark.parametrize(
+    ("qa", "named"),
+    [
+        ('{embedder: "exec:python /opt/embed.py"}', "`qa.embedder: exec:`"),
+        ('{embedder: "torchscript:models/e.pt"}', "`qa.embedder: torchscript:`"),
+        ('{safety: "exec:python /opt/scan.py"}', "`qa.safety: exec:`"),
+        ('{embedder: "onnx:models/e.onnx"}', None),
+        ('{safety: "exec:python /opt/scan.py", skip: [safety]}', None),
+    ],
+)
+def test_a_program_that_measures_needs_the_policys_leave_too(qa, named):
+    """A TorchScript file is a program; an ONNX file is not."""
+    text = TEXT.replace("train: {", f"qa: {qa}\n    train: {{")
+    assert qa in text
+    records = DictRecords()
+    for _ in range(2):
+        records.run(plan_for(records, text))
+    judged = plan_for(records, text).of("mei")[2]
+    assert judged.stage is Stage.QA
+    assert (judged.action is Action.BLOCKED) == (named is not None)
+    assert named is None or named in judged.why
+    assert "qa:run" in actions(plan_for(records, text + "policy: {commands: true}\n"))
+
+
 def test_a_license_that_the_policy_does_not_know_is_not_released():
     """The loader compares with the push's own policy; the default branch's may be another."""
     records = DictRecords()
