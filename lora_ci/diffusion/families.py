@@ -13,6 +13,10 @@ UNET_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 UNET_FEED_FORWARD = ("ff.net.0.proj", "ff.net.2")
 UNET_CONVOLUTION = ("conv1", "conv2", "conv_shortcut")
 
+# Where AUTOMATIC1111's web UI starts for Stable Diffusion; diffusers' pipelines start at 7.5.
+# SDXL's and FLUX's below are the defaults of StableDiffusionXLPipeline and FluxPipeline.
+UNET_GUIDANCE = 7.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -20,8 +24,9 @@ class Family:
 
     `parts` are folders of the diffusers format, `attention`, `feed_forward` and `convolution` are
     endings of module names in the denoiser, `taught_texts` the text encoders that an adapter may
-    teach. `patch` latents along a side are one token of the denoiser. `architecture` is the id of
-    the ModelSpec, https://github.com/Stability-AI/ModelSpec.
+    teach. `patch` latents along a side are one token of the denoiser. `guidance` is what its models
+    are asked with where nobody says otherwise. `architecture` is the id of the ModelSpec,
+    https://github.com/Stability-AI/ModelSpec.
     """
 
     name: str
@@ -33,6 +38,7 @@ class Family:
     convolution: tuple[str, ...]
     latent_channels: int
     architecture: str
+    guidance: float
     objective: Literal["noise", "flow"] = "noise"
     patch: int = 1
 
@@ -53,6 +59,7 @@ def _unet(name: str, architecture: str) -> Family:
         convolution=UNET_CONVOLUTION,
         latent_channels=4,
         architecture=architecture,
+        guidance=UNET_GUIDANCE,
     )
 
 
@@ -68,6 +75,7 @@ SDXL = Family(
     convolution=UNET_CONVOLUTION,
     latent_channels=4,
     architecture="stable-diffusion-xl-v1-base",
+    guidance=5.0,
 )
 FLUX = Family(
     name="flux",
@@ -88,6 +96,7 @@ FLUX = Family(
     convolution=(),
     latent_channels=16,
     architecture="flux-1-dev",
+    guidance=3.5,
     objective="flow",
     patch=2,
 )

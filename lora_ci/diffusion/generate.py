@@ -1,7 +1,7 @@
 """Makes pictures as diffusers' pipelines make them, with DDIM or along FLUX's flow.
 
 A picture depends on its request alone: its noise comes from its own seed, so it is the same alone
-or in a batch (up to float rounding: at most 2 of 255 levels in any pixel).
+or in a batch (up to float rounding: at most 2 of 255 levels in any pixel, in float32).
 """
 
 from __future__ import annotations
@@ -9,59 +9,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.attach import Attached, set_weight
 from lora_ci.diffusion.conditioning import Conditioning, cat, encode_texts, sizes_of
 from lora_ci.diffusion.latents import decode_latents
 from lora_ci.diffusion.load import BaseModel
+from lora_ci.diffusion.memory import Memory, memory_told
+from lora_ci.diffusion.request import Picture, PictureRequest
 from lora_ci.diffusion.sampling import Sampling, sample
-
-Picture = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureRequest:
-    """One picture. `weight` is the adapter's strength; 0 asks for the base's picture.
-
-    FLUX has guidance distilled into it: it is told `guidance` and knows no negative prompt.
-    """
-
-    prompt: str
-    seed: int
-    negative_prompt: str = ""
-    steps: int = 25
-    guidance: float = 7.0
-    guidance_rescale: float = 0.0
-    width: int = 512
-    height: int = 512
-    weight: float = 1.0
-
-
-class Generator(Protocol):
-    """Makes pictures."""
-
-    def generate(self, requests: Sequence[PictureRequest]) -> Sequence[Picture]:
-        """One picture [height, width, 3] a request, in the order of the requests."""
-        ...
 
 
 @dataclass(slots=True)
 class DiffusersGenerator:
-    """Pictures of a base model, with the attached adapter where one is given."""
+    """Pictures of a base model, with the attached adapter where one is given.
+
+    Where memory runs out, less is computed at once from then on, as `memory` tells. `texts` are
+    encoded prompts, which repeat over seeds and weights.
+    """
 
     model: BaseModel
     attached: Attached | None = None
     batch_size: int = 8
-    _texts: dict[tuple[str, float], Conditioning] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    texts: dict[tuple[str, float], Conditioning] = field(default_factory=dict)
+
+    @property
+    def teaches_text(self) -> bool:
+        """Whether prompts mean something else with the adapter."""
+        layers = self.attached.layers if self.attached else set()
+        return any(name.startswith("text_encoder") for name in layers)
 
     def generate(self, requests: Sequence[PictureRequest]) -> list[Picture]:
-        """One picture [height, width, 3] a request, in their order. Raises InputError."""
+        """One picture [height, width, 3] a request, in their order.
+
+        One that came out not finite is all black.
+
+        Raises:
+            InputError: the base cannot make such pictures.
+            OutOfMemory: one picture at a time is too much.
+        """
         for request in requests:
             self._check(request)
         # Requests that differ only in words and seed run together.
@@ -93,14 +82,24 @@ class DiffusersGenerator:
         weight = first.weight if self.attached else 0.0
         if self.attached:
             set_weight(self.attached, weight)
-        how = Sampling(steps=first.steps, guidance=first.guidance, rescale=first.guidance_rescale)
+        how = Sampling(
+            steps=first.steps,
+            guidance=first.guidance,
+            memory=self.memory,
+            rescale=first.guidance_rescale,
+        )
         wanted = self._conditioning([r.prompt for r in requests], weight, first)
         unwanted = None
         if how.needs_negative(model):
             unwanted = self._conditioning([r.negative_prompt for r in requests], weight, first)
         noise = torch.cat([self._noise(r) for r in requests])
         latents = sample(model, noise, wanted, unwanted, how)
-        levels = (decode_latents(model, latents).float() / 2 + 0.5).clamp(0, 1).mul(255).round()
+        pixels = self.memory.coded(
+            model, len(latents), lambda part: decode_latents(model, latents[part])
+        )
+        finite = pixels.isfinite().flatten(1).all(dim=1)
+        levels = (pixels.float() / 2 + 0.5).clamp(0, 1).mul(255).round()
+        levels[~finite] = 0
         return list(levels.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
 
     def _conditioning(
@@ -125,19 +124,15 @@ class DiffusersGenerator:
                 request.width // side,
             ),
             generator=torch.Generator().manual_seed(request.seed),
-            dtype=self.model.dtype,
         ).to(self.model.device)
 
     def _text(self, prompt: str, weight: float) -> Conditioning:
-        """A prompt's conditioning, one row; kept, as prompts repeat over seeds and weights."""
-        key = (prompt, weight if self._teaches_text() else 0.0)
-        if key not in self._texts:
-            self._texts[key] = encode_texts(self.model, [prompt])
-        return self._texts[key]
-
-    def _teaches_text(self) -> bool:
-        layers = self.attached.adapter.layers if self.attached else {}
-        return any(name.startswith("text_encoder") for name in layers)
+        """A prompt's conditioning, one row."""
+        key = (prompt, weight if self.teaches_text else 0.0)
+        if key not in self.texts:
+            with memory_told("the text encoders"):
+                self.texts[key] = encode_texts(self.model, [prompt])
+        return self.texts[key]
 
 
 def _settings(request: PictureRequest) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ def encode_pictures(model: BaseModel, pixels: torch.Tensor) -> torch.Tensor:
 def decode_latents(model: BaseModel, latents: torch.Tensor) -> torch.Tensor:
     """Pixels [b, 3, H, W], about [-1, 1], of latents [b, c, h, w]."""
     vae = model.vae
-    unscaled = latents.to(vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+    unscaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor
     with torch.no_grad():
-        pixels: torch.Tensor = vae.decode(unscaled).sample
+        pixels: torch.Tensor = vae.decode(unscaled + (vae.config.shift_factor or 0)).sample
     return pixels

@@ -1,7 +1,7 @@
 """From noise to latents: DDIM with classifier-free guidance, or Euler along a flow.
 
-The steps are those of diffusers' pipelines. Shapes: b batch, c latent channels, h and w latent
-sides.
+The steps are those of diffusers' pipelines, in float32 whatever the denoiser computes in. Shapes:
+b batch, c latent channels, h and w latent sides.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from lora_ci.diffusion.conditioning import Conditioning, cat
-from lora_ci.diffusion.denoise import denoise
+from lora_ci.diffusion.denoise import TAUGHT_GUIDANCE, denoise
 from lora_ci.diffusion.load import BaseModel
+from lora_ci.diffusion.memory import Memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Sampling:
 
     steps: int
     guidance: float
+    memory: Memory
     rescale: float = 0.0
 
     def needs_negative(self, model: BaseModel) -> bool:
@@ -38,7 +40,10 @@ def sample(
     unwanted: Conditioning | None,
     how: Sampling,
 ) -> torch.Tensor:
-    """Latents [b, c, h, w] from noise of that shape; `unwanted` where the sampling needs it."""
+    """Latents [b, c, h, w], float32, of such noise; `unwanted` where the sampling needs it.
+
+    Raises OutOfMemory.
+    """
     if model.family.objective == "flow":
         return _flow(model, noise, wanted, how)
     return _diffusion(model, noise, wanted, unwanted, how)
@@ -58,7 +63,7 @@ def _diffusion(
     scheduler.set_timesteps(how.steps, device=model.device)
     for t in scheduler.timesteps:
         pair = latents if unwanted is None else torch.cat([latents, latents])
-        out = denoise(model, pair, t.expand(len(pair)), both)
+        out = predict(model, pair, t.expand(len(pair)), both, how.memory)
         if unwanted is not None:
             unconditional, conditional = out.chunk(2)
             out = guide(conditional, unconditional, how.guidance, how.rescale)
@@ -67,7 +72,10 @@ def _diffusion(
 
 
 def _flow(
-    model: BaseModel, latents: torch.Tensor, conditioning: Conditioning, how: Sampling
+    model: BaseModel,
+    latents: torch.Tensor,
+    conditioning: Conditioning,
+    how: Sampling,
 ) -> torch.Tensor:
     """As FluxPipeline: guidance is an input of the model, which asks for no second call."""
     scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(model.scheduler.config)
@@ -79,9 +87,30 @@ def _flow(
     )
     for t in scheduler.timesteps:
         times = t.expand(len(latents)) / scheduler.config.num_train_timesteps
-        out = denoise(model, latents, times, conditioning, guidance=how.guidance)
+        out = predict(model, latents, times, conditioning, how.memory, guidance=how.guidance)
         latents = scheduler.step(out, t, latents).prev_sample
     return latents
+
+
+def predict(
+    model: BaseModel,
+    noisy: torch.Tensor,
+    times: torch.Tensor,
+    conditioning: Conditioning,
+    memory: Memory,
+    *,
+    guidance: float = TAUGHT_GUIDANCE,
+) -> torch.Tensor:
+    """What the denoiser says to noisy [b, c, h, w] at times [b], float32, as memory allows.
+
+    Raises OutOfMemory.
+    """
+
+    def rows(part: slice) -> torch.Tensor:
+        given = noisy[part].to(model.dtype)
+        return denoise(model, given, times[part], conditioning.rows(part), guidance=guidance)
+
+    return memory.denoised(model, len(noisy), rows).float()
 
 
 def time_shift(config: Any, tokens: int) -> float:

@@ -45,24 +45,23 @@ class LoraLayer:
         product = self.up.flatten(1) @ self.down.flatten(1)
         return (self.scale * product).reshape(self.weight_shape())
 
-    def apply(self, weight: torch.Tensor, strength: float) -> torch.Tensor:
-        """The weight with the update, in the type of `weight`; at strength 0, `weight` itself.
+    def change(self, weight: torch.Tensor) -> torch.Tensor:
+        """How far the layer moves a weight at full strength, on its device and in its type.
 
-        DoRA: `W' = magnitude · (W + ΔW) / ‖W + ΔW‖`, the norm over all but the first axis, and
-        `W + strength · (W' − W)` between (ComfyUI's way; peft scales ΔW inside the norm instead,
-        which is the same at strength 1 and is not the base at strength 0).
+        DoRA moves it to `magnitude · (W + ΔW) / ‖W + ΔW‖`, the norm over all but the first axis;
+        `strength · change` goes part of the way (ComfyUI's way; peft scales ΔW inside the norm
+        instead, which is the same at strength 1 and is not the base at strength 0).
 
         Source: arXiv:2402.09353, equation 5.
         """
-        if strength == 0:
-            return weight
+        up, down = self.up.flatten(1).to(weight), self.down.flatten(1).to(weight)
+        delta = (self.scale * (up @ down)).reshape(self.weight_shape())
         if self.magnitude is None:
-            return weight + (strength * self.delta()).to(weight)
-        base = weight.float()
-        moved = base + self.delta().to(base)
+            return delta
+        moved = weight + delta
         norm = moved.flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
-        rows = (self.magnitude.to(base) / norm).reshape(-1, *[1] * (weight.ndim - 1))
-        return (base + strength * (rows * moved - base)).to(weight)
+        rows = (self.magnitude.to(weight) / norm).reshape(-1, *[1] * (weight.ndim - 1))
+        return rows * moved - weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -11,14 +13,15 @@ from lora_ci.core.digest import sha256_file
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import LoraType, OptimizeSettings, QaSettings
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
-from lora_ci.diffusion.attach import attach, detach
-from lora_ci.diffusion.generate import DiffusersGenerator
+from lora_ci.diffusion.easel import Easel
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.precision import best_device, dtype_name
+from lora_ci.diffusion.request import Picture
 from lora_ci.formats.read import read_adapter
 from lora_ci.optimize.strength import Strength, recommend
-from lora_ci.ruler.album import Album, Maker
+from lora_ci.ruler.album import Album, Maker, template_of
 from lora_ci.ruler.defects import defects, sound_range
-from lora_ci.ruler.embedder import open_embedder
+from lora_ci.ruler.embedder import Features, open_embedder
 from lora_ci.ruler.likeness import find_scale, identity_by_prompt
 from lora_ci.ruler.prompts import make_prompts
 from lora_ci.ruler.references import read_references
@@ -40,13 +43,18 @@ class Task:
 def run(spec: StepSpec, context: StepContext) -> StepResult:
     """Tries the weights on the identity prompts and recommends one."""
     task = msgspec.convert(spec.params, Task)
-    base_id = spec.inputs["base_model"].content_id
-    model = load_base(context.input_path("base_model"), content_id=base_id)
-    path = context.input_path("adapter")
+    device = best_device()
+    model = load_base(
+        context.input_path("base_model"),
+        dtype_name(task.qa.precision, device),
+        content_id=spec.inputs["base_model"].content_id,
+        device=device,
+    )
+    easel, path = Easel(model=model), context.input_path("adapter")
     adapter, sha256 = read_adapter(path), sha256_file(path)
-    side = task.qa.resolution or model.resolution
+    template = template_of(task.qa, side=model.resolution, guidance=model.family.guidance)
     references = (
-        read_references(context.input_path("references"), side)
+        read_references(context.input_path("references"), template.width)
         if "references" in spec.inputs
         else []
     )
@@ -59,40 +67,51 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         done += more
         context.progress(done, total, "pictures")
 
+    embedder = open_embedder(
+        task.qa.embedder, context.input_path("embedder") if "embedder" in spec.inputs else None
+    )
+
+    def embed(pictures: Sequence[Picture]) -> Features:
+        return embedder.embed_pictures(pictures) if pictures else np.zeros((0, 0), np.float32)
+
+    def features(made: Mapping[str, Sequence[Picture]]) -> Features:
+        flat = embed([picture for row in made.values() for picture in row])
+        return flat.reshape(len(made), -1, flat.shape[-1])
+
     album = Album(
-        settings=task.qa,
-        side=side,
-        embedder=open_embedder(
-            task.qa.embedder, context.input_path("embedder") if "embedder" in spec.inputs else None
-        ),
+        template=template,
         cache=context.cache,
         told=told,
         stop=context.stop_requested,
     )
-    maker = Maker(identity=(base_id,), generator=DiffusersGenerator(model), weight=0.0)
+    maker = Maker(base=easel.identity, open=easel.generator)
     made = album.pictures(maker, prompts.identity, SEEDS)
-    base = album.features(made, prompts.identity)
+    base = features(made)
     sound = sound_range([p for row in made.values() for p in row] + [r.picture for r in references])
-    scale, problem = find_scale(album.embed([r.picture for r in references]), base)
+    scale, problem = find_scale(embed([r.picture for r in references]), base)
     curve = []
-    attached = attach(model, adapter, weights[0])
-    generator = DiffusersGenerator(model, attached)
     for weight in weights:
-        maker = Maker(identity=(base_id, sha256), generator=generator, weight=weight)
+        maker = Maker(
+            base=easel.identity,
+            adapters=((sha256, weight),),
+            open=partial(easel.generator, adapter, weight),
+        )
         made = album.pictures(maker, prompts.identity, SEEDS)
         pictures = [p for row in made.values() for p in row]
         clean = float(np.mean([not defects(p, sound) for p in pictures]))
         identity = None
         if scale:
-            features = album.features(made, prompts.identity)
-            identity = float(identity_by_prompt(scale, features, base).mean())
+            identity = float(identity_by_prompt(scale, features(made), base).mean())
         curve.append(Strength(weight=weight, identity=identity, clean=clean))
-    detach(attached)
     recommended = recommend(curve)
     return StepResult(
         outcome=Outcome.PASSED,
         metrics={} if recommended is None else {"recommended_weight": recommended},
-        findings=() if recommended is not None else (_unknown(problem),),
+        findings=(
+            *album.findings,
+            *easel.memory.findings(),
+            *(() if recommended is not None else (_unknown(problem),)),
+        ),
         details={
             "curve": [{**msgspec.to_builtins(point), "score": point.score} for point in curve]
         },

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lora_ci.diffusion.generate import Picture
+from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.embedder import Features
 
 SIDE = 64

@@ -12,8 +12,8 @@ from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from lora_ci.core.errors import InputError
-from lora_ci.diffusion.generate import Picture
 from lora_ci.diffusion.quiet import quiet_transformers
+from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.embedder import Features
 
 BATCH = 64

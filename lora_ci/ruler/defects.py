@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ci.diffusion.generate import Picture
+from lora_ci.diffusion.request import Picture
 
 # A picture is broken if a statistic lies this many robust deviations outside the sound range.
 MAX_DEVIATIONS = 4.0

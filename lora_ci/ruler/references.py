@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lora_ci.core.captions import SIDECARS
 from lora_ci.core.changeset import READ_IMAGES
 from lora_ci.core.errors import InputError
-from lora_ci.diffusion.generate import Picture
+from lora_ci.diffusion.request import Picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000

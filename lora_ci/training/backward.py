@@ -16,10 +16,11 @@ from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.conditioning import Conditioning, encode_texts
 from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.load import BaseModel
+from lora_ci.diffusion.memory import is_out_of_memory
 from lora_ci.diffusion.objective import Objective
 from lora_ci.training.batch import Batch
 from lora_ci.training.gradients import Gradients
-from lora_ci.training.memory import climb, is_out_of_memory
+from lora_ci.training.memory import climb
 from lora_ci.training.precision import autocast
 from lora_ci.training.state import State
 

@@ -18,9 +18,10 @@ from lora_ci.core.errors import InputError
 from lora_ci.diffusion.conditioning import encode_texts
 from lora_ci.diffusion.latents import encode_pictures
 from lora_ci.diffusion.load import BaseModel
+from lora_ci.diffusion.memory import is_out_of_memory
 from lora_ci.training.buckets import View
 from lora_ci.training.data import Sample
-from lora_ci.training.memory import is_out_of_memory, no_memory
+from lora_ci.training.memory import no_memory
 from lora_ci.training.pictures import load_views
 from lora_ci.training.shelf import Shelf
 

@@ -12,11 +12,10 @@ import torch
 
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.diffusion.memory import give_back, is_out_of_memory
 
-# How a GPU says that it failed; and how libraries say that memory is out, where they have no
-# class of error for it.
+# How a GPU says that it failed.
 LOST = ("CUDA error", "NCCL error", "cuDNN error", "HIP error", "MPS error")
-WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +42,13 @@ class Rung:
         return [slice(i, min(i + self.rows, rows)) for i in range(0, rows, self.rows)]
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """True where an allocation failed, on whatever device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in WORDS)
-
-
 def climb(rung: Rung, device: torch.device) -> Rung:
     """The next rung, with what the device had cached given back.
 
     Raises:
         InfrastructureError: there is none.
     """
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
+    give_back(device)
     following = rung.next()
     if following is None:
         raise no_memory("one image at a time with gradient checkpointing is still too much")

@@ -17,6 +17,7 @@ from lora_ci.core.finding import Severity
 from lora_ci.core.settings import TrainSettings, parse_settings, settings_json
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.diffusion.load import BaseModel, load_base
+from lora_ci.diffusion.precision import dtype_name
 from lora_ci.formats.contract import check_adapter
 from lora_ci.training.adapter import need_names
 from lora_ci.training.continued import Ends
@@ -26,7 +27,6 @@ from lora_ci.training.keeping import Keeping
 from lora_ci.training.loop import Surroundings, Trained, train
 from lora_ci.training.material import Material, build_material
 from lora_ci.training.memory import machine_at_fault, peak_memory_mb
-from lora_ci.training.precision import dtype_name
 from lora_ci.training.sampling import Sampler, sampler_of
 from lora_ci.training.supply import encoders_may_stay
 from lora_ci.training.team import Team
@@ -56,7 +56,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
     began = time.monotonic()
     model = load_base(
         context.input_path("base_model"),
-        dtype_name(settings, team.device),
+        dtype_name(settings.precision, team.device),
         content_id=spec.inputs["base_model"].content_id,
         device=str(team.device),
     )
@@ -98,7 +98,7 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
             "memory": asdict(trained.rung),
             "device": str(team.device),
             "processes": team.size,
-            "precision": dtype_name(settings, team.device),
+            "precision": dtype_name(settings.precision, team.device),
             "optimizer": settings.optimizer,
             "prompts": list(around.sampler.prompts) if around.sampler else [],
         },
@@ -164,7 +164,7 @@ def machine_kind(settings: TrainSettings, device: torch.device) -> dict[str, str
 
     Another one begins a longer training anew.
     """
-    kind = {"device": device.type, "precision": dtype_name(settings, device)}
+    kind = {"device": device.type, "precision": dtype_name(settings.precision, device)}
     if device.type == "cuda":
         kind["gpu"] = torch.cuda.get_device_name(device)
     packages = ["torch", "diffusers", "peft", "transformers"]

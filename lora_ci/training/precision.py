@@ -7,22 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from lora_ci.core.settings import TrainSettings
-
-NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 FIRST_SCALE = 2.0**16
 GROWS_AFTER = 2000
 # float16 reaches from 6e-8 to 65504: where so many halvings do not help, the loss is no number.
 SKIPS_ALLOWED = 20
-
-
-def dtype_name(settings: TrainSettings, device: torch.device) -> str:
-    """The name of the base's dtype on a device, as `load_base` takes it."""
-    if settings.precision != "auto":
-        return NAMES[settings.precision]
-    if device.type != "cuda":
-        return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -10,14 +10,14 @@ from PIL import Image
 from lora_ci.core.digest import sha256_json
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import TrainSettings
-from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.load import BaseModel
-from lora_ci.training.memory import is_out_of_memory
+from lora_ci.diffusion.memory import OutOfMemory, is_out_of_memory
+from lora_ci.diffusion.request import PictureRequest
 from lora_ci.training.state import State
 
 FOLDER = "samples"
 STEPS = 25
-GUIDANCE = {"noise": 7.0, "flow": 3.5}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class Sampler:
             with state.served():
                 requests = [self._request(prompt) for prompt in self.prompts]
                 pictures = self.generator.generate(requests)
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OutOfMemory) as error:
             if not is_out_of_memory(error):
                 raise
             pictures = []
@@ -75,7 +75,7 @@ class Sampler:
             prompt=prompt,
             seed=self.settings.seed,
             steps=STEPS,
-            guidance=GUIDANCE[self.model.family.objective],
+            guidance=self.model.family.guidance,
             width=pixels,
             height=pixels,
         )

@@ -8,8 +8,9 @@ from peft import LoraConfig
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.attach import attach, detach
-from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.request import PictureRequest
 from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.formats.write import Format, write_adapter
 from tests.diffusion.pipelines import distance, open_pipeline, pipeline_picture

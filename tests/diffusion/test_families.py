@@ -9,10 +9,11 @@ import torch
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.conditioning import cat, encode_texts, sizes_of
 from lora_ci.diffusion.denoise import denoise
-from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.latents import decode_latents, encode_pictures
 from lora_ci.diffusion.load import load_base
 from lora_ci.diffusion.outline import base_shapes
+from lora_ci.diffusion.request import PictureRequest
 from tests.diffusion.pipelines import distance, open_pipeline, pipeline_picture
 from tests.tiny_flux import build_tiny_flux
 from tests.tiny_parts import TEXT_TOKENS

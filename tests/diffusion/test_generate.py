@@ -9,8 +9,9 @@ import torch
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.attach import attach, detach, set_weight
-from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.request import PictureRequest
 from lora_ci.formats.adapter import Adapter, LoraLayer
 from tests.diffusion.pipelines import distance, open_pipeline, pipeline_picture
 from tests.tiny_sd import build_tiny_sd

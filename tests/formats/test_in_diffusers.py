@@ -84,7 +84,7 @@ def test_diffusers_reads_what_was_meant(folders, tmp_path, case):
     assert set(adapter.layers) <= set(after)
     for name, weight in after.items():
         layer = adapter.layers.get(name)
-        wanted = layer.apply(before[name], 1.0) if layer else before[name]
+        wanted = before[name] + (layer.change(before[name]) if layer else 0)
         assert torch.allclose(weight, wanted, atol=1e-5), name
 
 
@@ -134,5 +134,5 @@ def test_what_peft_saved_is_read_with_its_scales(tiny_sd, tmp_path, stabilized, 
     assert set(adapter.layers) == {f"unet.{name}" for name in modules}
     for name, module in modules.items():
         wanted = module.base_layer.weight.detach()
-        found = adapter.layers[f"unet.{name}"].apply(before[name], 1.0)
+        found = before[name] + adapter.layers[f"unet.{name}"].change(before[name])
         assert torch.allclose(found, wanted, atol=1e-5), name

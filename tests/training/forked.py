@@ -13,13 +13,13 @@ from pathlib import Path
 
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.precision import dtype_name
 from lora_ci.formats.write import Format, write_adapter
 from lora_ci.training.continued import Ends
 from lora_ci.training.data import read_samples
 from lora_ci.training.keeping import Keeping
 from lora_ci.training.loop import Surroundings, Trained, train
 from lora_ci.training.material import build_material
-from lora_ci.training.precision import dtype_name
 from lora_ci.training.sampling import Sampler
 from lora_ci.training.team import Team, join_team
 
@@ -50,7 +50,9 @@ class Place:
         """Trains in this process and writes the adapter."""
         team = team or join_team()
         self.work.mkdir(parents=True, exist_ok=True)
-        model = load_base(self.base, dtype_name(settings, team.device), content_id=self.base.name)
+        model = load_base(
+            self.base, dtype_name(settings.precision, team.device), content_id=self.base.name
+        )
         material = build_material(
             model, read_samples(self.dataset, "mei"), settings, trigger="mei", cache=self.cache
         )

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.settings import TrainSettings
+from lora_ci.diffusion.memory import is_out_of_memory
 from lora_ci.training.curves import MAX_POINTS, WINDOW, Curves
 from lora_ci.training.divergence import diverged
-from lora_ci.training.memory import Rung, is_out_of_memory, machine_at_fault
+from lora_ci.training.memory import Rung, machine_at_fault
 from lora_ci.training.precision import GROWS_AFTER, loss_scale
 from lora_ci.training.schedules import rate_factor
 from lora_ci.training.team import Team

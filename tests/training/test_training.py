@@ -17,8 +17,9 @@ import torch
 from lora_ci.core.settings import TrainSettings, settings_json
 from lora_ci.core.step import Outcome, Stage, StepInput, StepResult, StepSpec
 from lora_ci.diffusion.attach import attach, detach
-from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.request import PictureRequest
 from lora_ci.formats.adapter import Adapter
 from lora_ci.formats.read import read_adapter
 from lora_ci.formats.write import Format, write_adapter

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from lora_ci.diffusion.attach import attach, detach
-from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.request import PictureRequest
 from lora_ci.ruler.clip import load_clip
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import find_axis

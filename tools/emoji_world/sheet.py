@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lora_ci.diffusion.generate import DiffusersGenerator, PictureRequest
+from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.request import PictureRequest
 
 COMMON = """grinning face, smiling face with sunglasses, crying face, winking face,
 loudly crying face, angry face, cat face, dog face, panda face, bear face, pig face, frog face,
