@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.conditioning import encode_texts
 from lora_ci.diffusion.latents import encode_pictures
-from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.load import check_folder, load_base
+from lora_ci.diffusion.parts import model_class, read_model
 
 SD = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 PARTS = {
@@ -151,6 +152,55 @@ def test_damaged_weights_are_told_when_they_are_read(copied, part):
     read("cannot be loaded")
     path.write_bytes(whole)
     load_base(folder).models[part]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2"])
+def test_a_text_encoder_is_what_transformers_reads(copied, part, dtype, monkeypatch):
+    """Also with a name before its weights that it has or has not, and with more than it needs."""
+
+    def slow_reader(*_, **__):
+        raise AssertionError("transformers' reader takes a quarter of a second")
+
+    folder = copied("sdxl")
+    family, path = check_folder(folder), weights_of(folder, part)
+    theirs = model_class(family, part).from_pretrained(folder / part, dtype=dtype).eval()
+    words = torch.tensor([[3, 1, 2]])
+    expected = theirs(words, output_hidden_states=True).hidden_states
+    stored = load_file(path)
+    bare = {name.removeprefix("text_model."): tensor for name, tensor in stored.items()}
+    prefixed = {
+        name if name.startswith("text_projection") else f"text_model.{name}": tensor
+        for name, tensor in bare.items()
+    }
+    more = {"logit_scale": torch.ones(()), "text_model.embeddings.position_ids": torch.arange(9)}
+    monkeypatch.setattr(type(theirs), "from_pretrained", slow_reader)
+    for written in (stored, bare, prefixed, stored | more):
+        save_file(written, path)
+        chance = torch.get_rng_state()
+        ours = read_model(folder, family, part, dtype)
+        assert torch.equal(torch.get_rng_state(), chance)
+        assert not ours.training
+        assert ours.dtype == dtype
+        assert ours.config._attn_implementation == theirs.config._attn_implementation
+        weights = ours.state_dict()
+        assert weights.keys() == theirs.state_dict().keys()
+        assert all(torch.equal(weights[name], w) for name, w in theirs.state_dict().items())
+        assert all(map(torch.equal, ours.buffers(), theirs.buffers()))
+        made = ours(words, output_hidden_states=True).hidden_states
+        assert all(map(torch.equal, made, expected))
+
+
+@pytest.mark.slow
+def test_a_weight_of_another_shape_is_told(copied):
+    folder = copied("sdxl")
+    path = weights_of(folder, "text_encoder")
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.endswith("q_proj.weight"))
+    save_file(tensors | {name: torch.ones(3, 3)}, path)
+    with pytest.raises(InputError, match="text_encoder"):
+        load_base(folder).models["text_encoder"]
 
 
 @pytest.mark.slow
