@@ -4,13 +4,15 @@ from __future__ import annotations
 
 OVERALL = "overall"
 TEST = "score."
+FIVE_TESTS = ("identity", "flexibility", "artifact", "consistency", "performance")
 
-# `score.…` are the five tests.
 QA_METRICS = frozenset(
     (
-        *(OVERALL, "identity", "flexibility", "variety", "spread", "power", "sound", "leakage"),
-        *("memorization", "loss.against-base", "latency_ratio", "size_share"),
-        *(f"{TEST}{name}" for name in ("identity", "flexibility", "artifact")),
-        *(f"{TEST}{name}" for name in ("consistency", "performance")),
+        *(OVERALL, *(f"{TEST}{name}" for name in FIVE_TESTS)),
+        *("identity", "power", "flexibility", "sound", "blank", "spread", "variety"),
+        *("latency_ratio", "size_share"),
+        *("leakage", "memorization", "following", "base_look", "composability", "unsafe"),
+        *("recommended_weight", "loss.against-base", "loss.gap"),
+        *("loss.against-released", "identity.against-released"),
     )
 )

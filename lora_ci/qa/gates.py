@@ -1,4 +1,4 @@
-"""Conditions on metrics. What could not be measured, or not surely enough, is not a pass."""
+"""Conditions on metrics, decided with a stated chance of error. What is not measured is no pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lora_ci.core.errors import InputError
 from lora_ci.core.step import Outcome
-from lora_ci.ruler.statistics import Interval
+from lora_ci.ruler.statistics import Estimate, Interval, bound
 
 CONDITION = re.compile(r"(?P<sign>>=|<=|>|<) *(?P<limit>-?\d+(\.\d+)?)")
 SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -18,7 +18,7 @@ SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A condition and how it came out."""
+    """A condition and how it came out; `low` and `high` are the ends of the 95 % interval."""
 
     metric: str
     condition: str
@@ -29,31 +29,64 @@ class Gate:
     why: str
 
 
-def check_gate(metric: str, condition: str, measured: Mapping[str, Interval | float]) -> Gate:
-    """Passes if the whole interval holds, fails if none of it does, else is inconclusive."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errors:
+    """The chances, at most, that luck passes what should fail, and fails what should pass."""
+
+    passing: float
+    failing: float
+
+
+def check_gate(
+    metric: str,
+    condition: str,
+    measured: Mapping[str, Estimate],
+    errors: Errors,
+    *,
+    lacking: str = "",
+    off: bool = False,
+) -> Gate:
+    """Passes or fails where the bound that luck might move holds so too; else it is inconclusive.
+
+    `lacking` says why the metric was not measured. `off`: the config keeps it from being measured,
+    so that it will never hold: that fails.
+    """
     match = CONDITION.fullmatch(condition.strip())
     if match is None:
         raise InputError(f'gate `{metric}: {condition}`: expected such as ">= 0.7"')
-    found = measured.get(metric)
-    if found is None:
-        why = "could not be measured"
-        if near := difflib.get_close_matches(metric, measured, n=3, cutoff=0.4):
-            why += f"; near names that were: {', '.join(near)}"
-        return _gate(metric, condition, None, Outcome.INCONCLUSIVE, why)
-    value = (
-        found if isinstance(found, Interval) else Interval(mean=found, low=found, high=found, n=1)
-    )
+    estimate = measured.get(metric)
+    if estimate is None:
+        outcome = Outcome.FAILED if off else Outcome.INCONCLUSIVE
+        return _gate(metric, condition, None, outcome, _absent(metric, measured, lacking))
     holds, limit = SIGNS[match["sign"]], float(match["limit"])
-    if value.low is None or value.high is None:
-        return _gate(metric, condition, value, Outcome.INCONCLUSIVE, "too little was measured")
-    held = {bool(holds(end, limit)) for end in (value.low, value.high)}
-    shown = f"{value.mean:.2f}, surely between {value.low:.2f} and {value.high:.2f}"
-    if held == {True}:
-        return _gate(metric, condition, value, Outcome.PASSED, shown)
-    if held == {False}:
-        return _gate(metric, condition, value, Outcome.FAILED, shown)
-    why = f"{shown}: not sure enough; more `seeds` or prompts would tell"
-    return _gate(metric, condition, value, Outcome.INCONCLUSIVE, why)
+    rising = match["sign"].startswith(">")
+    bad, good = ("low", "high") if rising else ("high", "low")
+    pessimist = bound(estimate, "low" if rising else "high", errors.passing)
+    optimist = bound(estimate, "high" if rising else "low", errors.failing)
+    shown = estimate.interval()
+    if pessimist is None or optimist is None:
+        why = f"{estimate.mean:.2f}, but too little was measured to be sure of it"
+        return _gate(metric, condition, shown, Outcome.INCONCLUSIVE, why)
+    if holds(pessimist, limit):
+        why = f"{estimate.mean:.2f}, surely {_end(bad)} {pessimist:.2f}"
+        return _gate(metric, condition, shown, Outcome.PASSED, why)
+    if not holds(optimist, limit):
+        why = f"{estimate.mean:.2f}, surely {_end(good)} {optimist:.2f}"
+        return _gate(metric, condition, shown, Outcome.FAILED, why)
+    low, high = sorted((pessimist, optimist))
+    why = f"{estimate.mean:.2f}, somewhere between {low:.2f} and {high:.2f}: not sure enough"
+    return _gate(metric, condition, shown, Outcome.INCONCLUSIVE, why)
+
+
+def _end(side: str) -> str:
+    return "at least" if side == "low" else "at most"
+
+
+def _absent(metric: str, measured: Mapping[str, Estimate], lacking: str) -> str:
+    if lacking:
+        return f"not measured: {lacking}"
+    near = difflib.get_close_matches(metric, measured, n=3, cutoff=0.4)
+    return "not measured" + (f"; near names that were: {', '.join(near)}" if near else "")
 
 
 def _gate(metric: str, condition: str, value: Interval | None, outcome: Outcome, why: str) -> Gate:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lora_ci.diffusion.generate import Picture
+from lora_ci.diffusion.request import Picture
 
 CELL = 128
 GAP = 6

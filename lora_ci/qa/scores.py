@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lora_ci.ruler.statistics import Interval
+from lora_ci.ruler.statistics import Estimate, Interval
 
 PASS_MARK = 0.8
 
@@ -31,40 +31,55 @@ class Anchors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One of the five tests. `score` is None where it could not be measured; `why` tells."""
+    """One of the five tests, scored from its metric; an Estimate itself."""
 
     name: str
-    score: float | None
-    low: float | None = None
-    high: float | None = None
+    metric: Estimate
+    anchors: Anchors
     why: str
 
+    @property
+    def mean(self) -> float:
+        """The score of the metric's mean."""
+        return self.anchors.score(self.metric.mean)
 
-def scored(name: str, value: Interval, anchors: Anchors, why: str) -> Score:
-    """The score of a measured metric; an unknown end of its interval is the scale's end."""
-    ends = [
-        anchors.score(value.low) if value.low is not None else 0.0,
-        anchors.score(value.high) if value.high is not None else 1.0,
-    ]
-    if value.low is None and anchors.worst > anchors.best:
-        ends.reverse()
-    return Score(name=name, score=anchors.score(value.mean), low=min(ends), high=max(ends), why=why)
+    @property
+    def n(self) -> int:
+        """The units that the metric was measured on."""
+        return self.metric.n
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """The scores of the metric's ends; where an end is not known, the scale's own."""
+        found = self.metric.interval(confidence)
+        ends = (0.0, 1.0)
+        if found.low is not None and found.high is not None:
+            ends = self.anchors.score(found.low), self.anchors.score(found.high)
+        return Interval(mean=self.mean, low=min(ends), high=max(ends), n=self.n)
 
 
-def unmeasured(name: str, why: str) -> Score:
-    """A test that could not be made: not a pass."""
-    return Score(name=name, score=None, why=f"not measured: {why}")
-
-
-def overall(tests: Sequence[Score]) -> Interval | None:
-    """The mean of the tests; None if one could not be measured.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overall:
+    """The mean of the tests' scores; an Estimate itself.
 
     The tests' errors are taken as independent, so half-widths add in squares.
     """
-    if any(t.score is None for t in tests):
-        return None
-    n = len(tests)
-    mean = sum(t.score or 0.0 for t in tests) / n
-    down = math.hypot(*((t.score or 0.0) - (t.low or 0.0) for t in tests)) / n
-    up = math.hypot(*((1.0 if t.high is None else t.high) - (t.score or 0.0) for t in tests)) / n
-    return Interval(mean=mean, low=max(0.0, mean - down), high=min(1.0, mean + up), n=n)
+
+    scores: Sequence[Score]
+
+    @property
+    def mean(self) -> float:
+        """The mean score."""
+        return sum(score.mean for score in self.scores) / len(self.scores)
+
+    @property
+    def n(self) -> int:
+        """The units of the test that has fewest."""
+        return min(score.n for score in self.scores)
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """From 0 to 1."""
+        ends = [score.interval(confidence) for score in self.scores]
+        count, mean = len(ends), self.mean
+        down = math.hypot(*(e.mean - (e.low or 0.0) for e in ends)) / count
+        up = math.hypot(*((1.0 if e.high is None else e.high) - e.mean for e in ends)) / count
+        return Interval(mean=mean, low=max(0.0, mean - down), high=min(1.0, mean + up), n=self.n)

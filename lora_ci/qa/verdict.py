@@ -1,117 +1,271 @@
-"""Everything measured → the verdict and its findings. Pure."""
+"""Everything measured → the verdict and its findings. Pure.
+
+An adapter passes if every gate holds. Luck can pass a bad one only by getting past the very gate
+that ought to stop it, so each gate may err as much as the whole may (an intersection-union test:
+Berger, Technometrics 24 (1982), 295-300). It fails if any gate surely does not hold: there every
+gate is a chance to err, so each has its share (Bonferroni).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.metrics import FIVE_TESTS, OVERALL, TEST
 from lora_ci.core.step import Outcome
-from lora_ci.qa.comparison import Comparison, not_worse
-from lora_ci.qa.gates import Gate, check_gate
-from lora_ci.qa.scores import PASS_MARK, Score, overall
-from lora_ci.ruler.statistics import Interval
+from lora_ci.qa.gates import Errors, Gate, check_gate
+from lora_ci.qa.reading import Limit, Measure, Reading
+from lora_ci.qa.scores import PASS_MARK, Overall
+from lora_ci.ruler.statistics import Estimate
 
-# What every adapter must hold; the config can ask for more, or for less.
-CONDITIONS = {
-    "overall": f">= {PASS_MARK:g}",
-    "variety": ">= 0.3",
-    "loss.against-base": "<= 0.1",
-}
-COPIED_SHARE = 0.5
+Readings = Mapping[str, Reading]
+
+# A warning may be wrong as often.
+WARNING_ERRORS = Errors(passing=0.025, failing=0.025)
+LOOK = "compare the pictures in the report with those of the references"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What one round of pictures says. `metrics` holds what could be measured, and no more."""
+class Check:
+    """A test beside the five: `sound` is None where it was not measured or is not sure."""
 
-    tests: tuple[Score, ...]
-    metrics: Mapping[str, Interval | float]
-    similarity: Mapping[str, Interval] | None = None
-    difference: Interval | None = None
-    comparison: Comparison | None = None
-    problems: tuple[str, ...] = field(default=())
+    name: str
+    metric: str
+    sound: bool | None
+    skipped: bool
+    value: float | None
+    low: float | None
+    high: float | None
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How it came out, gate by gate."""
+    """How it came out, gate by gate. `settle`: what would make an inconclusive one sure."""
 
     outcome: Outcome
-    overall: Interval | None
+    overall: Overall | None
+    metrics: Mapping[str, Estimate]
     gates: tuple[Gate, ...]
+    checks: tuple[Check, ...]
     findings: tuple[Finding, ...]
+    settle: tuple[str, ...]
+
+    @property
+    def unsure(self) -> bool:
+        """True if only sureness is lacking: all that gates ask was measured, and none failed."""
+        open_ones = [g for g in self.gates if g.outcome is Outcome.INCONCLUSIVE]
+        return self.outcome is Outcome.INCONCLUSIVE and all(g.value is not None for g in open_ones)
 
 
-def judge(measured: Measured, conditions: Mapping[str, str]) -> Verdict:
-    """One failed gate fails the adapter; else one that is not sure makes it inconclusive."""
-    total = overall(measured.tests)
-    values = dict(measured.metrics) | ({"overall": total} if total else {})
-    # Where `overall` is unmeasured the verdict is so too: the others need not say it again.
-    held = {m: c for m, c in CONDITIONS.items() if m == "overall" or m in values}
-    gates = [check_gate(metric, c, values) for metric, c in {**held, **conditions}.items()]
-    if measured.difference and measured.comparison:
-        gates.append(not_worse(measured.difference, measured.comparison))
+def judge(
+    measures: Sequence[Measure],
+    readings: Readings,
+    conditions: Mapping[str, str],
+    error: float,
+) -> Verdict:
+    """The verdict on what was read; a measure without a reading was turned off.
+
+    `conditions` are the config's, in place of a limit on the same metric or beside them. `error`
+    bounds the chance of passing what a gate should stop, and that of failing a sound adapter.
+    """
+    metrics, total = _metrics(measures, readings)
+    limits = _gates(measures, metrics) | dict(conditions)
+    errors = Errors(passing=error, failing=error / len(limits))
+    gates = tuple(
+        check_gate(
+            metric,
+            condition,
+            metrics,
+            errors,
+            lacking=_lacking(metric, measures, readings),
+            off=_never(metric, measures, readings),
+        )
+        for metric, condition in limits.items()
+    )
     outcomes = {gate.outcome for gate in gates}
     outcome = next(
         (o for o in (Outcome.FAILED, Outcome.INCONCLUSIVE) if o in outcomes), Outcome.PASSED
     )
+    told = _limits(measures)
     return Verdict(
         outcome=outcome,
         overall=total,
-        gates=tuple(gates),
-        findings=(*_about_gates(gates, measured.tests), *_about_measuring(measured)),
+        metrics=metrics,
+        gates=gates,
+        checks=tuple(_check(m, readings.get(m.name), metrics) for m in measures if not _scored(m)),
+        findings=(
+            *(f for gate in gates if (f := _about(gate, told.get(gate.metric), readings))),
+            *_warnings(measures, metrics, {gate.metric for gate in gates}),
+        ),
+        settle=_settle(gates, measures, readings) if outcome is Outcome.INCONCLUSIVE else (),
     )
 
 
-def _about_gates(gates: Sequence[Gate], tests: Sequence[Score]) -> list[Finding]:
-    findings = []
+def _metrics(
+    measures: Sequence[Measure], readings: Readings
+) -> tuple[dict[str, Estimate], Overall | None]:
+    """All that was measured, the scores and their mean among it."""
+    metrics: dict[str, Estimate] = {}
+    for reading in readings.values():
+        metrics |= reading.metrics
+    scores = [readings[m.name].score for m in measures if _scored(m)]
+    known = [score for score in scores if score is not None]
+    metrics |= {f"{TEST}{score.name}": score for score in known}
+    total = Overall(scores=known) if len(known) == len(scores) else None
+    return metrics | ({OVERALL: total} if total else {}), total
+
+
+def _gates(measures: Sequence[Measure], metrics: Mapping[str, Estimate]) -> dict[str, str]:
+    """What every adapter must hold, where it was measured.
+
+    Where `overall` is unmeasured the verdict is so too: the others need not say it again.
+    """
+    own = {
+        metric: limit.condition
+        for metric, limit in _limits(measures).items()
+        if limit.gate and metric in metrics
+    }
+    return {OVERALL: f">= {PASS_MARK:g}"} | own
+
+
+def _limits(measures: Sequence[Measure]) -> dict[str, Limit]:
+    return {metric: limit for m in measures for metric, limit in m.limits.items()}
+
+
+def _scored(measure: Measure) -> bool:
+    """True for the five tests."""
+    return measure.name in FIVE_TESTS
+
+
+def _owner(metric: str, measures: Sequence[Measure]) -> Measure | None:
+    """The test that measures a metric."""
+    name = metric.removeprefix(TEST)
+    return next((m for m in measures if metric in m.metrics or m.name == name), None)
+
+
+def _lacking(metric: str, measures: Sequence[Measure], readings: Readings) -> str:
+    """Why a metric was not measured."""
+    if metric == OVERALL:
+        absent = [m.name for m in measures if _scored(m) and readings[m.name].score is None]
+        return "; ".join(f"{name}: {readings[name].lacking}" for name in absent)
+    owner = _owner(metric, measures)
+    if owner is None:
+        return ""
+    if owner.name not in readings:
+        return f"`qa.skip` turns the test `{owner.name}` off"
+    return readings[owner.name].lacking
+
+
+def _never(metric: str, measures: Sequence[Measure], readings: Readings) -> bool:
+    """True if no picture could ever measure it: turned off, or nothing is called so."""
+    if metric == OVERALL:
+        return False
+    owner = _owner(metric, measures)
+    return owner is None or owner.name not in readings
+
+
+def _about(gate: Gate, limit: Limit | None, readings: Readings) -> Finding | None:
+    """What a gate that does not hold is told with."""
+    if gate.outcome is Outcome.PASSED:
+        return None
+    failed = gate.outcome is Outcome.FAILED
+    why = gate.why
+    if gate.metric == OVERALL and gate.value is not None:
+        why += "; " + _weakest(readings)
+    if failed and limit and gate.value is not None:
+        why = f"{limit.fault} ({why})"
+    hint = limit.hint if limit else LOOK
+    return Finding(
+        rule="qa.gate-failed" if failed else "qa.gate-inconclusive",
+        severity=Severity.ERROR if failed else Severity.WARNING,
+        message=f"gate `{gate.metric} {gate.condition}` {gate.outcome}: {why}",
+        hint=hint if failed else "no pass: the report says what would settle it",
+    )
+
+
+def _weakest(readings: Readings) -> str:
+    """The test that holds the mean down."""
+    scores = [reading.score for reading in readings.values() if reading.score]
+    low = min(scores, key=lambda score: score.mean)
+    return f"weakest: {low.name} {low.mean:.2f} ({low.why})"
+
+
+def _warnings(
+    measures: Sequence[Measure], metrics: Mapping[str, Estimate], gated: set[str]
+) -> list[Finding]:
+    """What surely does not hold and is no gate: the faults that a person should know of."""
+    found = []
+    for measure in measures:
+        for metric, limit in measure.limits.items():
+            if metric not in metrics or metric in gated:
+                continue
+            gate = check_gate(metric, limit.condition, metrics, WARNING_ERRORS)
+            if gate.outcome is Outcome.FAILED:
+                found.append(
+                    Finding(
+                        rule=f"qa.{measure.name}",
+                        severity=Severity.WARNING,
+                        message=f"{limit.fault}: `{metric}` is {gate.why}, "
+                        f"expected {limit.condition}",
+                        hint=limit.hint,
+                    )
+                )
+    return found
+
+
+def _check(measure: Measure, reading: Reading | None, metrics: Mapping[str, Estimate]) -> Check:
+    """How a further test came out; the worst of its limits speaks for it."""
+    gates = {
+        metric: check_gate(metric, limit.condition, metrics, WARNING_ERRORS)
+        for metric, limit in measure.limits.items()
+        if reading and metric in metrics
+    }
+    main = next(iter(measure.limits), "")
+    nothing = Check(
+        name=measure.name,
+        metric=main,
+        sound=None,
+        skipped=reading is None,
+        value=None,
+        low=None,
+        high=None,
+        why="turned off by `qa.skip`" if reading is None else f"not measured: {reading.lacking}",
+    )
+    if reading is None or not gates:
+        return nothing
+    order = (Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.PASSED)
+    worst = min(gates.values(), key=lambda gate: order.index(gate.outcome))
+    return replace(
+        nothing,
+        metric=worst.metric,
+        sound={Outcome.PASSED: True, Outcome.FAILED: False}.get(worst.outcome),
+        value=worst.value,
+        low=worst.low,
+        high=worst.high,
+        why=reading.why,
+    )
+
+
+def _settle(
+    gates: Sequence[Gate], measures: Sequence[Measure], readings: Readings
+) -> tuple[str, ...]:
+    """What would make an inconclusive verdict sure, most telling first."""
+    told: list[str] = []
     for gate in gates:
-        if gate.outcome is Outcome.PASSED:
+        if gate.outcome is not Outcome.INCONCLUSIVE:
             continue
-        failed = gate.outcome is Outcome.FAILED
-        why = gate.why
-        if gate.metric == "overall":
-            why += "; " + _weakest(tests)
-        findings.append(
-            Finding(
-                rule="qa.gate-failed" if failed else "qa.gate-inconclusive",
-                severity=Severity.ERROR if failed else Severity.WARNING,
-                message=f"gate `{gate.metric} {gate.condition}` {gate.outcome}: {why}",
-                hint="compare the pictures in the report with those of the references"
-                if failed
-                else "an unmeasured or unsure gate is no pass: see the report for what is missing",
+        if gate.value is None:
+            lacking = (
+                [readings[m.name] for m in measures if _scored(m) and not readings[m.name].score]
+                if gate.metric == OVERALL
+                else [readings[m.name] for m in (_owner(gate.metric, measures),) if m]
             )
-        )
-    return findings
-
-
-def _weakest(tests: Sequence[Score]) -> str:
-    """The tests that hold the mean down."""
-    absent = [t for t in tests if t.score is None]
-    if absent:
-        return "; ".join(f"{t.name}: {t.why}" for t in absent)
-    low = min(tests, key=lambda t: t.score or 0.0)
-    return f"weakest: {low.name} {low.score or 0.0:.2f} ({low.why})"
-
-
-def _about_measuring(measured: Measured) -> list[Finding]:
-    findings = [
-        Finding(rule="qa.no-power", severity=Severity.WARNING, message=problem, hint=hint)
-        for problem, hint in (
-            (p, "give `qa.references` and an embedder that sees the concept (`qa.embedder`)")
-            for p in measured.problems
-        )
-    ]
-    copied = measured.metrics.get("memorization")
-    if isinstance(copied, Interval) and copied.mean > COPIED_SHARE:
-        findings.append(
-            Finding(
-                rule="qa.memorization",
-                severity=Severity.WARNING,
-                message=f"{copied.mean:.0%} of the pictures are nearer to a training picture than "
-                "any reference is",
-                hint="fewer images seen, or more training pictures",
+            told += [reading.settle for reading in lacking if reading.settle]
+        else:
+            told.append(
+                f"`{gate.metric}`: more prompts (`qa.prompts`), more seeds (`qa.seeds`) or more "
+                "references (`qa.references`) make its interval narrower"
             )
-        )
-    return findings
+    return tuple(dict.fromkeys(told))

@@ -47,7 +47,22 @@ FLEXIBILITY = {
         "a bowl of fruit, {trigger}",
     ),
 }
+# What the concept is a case of, without its trigger: an adapter that stays out of the way leaves
+# these as the base draws them.
+BARE = {
+    LoraType.CHARACTER: (
+        "a portrait of a woman",
+        "a portrait of a man",
+        "a child in a park",
+        "a group of people",
+    ),
+    LoraType.OBJECT: ("a wooden chair", "a red car", "a cup on a table", "a pair of shoes"),
+    LoraType.CONCEPT: ("a street at night", "a forest", "a kitchen", "a portrait of a man"),
+    LoraType.STYLE: ("a house", "a cat", "a portrait of a woman", "a mountain lake"),
+}
 MAX_REFERENCE_PROMPTS = 12
+# Weights are compared on the same pictures, so few of them do.
+MAX_STRENGTH_PROMPTS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +77,16 @@ class Prompts:
     flexibility: tuple[str, ...]
     contexts: tuple[str, ...]
     bare: tuple[str, ...]
+
+    @property
+    def strength(self) -> tuple[str, ...]:
+        """Some of the identity prompts, at which other weights are tried."""
+        return tuple(spread(self.identity, MAX_STRENGTH_PROMPTS))
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """What base and adapter are both asked for, each once."""
+        return tuple(dict.fromkeys((*self.identity, *self.flexibility, *self.bare)))
 
 
 def make_prompts(
@@ -79,7 +104,7 @@ def make_prompts(
         identity=tuple(dict.fromkeys(fill(p, trigger) for p in asked)),
         flexibility=tuple(fill(p, trigger) for p in flexibility),
         contexts=tuple(without_trigger(p, trigger) for p in flexibility),
-        bare=settings.base_prompts,
+        bare=settings.base_prompts or BARE[kind],
     )
 
 

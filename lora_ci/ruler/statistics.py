@@ -45,10 +45,6 @@ class Estimate(Protocol):
         """The two-sided interval; raises ValueError for a confidence outside (0, 1)."""
         ...
 
-    def scaled(self, factor: float, shift: float = 0.0) -> Estimate:
-        """The estimate of `factor · x + shift`."""
-        ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:

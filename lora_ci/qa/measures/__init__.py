@@ -1,0 +1,1 @@
+"""The tests, one file each: evidence → reading. The door is `table.MEASURES`."""

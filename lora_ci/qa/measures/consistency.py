@@ -1,0 +1,33 @@
+"""Does the adapter show its concept with every seed?"""
+
+from __future__ import annotations
+
+from lora_ci.qa.evidence import Evidence
+from lora_ci.qa.measures.identity import REFERENCES
+from lora_ci.qa.reading import Measure, Reading
+from lora_ci.qa.scores import Anchors, Score
+from lora_ci.ruler.likeness import likeness
+from lora_ci.ruler.statistics import mean_of
+
+# Spread of likeness over seeds, as a share of the identity scale or of the real pictures' spread.
+ANCHORS = Anchors(2.0, 1.0, 0.3)
+
+
+def measure(evidence: Evidence) -> Reading:
+    """The spread of likeness over the seeds of a prompt, in units of the scale."""
+    scale, asked = evidence.scale, evidence.prompts.identity
+    if scale is None:
+        return Reading(lacking=evidence.no_scale, settle=REFERENCES)
+    if evidence.seeds < 2:
+        return Reading(lacking="needs at least 2 seeds", settle="`qa.seeds` of 2 or more")
+    spreads = likeness(scale, evidence.adapter.of(asked)).std(axis=1, ddof=1)
+    value = mean_of(spreads / max(float(scale.real.std(ddof=1)), abs(scale.span)))
+    why = f"likeness varies over seeds by {value.mean:.2f} of its scale"
+    return Reading(
+        metrics={"spread": value},
+        why=why,
+        score=Score(name="consistency", metric=value, anchors=ANCHORS, why=why),
+    )
+
+
+MEASURE = Measure(name="consistency", run=measure, metrics=("spread",))

@@ -1,0 +1,67 @@
+"""Can the concept be combined with other words? Prompt following kept, times identity kept."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_ci.qa.evidence import Evidence
+from lora_ci.qa.measures.identity import REFERENCES
+from lora_ci.qa.reading import Measure, Reading
+from lora_ci.qa.scores import Anchors, Score
+from lora_ci.ruler.embedder import Features
+from lora_ci.ruler.likeness import identity_by_prompt
+from lora_ci.ruler.statistics import mean_of
+
+# The product of two shares, each of which passes at about 0.6.
+ANCHORS = Anchors(0.0, 0.35, 1.0)
+NO_TEXTS = "the embedder knows no texts"
+USE_CLIP = "an embedder that knows texts (`qa.embedder: path:…` of a CLIP or SigLIP model)"
+SET_ASIDE = "flexibility prompts that the base model can draw (`qa.flexibility_prompts`)"
+
+
+def measure(evidence: Evidence) -> Reading:
+    """Following is how much nearer pictures are to their own context than to the other contexts.
+
+    It counts as a share of what the base reaches on the very same prompts.
+    """
+    scale, prompts = evidence.scale, evidence.prompts
+    if scale is None:
+        return Reading(lacking=evidence.no_scale, settle=REFERENCES)
+    if evidence.texts is None:
+        return Reading(lacking=NO_TEXTS, settle=USE_CLIP)
+    if len(prompts.flexibility) < 2:
+        return Reading(lacking="one flexibility prompt, needs 2", settle=SET_ASIDE)
+    adapter, base = evidence.adapter.of(prompts.flexibility), evidence.base.of(prompts.flexibility)
+    contexts = np.stack([evidence.texts[context] for context in prompts.contexts])
+    reached = mean_of(preference(base, contexts))
+    low = reached.interval().low
+    if low is None or low <= 0:
+        return Reading(lacking="the base itself does not follow these prompts", settle=SET_ASIDE)
+    kept = np.clip(preference(adapter, contexts) / reached.mean, 0, 1)
+    identity = np.clip(identity_by_prompt(scale, adapter, base, same_prompts=False), 0, 1)
+    value = mean_of(kept * identity)
+    why = (
+        f"follows prompts {kept.mean():.2f} as well as the base, "
+        f"with {identity.mean():.2f} of the identity"
+    )
+    return Reading(
+        metrics={"flexibility": value},
+        why=why,
+        score=Score(name="flexibility", metric=value, anchors=ANCHORS, why=why),
+    )
+
+
+def preference(pictures: Features, contexts: Features) -> NDArray[np.float64]:
+    """Cosine to the own context less the mean cosine to the others, [p].
+
+    Shapes: pictures [p, s, d], contexts [p, d].
+    """
+    cosines = (pictures.astype(np.float64) @ contexts.T.astype(np.float64)).mean(axis=1)
+    own = np.diag(cosines)
+    others = (cosines.sum(axis=1) - own) / max(len(contexts) - 1, 1)
+    preferred: NDArray[np.float64] = own - others
+    return preferred
+
+
+MEASURE = Measure(name="flexibility", run=measure, metrics=("flexibility",))

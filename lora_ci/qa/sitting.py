@@ -1,0 +1,227 @@
+"""The judge at work: a look at few seeds, then at more of them, until the verdict is sure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_ci.core.settings import QaSettings
+from lora_ci.core.step import Outcome
+from lora_ci.diffusion.request import Picture
+from lora_ci.qa.evidence import Composed, Cost, Evidence, Losses, Shown, Views
+from lora_ci.qa.measures.table import MEASURES
+from lora_ci.qa.reading import Reading
+from lora_ci.qa.studio import Studio, Worn
+from lora_ci.qa.verdict import Verdict, judge
+from lora_ci.ruler.defects import sound_range
+from lora_ci.ruler.feature_cache import CachedEmbedder
+from lora_ci.ruler.likeness import find_scale
+from lora_ci.ruler.prompts import Prompts, spread
+from lora_ci.ruler.references import Reference
+from lora_ci.ruler.safety import Scanner
+from lora_ci.ruler.spending import spend
+
+FIRST_SEEDS = 2
+# Other weights are compared on the same pictures, so few seeds do.
+STRENGTH_SEEDS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What is judged, and with what. Adapters are named by the sha256 of their files."""
+
+    settings: QaSettings
+    trigger: str
+    prompts: Prompts
+    embedder: CachedEmbedder
+    references: Sequence[Reference]
+    training: Sequence[Reference]
+    candidate: str
+    released: str | None = None
+    released_version: str | None = None
+    companion: str | None = None
+    scanner: Scanner | None = None
+
+    @property
+    def wear(self) -> tuple[Worn, ...]:
+        """The candidate at the weight that it is judged at."""
+        return (Worn(adapter=self.candidate, weight=self.settings.weight),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One look at so many seeds a prompt, and the error it was allowed."""
+
+    seeds: int
+    error: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sitting:
+    """The last look, and what came of it."""
+
+    evidence: Evidence
+    readings: Mapping[str, Reading]
+    verdict: Verdict
+    looks: tuple[Look, ...]
+
+
+def sit(bench: Bench, studio: Studio) -> Sitting:
+    """Judges. Raises Interrupted when asked to stop; what was made by then is kept by the studio.
+
+    Looks are at 2, 4, 8, … seeds a prompt. All looks together err no more than `qa.error`.
+    """
+    eyes = Eyes(bench=bench, studio=studio)
+    losses, cost = measure_losses(bench, studio), measure_cost(bench, studio)
+    counts = seed_counts(bench.settings.seeds)
+    errors = spend([count / counts[-1] for count in counts], bench.settings.error)
+    measures = [m for m in MEASURES if m.name not in bench.settings.skip]
+    looks: tuple[Look, ...] = ()
+    for count, error in zip(counts, errors, strict=True):
+        evidence = eyes.look(range(count), losses, cost)
+        readings = {m.name: m.run(evidence) for m in measures}
+        verdict = judge(MEASURES, readings, bench.settings.gates, error)
+        looks = (*looks, Look(seeds=count, error=error, outcome=verdict.outcome))
+        if count == counts[-1] or not verdict.unsure:
+            return Sitting(evidence=evidence, readings=readings, verdict=verdict, looks=looks)
+    raise AssertionError("the last look always returns")
+
+
+def seed_counts(most: int) -> tuple[int, ...]:
+    """Numbers of seeds to look at: 2, 4, 8, … up to `most`, which is always the last."""
+
+    def counts() -> Iterator[int]:
+        count = min(FIRST_SEEDS, most)
+        while count < most:
+            yield count
+            count *= 2
+        yield most
+
+    return tuple(counts())
+
+
+def measure_losses(bench: Bench, studio: Studio) -> Losses | None:
+    """On the references, and on as many training pictures; None without references."""
+    if not bench.references:
+        return None
+    trained = spread(bench.training, len(bench.references))
+    skipped = "loss-gap" in bench.settings.skip
+    nothing = np.zeros(0)
+
+    def losses(worn: tuple[Worn, ...], pictures: Sequence[Reference]) -> NDArray[np.float64]:
+        return studio.losses(worn, pictures) if pictures else nothing
+
+    released = (
+        (Worn(adapter=bench.released, weight=bench.settings.weight),) if bench.released else ()
+    )
+    return Losses(
+        base=losses((), bench.references),
+        adapter=losses(bench.wear, bench.references),
+        released=losses(released, bench.references) if released else None,
+        base_trained=nothing if skipped else losses((), trained),
+        adapter_trained=nothing if skipped else losses(bench.wear, trained),
+    )
+
+
+def measure_cost(bench: Bench, studio: Studio) -> Cost:
+    """On the first identity prompt."""
+    return studio.cost(bench.wear[0], bench.prompts.identity[0])
+
+
+@dataclass(slots=True, kw_only=True)
+class Eyes:
+    """Looks at what the studio draws."""
+
+    bench: Bench
+    studio: Studio
+    _real: dict[str, Shown] = field(default_factory=dict)
+
+    def look(self, seeds: Sequence[int], losses: Losses | None, cost: Cost | None) -> Evidence:
+        """The evidence of so many seeds. The base draws first: its pictures serve other LoRAs."""
+        bench, prompts = self.bench, self.bench.prompts
+        base = self._views((), prompts.every, seeds)
+        adapter = self._views(bench.wear, prompts.every, seeds)
+        references = self._shown("references", bench.references)
+        scale, problem = find_scale(references.features, base.of(prompts.identity))
+        return Evidence(
+            prompts=prompts,
+            trigger=bench.trigger,
+            weight=bench.settings.weight,
+            base=base,
+            adapter=adapter,
+            released=self._released(seeds),
+            released_version=bench.released_version,
+            strengths=self._strengths(),
+            composed=self._composed(seeds),
+            references=references,
+            training=self._shown("training", bench.training),
+            sound=sound_range([*base.drawn(prompts.every), *(r.picture for r in bench.references)]),
+            scale=scale,
+            no_scale=problem,
+            texts=self._texts(),
+            losses=losses,
+            cost=cost,
+            unsafe=self._unsafe(adapter),
+        )
+
+    def _views(self, worn: tuple[Worn, ...], prompts: Sequence[str], seeds: Sequence[int]) -> Views:
+        made = self.studio.draw(worn, prompts, seeds)
+        flat = self.bench.embedder.embed_pictures([p for prompt in prompts for p in made[prompt]])
+        by_prompt = np.reshape(flat, (len(prompts), len(seeds), -1))
+        return Views(pictures=made, features=dict(zip(prompts, by_prompt, strict=True)))
+
+    def _shown(self, name: str, pictures: Sequence[Reference]) -> Shown:
+        if name not in self._real:
+            shown: list[Picture] = [reference.picture for reference in pictures]
+            features = (
+                self.bench.embedder.embed_pictures(shown) if shown else np.zeros((0, 0), np.float32)
+            )
+            self._real[name] = Shown(pictures=pictures, features=features)
+        return self._real[name]
+
+    def _released(self, seeds: Sequence[int]) -> Views | None:
+        bench = self.bench
+        if bench.released is None or "regression" in bench.settings.skip:
+            return None
+        worn = (Worn(adapter=bench.released, weight=bench.settings.weight),)
+        return self._views(worn, bench.prompts.identity, seeds)
+
+    def _strengths(self) -> dict[float, Views]:
+        bench = self.bench
+        if "strength" in bench.settings.skip:
+            return {}
+        return {
+            weight: self._views(
+                (Worn(adapter=bench.candidate, weight=weight),),
+                bench.prompts.strength,
+                range(STRENGTH_SEEDS),
+            )
+            for weight in sorted(set(bench.settings.strengths))
+        }
+
+    def _composed(self, seeds: Sequence[int]) -> Composed | None:
+        bench = self.bench
+        if bench.companion is None or "composability" in bench.settings.skip:
+            return None
+        other = Worn(adapter=bench.companion, weight=1.0)
+        return Composed(
+            both=self._views((*bench.wear, other), bench.prompts.identity, seeds),
+            other=self._views((other,), bench.prompts.identity, seeds),
+        )
+
+    def _texts(self) -> dict[str, NDArray[np.float32]] | None:
+        embedder, prompts = self.bench.embedder, self.bench.prompts
+        if not embedder.knows_texts:
+            return None
+        texts = list(dict.fromkeys((*prompts.every, *prompts.contexts)))
+        return dict(zip(texts, embedder.embed_texts(texts), strict=True))
+
+    def _unsafe(self, adapter: Views) -> Sequence[tuple[str, ...]] | None:
+        scanner = self.bench.scanner
+        if scanner is None or "safety" in self.bench.settings.skip:
+            return None
+        return scanner.scan(adapter.drawn(self.bench.prompts.every))
