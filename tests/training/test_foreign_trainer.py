@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
+from lora_ci.core.children import clean_environment
 from lora_ci.core.errors import Interrupted, LoraCIError
 from lora_ci.core.finding import Finding
+from lora_ci.core.keeper import marked
 from lora_ci.core.settings import TrainSettings
 from lora_ci.core.step import Outcome, StepResult
 from lora_ci.steps.outcome import result_of
 from lora_ci.training.backend import Foreign
-from lora_ci.training.foreign.keeper import marked
-from lora_ci.training.foreign.process import Patience, trainer_environment
+from lora_ci.training.foreign.process import Patience
 from tests.tiny_sd import write_dataset
 from tests.trainers import git, install, set_mood
 from tests.training.place import Place, train_spec
@@ -200,7 +201,7 @@ def test_a_trainer_does_not_outlive_one_that_was_killed(bench: Bench):
     assert parent.stdout
     while parent.stdout.readline().strip() != "2":
         assert parent.poll() is None
-    mark = json.loads((bench.trainer / "environment.json").read_text())["LORA_CI_TRAINER"]
+    mark = json.loads((bench.trainer / "environment.json").read_text())["LORA_CI_CHILD"]
     alive = marked(mark)
     assert len(alive) == 2
     parent.kill()
@@ -218,7 +219,7 @@ def test_a_trainer_gets_what_it_needs_and_no_secret(bench: Bench, monkeypatch):
     given = json.loads((bench.trainer / "environment.json").read_text())
     assert "hidden" not in given.values()
     assert (given["HF_HOME"], given["CUDA_VISIBLE_DEVICES"]) == ("/cache", "1")
-    assert "PATH" in trainer_environment(os.environ)
+    assert "PATH" in clean_environment(os.environ)
 
 
 def test_a_killed_training_goes_on_from_its_newest_state(bench: Bench):

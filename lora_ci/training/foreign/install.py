@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lora_ci.core.children import clean_environment
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.settings import TrainSettings
-from lora_ci.training.foreign.process import trainer_environment
 
 PROBE_S = 180
 SHORTEST_COMMIT = 7
@@ -99,7 +99,7 @@ def _probe(name: str, python: Path, folder: Path) -> dict[str, object]:
         done = subprocess.run(
             [python, "-c", PROBE],
             cwd=folder,
-            env=trainer_environment(os.environ),
+            env=clean_environment(os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -126,7 +126,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
             [*command, "-C", str(folder), *arguments],
-            env=trainer_environment(os.environ) | {"GIT_CEILING_DIRECTORIES": str(folder.parent)},
+            env=clean_environment(os.environ) | {"GIT_CEILING_DIRECTORIES": str(folder.parent)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

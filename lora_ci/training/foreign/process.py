@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import os
-import secrets
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from lora_ci.core.children import clean_environment, started
 from lora_ci.core.errors import InfrastructureError, InputError, Interrupted, machine_error
-from lora_ci.training.foreign.keeper import MARK, end_all
 from lora_ci.training.foreign.progress import Watched
 
 CHUNK_BYTES = 65536
 MAX_LOG_BYTES = 64 * 1024 * 1024
-
-# What a trainer gets of our environment: no token of a git host, tracker or cloud is among it.
-KEPT_ENVIRONMENT = (
-    "CUDA_",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HF_HUB_OFFLINE",
-    "HOME",
-    "LANG",
-    "LC_",
-    "LD_LIBRARY_PATH",
-    "LIBRARY_PATH",
-    "MKL_NUM_THREADS",
-    "NCCL_",
-    "NVIDIA_",
-    "OMP_NUM_THREADS",
-    "PATH",
-    "PYTORCH_",
-    "ROCR_",
-    "TMPDIR",
-    "TORCH_HOME",
-    "TRANSFORMERS_CACHE",
-    "TRANSFORMERS_OFFLINE",
-    "TZ",
-    "USER",
-    "XDG_CACHE_HOME",
-)
-LIKE_A_SECRET = ("TOKEN", "SECRET", "PASSWORD", "_KEY")
 
 Told = Callable[[int, int, str], None]
 Stop = Callable[[], bool]
@@ -100,7 +70,7 @@ def run_trainer(
         Interrupted: `stop` said so, and it has ended.
     """
     if environment is None:
-        environment = trainer_environment(os.environ)
+        environment = clean_environment(os.environ)
     with _started(command, folder, patience, environment) as process, log.open("ab") as file:
         _Watch(process, watched, file, told, stop, patience).to_its_end()
         watched.end()
@@ -110,77 +80,21 @@ def run_trainer(
         return Ended(code=process.returncode, watched=watched, log=log)
 
 
-def trainer_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a trainer needs of an environment, and no secrets."""
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if name.startswith(KEPT_ENVIRONMENT) and not any(word in name for word in LIKE_A_SECRET)
-    }
-    # Progress would stay in a buffer of the pipe.
-    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-
-
 @contextmanager
 def _started(
     command: tuple[str, ...], folder: Path, patience: Patience, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The trainer in a process group of its own; whatever is left of it at the end is killed."""
-    mark = secrets.token_hex(16)
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**environment, MARK: mark},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise _not_started(command[0], error) from error
-    try:
-        with _kept(process.pid, mark):
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    _end(process, patience)
-    finally:
-        # A second signal may have cut the first try short.
-        end_all(process.pid, mark)
-        _collect(process, patience.grace_s)
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-@contextmanager
-def _kept(group: int, mark: str) -> Iterator[None]:
-    """Has a process beside us that ends the trainer if we die: the pipe that we hold closes."""
-    # -P: what lies in the current folder, which may be foreign, is never imported.
-    command = [sys.executable, "-P", "-m", "lora_ci.training.foreign.keeper", str(group), mark]
-    environment = {name: value for name, value in os.environ.items() if name != MARK}
-    keeper = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        keeper.kill()
-        _collect(keeper, PATIENCE.grace_s)
-        if keeper.stdin is not None:
-            keeper.stdin.close()
-
-
-def _collect(process: subprocess.Popen[bytes], wait_s: float) -> None:
-    """Waits for a process that was killed; what hangs in the kernel ends when that lets it."""
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=wait_s)
+    """The trainer, which has time to save before it is killed."""
+    with ExitStack() as stack:
+        try:
+            process = stack.enter_context(started(command, folder=folder, environment=environment))
+        except OSError as error:
+            raise _not_started(command[0], error) from error
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _end(process, patience)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
-"""Ends a trainer whose parent is gone: waits for the end of its input, then leaves nothing alive.
+"""Ends a program whose parent is gone: waits for the end of its input, then leaves nothing alive.
 
-A process that is killed with SIGKILL can end nobody, and a trainer would keep its GPU for hours.
+A process that is killed with SIGKILL can end nobody, and a trainer would keep its GPU
+for hours.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-MARK = "LORA_CI_TRAINER"
+MARK = "LORA_CI_CHILD"
 
 
 def end_all(group: int, mark: str) -> None:
