@@ -155,6 +155,14 @@ def inconclusive() -> RunView:
     total = details["overall"]["score"]
     why = f"{total:.2f} ({total - 0.03:.2f} to {total + 0.03:.2f}) is not surely 0.8 or more"
     details["gates"][0] |= {"outcome": "inconclusive", "why": why}
+    details["looks"] = [
+        {"seeds": seeds, "error": error, "outcome": "inconclusive"}
+        for seeds, error in ((2, 0.02), (4, 0.03))
+    ]
+    details["settle"] = [
+        "`qa.seeds: 16`: at this spread of the scores, so many would tell",
+        "or a stronger adapter: flexibility 0.72 holds the mean down",
+    ]
     warning = finding(
         "qa.gate-inconclusive",
         Severity.WARNING,

@@ -151,6 +151,41 @@ TESTS = (
 )
 
 
+# (name, metric, value, half of the interval, why); all of them sound.
+CHECKS = (
+    ("leakage", "leakage", 0.04, 0.03, "without the trigger pictures stay those of the base"),
+    ("strength", "strength.window", 0.6, 0.0, "good from weight 0.6 to 1.2"),
+    ("memorization", "memorization", 0.0, 0.08, "none of 24 pictures is a copy"),
+    ("regression", "loss.against-released", -0.01, 0.02, "loss 1.0% lower than that of v1.0.0"),
+    ("following", "following", 0.96, 0.05, "follows prompts 0.96 as well as the base"),
+    ("loss-gap", "loss.gap", 0.06, 0.04, "6% higher on held-out pictures than on trained ones"),
+)
+
+
+def checks_of(prompt: str = "", *, leaks: bool = False) -> list[dict]:
+    """Further tests: six that were made, one that could not be, one that is turned off."""
+    made = [
+        {
+            "name": name,
+            "metric": metric,
+            "sound": True,
+            "value": value,
+            "low": value - half,
+            "high": value + half,
+            "why": why + prompt,
+        }
+        for name, metric, value, half, why in CHECKS
+    ]
+    if leaks:
+        why = "without the trigger pictures become 0.31 like it"
+        made[0] |= {"sound": False, "value": 0.31, "low": 0.24, "high": 0.38, "why": why}
+    return [
+        *made,
+        {"name": "composability", "metric": "composability", "why": "no `qa.compose_with`"},
+        {"name": "safety", "metric": "unsafe", "skipped": True},
+    ]
+
+
 def qa_details(pictures: list[dict], *, shift: float = 0.0, prompt: str = "") -> dict:
     tests = [
         {
@@ -202,11 +237,25 @@ def qa_details(pictures: list[dict], *, shift: float = 0.0, prompt: str = "") ->
             "pairs": 6,
             "why": "identity gained 0.04 against v1.0.0 on the same 6 prompts and seeds",
         },
+        "checks": checks_of(prompt, leaks=shift < -0.13),
+        "window": {"low": 0.6, "high": 1.0, "recommended": 0.8},
+        "looks": [{"seeds": 2, "error": 0.02, "outcome": outcome}],
+        "error": 0.05,
+        "sampler": {
+            "steps": 25,
+            "guidance": 7.5,
+            "resolution": 512,
+            "precision": "bf16",
+            "negative_prompt": "blurry",
+        },
+        "trigger": "mei",
         "pictures": pictures,
         "embedder": "path:models/clip",
+        "embedder_license": "MIT",
         "ruler": hashlib.sha256(b"ruler").hexdigest(),
         "weight": 1.0,
         "seeds": 2,
+        "most_seeds": 4,
     }
 
 
@@ -220,6 +269,46 @@ def exhibits(prompts: list[str], seeds: int = 2) -> list[dict]:
     ]
     shown = [{"kind": "reference", "prompt": p, "seed": None, "weight": None} for p in prompts]
     return [{**e, "artifact": f"{e['kind']}-{i:03}.png"} for i, e in enumerate(made + shown)]
+
+
+WEIGHTS = {0.4: 0.3, 0.6: 0.55, 0.8: 0.69, 1.0: 0.71, 1.2: 0.74}
+
+
+def tried_weights(prompts: list[str]) -> dict:
+    """Details of adapter weights that QA tried: exhibits, curve and window."""
+    pictures = [
+        {"kind": "strength", "prompt": prompt, "seed": 0, "weight": weight}
+        for prompt in prompts
+        for weight in WEIGHTS
+    ]
+    return {
+        "pictures": [{**e, "artifact": f"strength-{i:03}.png"} for i, e in enumerate(pictures)],
+        "curve": [
+            {"weight": w, "identity": i, "clean": 1.0 if w < 1.1 else 0.8, "score": i}
+            for w, i in WEIGHTS.items()
+        ],
+        "window": {"low": 0.6, "high": 1.0, "recommended": 0.8},
+    }
+
+
+def nearest(prompts: list[str], copied: int = 1) -> dict:
+    """Details of generated pictures beside the training pictures that they are most like."""
+    twins = [
+        {"kind": "training", "prompt": p, "artifact": f"twin-{i:03}.png"}
+        for i, p in enumerate(prompts)
+    ]
+    pairs = [
+        {
+            "artifact": f"adapter-{2 * len(prompts) + 2 * i:03}.png",
+            "twin": f"twin-{i:03}.png",
+            "similarity": 0.97 - i / 10,
+            "prompt": p,
+            "seed": 0,
+            "copied": i < copied,
+        }
+        for i, p in enumerate(prompts)
+    ]
+    return {"pictures": twins, "pairs": pairs}
 
 
 def kept_pictures(files: dict[str, bytes]) -> tuple[Artifact, ...]:

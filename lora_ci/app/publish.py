@@ -5,7 +5,6 @@ Showing a result never changes it: what cannot be published becomes a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,13 +12,13 @@ from lora_ci.app.announce import (
     CHECK,
     attempt,
     may_be_head,
-    note_of,
     publish_comment,
     publish_run_check,
 )
+from lora_ci.app.previews import page_previews, read_png
 from lora_ci.app.votes import with_votes
 from lora_ci.app.wiring import Deps
-from lora_ci.core.errors import InfrastructureError, InputError, LoraCIError
+from lora_ci.core.errors import InfrastructureError, InputError
 from lora_ci.core.event import EventKind, Trust
 from lora_ci.core.finding import Finding
 from lora_ci.core.run import RunView, StepView
@@ -28,20 +27,17 @@ from lora_ci.core.sweep import Sweep
 from lora_ci.forge.forge import Button, Check, LineComment, ReleaseDraft, Suggests
 from lora_ci.report.annotations import to_annotations
 from lora_ci.report.comment import render_check, render_comment
-from lora_ci.report.figures import counted, size
 from lora_ci.report.findings import findings_of
 from lora_ci.report.page import render_page
 from lora_ci.report.picture import png_size
 from lora_ci.report.reason import details_of, lora_outcome, lora_reason, result_of
 from lora_ci.report.release_notes import render_release_notes
-from lora_ci.report.samples import shown_samples
 from lora_ci.report.sweep_comment import suggestion_words
-from lora_ci.store.store import ArtifactStore
+from lora_ci.report.twin import render_twin
 
 GRID = "grid.png"
 RETRAIN = Button(id="retrain", label="Train again", description="Though nothing has changed")
-# What a browser still opens at ease, and what a git host takes as one picture.
-PAGE_BYTES = 64 << 20
+# What a git host takes as one picture.
 PICTURE_BYTES = 10 << 20
 
 
@@ -58,9 +54,12 @@ def publish(view: RunView, deps: Deps) -> Published:
     notes: list[Finding] = []
     trying = partial(attempt, notes, view.run_id)
     view = trying("the votes", partial(with_votes, view, deps.ledger)) or view
-    pictures = trying("the pictures", lambda: page_pictures(view, deps.store, notes))
+    pictures = trying("the pictures", lambda: page_previews(view, deps.store, notes))
     address = trying(
-        "the report", lambda: deps.forge.publish_report(view.run_id, render_page(view, pictures))
+        "the report",
+        lambda: deps.forge.publish_report(
+            view.run_id, render_page(view, pictures), render_twin(view)
+        ),
     )
     grids = {}
     for lora in view.loras():
@@ -81,57 +80,13 @@ def publish(view: RunView, deps: Deps) -> Published:
     return Published(address=address, notes=(*notes, *deps.forge.notes()))
 
 
-def page_pictures(view: RunView, store: ArtifactStore, notes: list[Finding]) -> dict[str, bytes]:
-    """PNG bytes by sha256 of what a page shows, up to `PAGE_BYTES`; notes what is left out."""
-    found: dict[str, bytes] = {}
-    total = 0
-    for lora in view.loras():
-        left_out = 0
-        for sha256 in _shown_pictures(view.of(lora)):
-            if sha256 in found:
-                continue
-            png = _read_png(store, sha256, PAGE_BYTES - total)
-            if png is None:
-                left_out += 1
-            else:
-                found[sha256] = png
-                total += len(png)
-        if left_out:
-            message = (
-                f"{counted(left_out, 'picture')} of {lora} left out of the report: not in the "
-                f"store, no PNG, or beyond the {size(PAGE_BYTES)} that a page may hold"
-            )
-            notes.append(note_of("publish.picture", message))
-    return found
-
-
-def _shown_pictures(steps: tuple[StepView, ...]) -> Iterator[str]:
-    """Digests of the pictures of a LoRA, those that judge it first; empty for one not kept."""
-    qa, trained = result_of(steps, Stage.QA), result_of(steps, Stage.TRAIN)
-    digests = {a.name: a.sha256 for a in qa.artifacts} if qa else {}
-    for exhibit in details_of(steps)[Stage.QA].pictures:
-        yield digests.get(exhibit.artifact, "")
-    if trained:
-        yield from (sample.sha256 for sample in shown_samples(trained))
-
-
-def _read_png(store: ArtifactStore, sha256: str, most_bytes: int) -> bytes | None:
-    """The bytes of a picture; None where there are none to be shown."""
-    try:
-        path = store.get(sha256)
-        png = path.read_bytes() if path.stat().st_size <= most_bytes else b""
-    except (LoraCIError, OSError):
-        return None
-    return png if png_size(png) else None
-
-
 def _publish_grid(view: RunView, lora: str, deps: Deps) -> str | None:
     result = result_of(view.of(lora), Stage.QA)
     artifact = result.artifact(GRID) if result else None
     if artifact is None:
         return None
-    png = _read_png(deps.store, artifact.sha256, PICTURE_BYTES)
-    if png is None:
+    png = read_png(deps.store, artifact.sha256, PICTURE_BYTES)
+    if png_size(png) is None:
         raise InputError(f"{GRID} of {lora} is not in the store, no PNG, or too large")
     return deps.forge.publish_picture(f"{lora}-{GRID}", png)
 

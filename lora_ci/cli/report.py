@@ -14,6 +14,7 @@ from lora_ci.app.sweep import EXHAUSTIVE, with_sweeps
 from lora_ci.app.wiring import Deps
 from lora_ci.cli.events import read_run
 from lora_ci.cli.hub import Hub, open_hub
+from lora_ci.cli.junit import add_junit_argument, forget_junit, write_junit
 from lora_ci.cli.output import Output
 from lora_ci.cli.run import add_common_arguments, tell
 from lora_ci.cli.wire import open_wired
@@ -44,11 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="jobs were cancelled: what has no result was stopped, not lost",
     )
+    add_junit_argument(parser)
     add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Shows the run where the forge shows things, and says where its page is."""
+    forget_junit(args)
     hub = open_hub(args)
     deps = open_wired(args, open_git_source(args.repo), hub, lambda *_: None)
     if args.bundles:
@@ -59,6 +62,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if view is None:
         raise UsageError(f"no finished run `{run_id}`", hint="next: lora-ci status")
     published = publish(view, deps)
+    write_junit(args, view)
     output.findings(published.notes)
     address = published.address
     if address is None:

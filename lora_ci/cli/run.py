@@ -17,6 +17,7 @@ from lora_ci.app.scope import EVERYTHING, Scope
 from lora_ci.app.wiring import Deps
 from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import Hub, add_forge_arguments, open_hub, run_id_of
+from lora_ci.cli.junit import add_junit_argument, forget_junit, write_junit
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.outputs import tell_run
 from lora_ci.cli.wire import add_place_arguments, open_wired
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="when that was asked for: what was made since then counts (default: now)",
     )
+    add_junit_argument(parser)
     add_common_arguments(parser)
 
 
@@ -78,6 +80,7 @@ def moment(text: str) -> datetime:
 
 def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> int:
     """Runs; the exit code is that of the worst step."""
+    forget_junit(args)
     hub = open_hub(args)
     try:
         asked = read_asked(args, hub.host)
@@ -125,6 +128,7 @@ def tell(args: argparse.Namespace, view: RunView, deps: Deps, hub: Hub, output: 
         output.note(f"next: lora-ci report {view.run_id}, for the page with everything")
     if hub.job.is_silent:  # else the forge had nowhere else to show it
         hub.job.write_summary(render_comment(view))
+    write_junit(args, view)
     tell_run(hub.job, view, page_of(view, deps), adapters_of(args, view, deps))
 
 

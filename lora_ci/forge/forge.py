@@ -57,8 +57,11 @@ class Forge(Protocol):
     be shown in a lesser way is told by `notes`.
     """
 
-    def publish_report(self, run_id: str, page: str) -> str | None:
-        """Puts the page of a run where people can open it; its address, None where it has none."""
+    def publish_report(self, run_id: str, page: str, twin: str) -> str | None:
+        """Puts the page of a run where people can open it; its address, None where it has none.
+
+        Beside it lie the same facts as JSON, `twin`.
+        """
         ...
 
     def publish_picture(self, name: str, png: bytes) -> str:

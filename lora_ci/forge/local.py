@@ -26,7 +26,8 @@ class LocalForge:
 
     folder: Path
 
-    def publish_report(self, run_id: str, page: str) -> str:
+    def publish_report(self, run_id: str, page: str, twin: str) -> str:
+        _write(twin_file(self.folder / REPORTS, run_id), twin)
         return _address(_write(page_file(self.folder / REPORTS, run_id), page))
 
     def publish_picture(self, name: str, png: bytes) -> str:
@@ -76,6 +77,11 @@ class LocalForge:
 def page_file(folder: Path, run_id: str) -> Path:
     """The page of a run in a folder of pages."""
     return folder / f"{file_name(run_id)}.html"
+
+
+def twin_file(folder: Path, run_id: str) -> Path:
+    """The facts of a run as JSON, beside its page."""
+    return folder / f"{file_name(run_id)}.json"
 
 
 def file_name(text: str) -> str:

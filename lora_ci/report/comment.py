@@ -184,7 +184,7 @@ def _footer(view: RunView, report_url: str | None) -> str:
     since = f", compared with {escape(base[:7])}" if base else ""
     since += f" ({prose(shorten(why, 120))})" if base and why else ""
     facts = [
-        f"commit {escape(view.event.head[:7])}{since}",
+        *([f"commit {escape(view.event.head[:7])}{since}"] if view.event.head else []),
         f"run {escape(view.run_id)}",
         *([duration(view.duration_s).replace(" ", "\u00a0")] if view.outcome else []),
         *([MORE] if view.event.number is not None else []),

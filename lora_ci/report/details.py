@@ -261,6 +261,7 @@ class Details:
     ruler: str | None = None
     weight: float | None = None
     seeds: int | None = None
+    most_seeds: int | None = None
     curve: tuple[Strength, ...] = ()
     release: Release | None = None
     loss: Curve = ()
@@ -327,6 +328,7 @@ SECTIONS: dict[Stage, dict[str, Any]] = {
         "ruler": str,
         "weight": Number,
         "seeds": int,
+        "most_seeds": int,
     },
     Stage.OPTIMIZE: {"curve": tuple[Strength, ...]},
     Stage.DEPLOY: {},

@@ -129,11 +129,11 @@ def _against_released(steps: tuple[StepView, ...]) -> str:
 
 
 def _time(steps: tuple[StepView, ...]) -> str:
-    took = sum(_took_s(s) for s in steps)
+    took = sum(took_s(s) for s in steps)
     return duration(took) if took else ""
 
 
-def _took_s(step: StepView) -> float:
+def took_s(step: StepView) -> float:
     """What a step took that was made for this run."""
     if step.result is None or step.decision.action is Action.REUSE:
         return 0.0
@@ -144,7 +144,7 @@ def _took_s(step: StepView) -> float:
 def _cost(steps: tuple[StepView, ...]) -> str:
     """`0.12` of what has ended, `0.3–0.5` of what is to come, `0.12 + 0.3–0.5` of both."""
     on_gpu = [s for s in steps if s.decision.stage in GPU_STAGES and s.decision.estimate]
-    spent = sum(map(_took_s, on_gpu)) / 3600
+    spent = sum(map(took_s, on_gpu)) / 3600
     to_come = cost_to_go(steps)
     parts = [f"{spent:.2f}" if spent >= 0.005 else "< 0.01"] if spent else []
     return " + ".join([*parts, *([hours(to_come)] if to_come else [])])

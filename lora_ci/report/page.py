@@ -1,7 +1,8 @@
-"""The report of a run: one self-contained HTML page, no script, nothing loaded from elsewhere.
+"""The report of a run: one self-contained HTML page that loads nothing from elsewhere.
 
 At a glance first, then one section a LoRA: errors, what QA measured, its pictures, the weight to
-use, the release, the training, what else was found, and every figure and fingerprint.
+use, the release, the training, what else was found, and every figure and fingerprint. One script,
+known by its digest, enlarges pictures and slides one over another; all is seen without it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from lora_ci.report.details import Details, Release, ReleaseTarget, Strength
 from lora_ci.report.figures import counted, duration, number, plain, shorten, size
 from lora_ci.report.findings import Fault, faults, findings_of
 from lora_ci.report.gallery import gallery
-from lora_ci.report.judgement import judgement
+from lora_ci.report.judgement import how_it_was_measured, judgement
 from lora_ci.report.markup import folded, pairs, prose, table, text
+from lora_ci.report.picture import Preview
 from lora_ci.report.progress import percent
 from lora_ci.report.reason import (
     details_of,
@@ -29,12 +31,23 @@ from lora_ci.report.reason import (
     result_of,
     verdict,
 )
+from lora_ci.report.script import SCRIPT, SCRIPT_SOURCE
+from lora_ci.report.strip import strength_strip
 from lora_ci.report.style import STYLE
 from lora_ci.report.sweep_page import sweep_section
 from lora_ci.report.text import SIGNS, outcome_text
 from lora_ci.report.training import training_section
+from lora_ci.report.twins import twins
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {SCRIPT_SOURCE}"
+LARGE = (
+    '<dialog aria-label="picture, enlarged"><button type="button" class="close">close</button>'
+    '<div class="large"></div><p></p></dialog>'
+)
+PREVIEWS = (
+    "Pictures are previews of few pixels, so that all fit into one page; the originals are "
+    "artifacts of the run, kept by sha256."
+)
 MOST_FAULTS = 500
 MOST_PLACES = 500
 SHOWN_PLACES = 6
@@ -43,8 +56,8 @@ MOST_STRENGTHS = 50
 MOST_WORDS = 12
 
 
-def render_page(view: RunView, pictures: Mapping[str, bytes] | None = None) -> str:
-    """The whole page; `pictures` gives PNG bytes by sha256."""
+def render_page(view: RunView, pictures: Mapping[str, Preview] | None = None) -> str:
+    """The whole page; `pictures` gives previews by sha256."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -57,6 +70,8 @@ def render_page(view: RunView, pictures: Mapping[str, bytes] | None = None) -> s
         body.append(f"<section><h2>Config and inputs</h2>{found}</section>")
     for i in range(len(view.loras())):
         body.append(_lora(view, i, pictures or {}))
+    if pictures:
+        body += [f'<p class="dim">{PREVIEWS}</p>', LARGE, f"<script>{SCRIPT}</script>"]
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
     )
@@ -65,13 +80,14 @@ def render_page(view: RunView, pictures: Mapping[str, bytes] | None = None) -> s
 def _top(view: RunView) -> str:
     change = f"pull request {view.event.number} · " if view.event.number else ""
     tag = f"tag {text(view.event.tag)} · " if view.event.tag else ""
+    commit = f"commit <code>{text(view.event.head[:7])}</code> · " if view.event.head else ""
     when = text(view.started_at.replace("T", " ").replace("+00:00", " UTC"))
     return (
         f'<header><p class="brand">lora-ci</p>'
         f'<h1><span class="sign {view.outcome or "running"}">{SIGNS[view.outcome]}</span> '
         f"{_word(view)}</h1>"
         f'<p class="lead">{prose(reason(view))}</p>'
-        f'<p class="dim">{change}{tag}commit <code>{text(view.event.head[:7])}</code> · {when} · '
+        f'<p class="dim">{change}{tag}{commit}{when} · '
         f"{duration(view.duration_s)} · run <code>{text(view.run_id)}</code></p></header>"
     )
 
@@ -117,33 +133,36 @@ def _stage_chip(step: StepView) -> str:
     return f'<span class="chip {result.outcome}">{sign} {decision.stage}{reused}</span>'
 
 
-def _lora(view: RunView, index: int, pictures: Mapping[str, bytes]) -> str:
+def _lora(view: RunView, index: int, pictures: Mapping[str, Preview]) -> str:
     name = view.loras()[index]
     steps, outcome = view.of(name), lora_outcome(view, name)
     found = details_of(steps)
     findings = findings_of(steps)
     errors = [f for f in findings if f.severity is Severity.ERROR]
     rest = [f for f in findings if f.severity is not Severity.ERROR]
-    qa = result_of(steps, Stage.QA)
+    qa, judged = result_of(steps, Stage.QA), found[Stage.QA]
+    votes = [vote for vote in view.votes if vote.lora == name]
     missing = [f"{stage}: {name}" for stage in Stage for name in found[stage].unreadable]
     parts = [
         f"<h2>{text(name)} {_chip(outcome)}</h2>",
         "" if errors else f"<p>{prose(lora_reason(view, name))}</p>",
         f"<p><b>Not readable in the results:</b> {text(', '.join(missing))}</p>" if missing else "",
         _findings(errors),
-        judgement(found[Stage.QA]),
+        judgement(judged, qa.outcome, votes) if qa else "",
     ]
-    if qa and found[Stage.QA].pictures:
-        shown = gallery(found[Stage.QA].pictures, qa, pictures)
-        parts.append(f"<h3>Pictures</h3>{shown}")
+    if qa and judged.pictures:
+        parts.append(f"<h3>Pictures</h3>{gallery(judged.pictures, qa, pictures)}")
     parts += [
+        strength_strip(judged, qa, pictures, recommended_weight(steps)),
+        twins(judged, qa, pictures),
+        how_it_was_measured(judged),
         _strengths(found[Stage.OPTIMIZE].curve, recommended_weight(steps)),
         _release(found[Stage.DEPLOY].release),
         training_section(found[Stage.TRAIN], result_of(steps, Stage.TRAIN), pictures),
         _dataset(found[Stage.VALIDATE]),
         f"<h3>Also found</h3>{_findings(rest)}" if rest else "",
         *(_traceback(stage, found[stage]) for stage in Stage),
-        folded("figures and fingerprints", "".join(_figures(step) for step in steps)),
+        folded("figures, config and fingerprints", "".join(_figures(step) for step in steps)),
     ]
     return f'<section id="lora-{index}">{"".join(parts)}</section>'
 

@@ -1,9 +1,11 @@
-"""PNG bytes in a page."""
+"""Pictures in a page: previews with their bytes inside; the originals stay in the store."""
 
 from __future__ import annotations
 
 import struct
 from base64 import b64encode
+from dataclasses import dataclass
+from typing import Literal
 
 from lora_ci.report.markup import text
 
@@ -14,15 +16,36 @@ MOST_PIXELS_A_SIDE = 8192
 SMALL_SIDE = 128
 
 
-def picture(png: bytes, alt: str) -> str:
-    """The picture as an element with its bytes, `alt` being foreign text; else a gap."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """An encoded picture of `width` × `height` pixels; `small`: its original is no larger."""
+
+    kind: Literal["png", "jpeg"]
+    data: bytes
+    width: int
+    height: int
+    small: bool = False
+
+
+def picture(preview: Preview | None, alt: str) -> str:
+    """The picture as a button that enlarges it, `alt` being foreign text; else a gap."""
+    if preview is None:
+        return '<span class="missing">not in this page</span>'
+    small = ' class="small"' if preview.small else ""
+    source = f"data:image/{preview.kind};base64,{b64encode(preview.data).decode()}"
+    return (
+        f'<button type="button" class="zoom"><img{small} width="{preview.width}" '
+        f'height="{preview.height}" alt="{text(alt)}" src="{source}"></button>'
+    )
+
+
+def as_it_is(png: bytes) -> Preview | None:
+    """A PNG as its own preview; None for what is none, or too large to show."""
     size = png_size(png)
     if size is None:
-        return '<span class="missing">not in this page</span>'
-    small = ' class="small"' if max(size) < SMALL_SIDE else ""
-    return (
-        f'<img{small} width="{size[0]}" height="{size[1]}" alt="{text(alt)}" '
-        f'src="data:image/png;base64,{b64encode(png).decode()}">'
+        return None
+    return Preview(
+        kind="png", data=png, width=size[0], height=size[1], small=max(size) < SMALL_SIDE
     )
 
 

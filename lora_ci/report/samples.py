@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lora_ci.core.step import StepResult
 from lora_ci.report.figures import shorten
 from lora_ci.report.markup import text
-from lora_ci.report.picture import picture
+from lora_ci.report.picture import Preview, picture
 
 NAME = re.compile(r"sample-(\d{1,12})-(\d{1,6})\.png", re.ASCII)
 MOST_COLUMNS = 8
@@ -48,7 +48,9 @@ def evenly(values: Sequence[int], most: int) -> list[int]:
     return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
-def sample_strip(result: StepResult, prompts: Sequence[str], pictures: Mapping[str, bytes]) -> str:
+def sample_strip(
+    result: StepResult, prompts: Sequence[str], pictures: Mapping[str, Preview]
+) -> str:
     """The pictures of a training; nothing where none were made."""
     samples = shown_samples(result)
     rows: dict[int, list[Sample]] = {}
@@ -63,7 +65,7 @@ def sample_strip(result: StepResult, prompts: Sequence[str], pictures: Mapping[s
     return f'<div class="prompt samples">{"".join(drawn)}</div>' if drawn else ""
 
 
-def _figure(sample: Sample, prompt: str, pictures: Mapping[str, bytes]) -> str:
+def _figure(sample: Sample, prompt: str, pictures: Mapping[str, Preview]) -> str:
     step = f"step {sample.step:,}" if sample.step else "before"
-    shown = picture(pictures.get(sample.sha256, b""), f"{step}: {prompt}")
+    shown = picture(pictures.get(sample.sha256), f"{step}: {prompt}")
     return f"<figure>{shown}<figcaption>{step}</figcaption></figure>"

@@ -7,23 +7,26 @@ from collections.abc import Sequence
 
 from lora_ci.core.run import StepView
 from lora_ci.core.step import Stage
-from lora_ci.report.details import Details, Overall, Score
-from lora_ci.report.figures import between, number, plain, shorten, signed
+from lora_ci.report.checks import figure, sort_checks
+from lora_ci.report.details import Check, Details, Overall, Score, Window
+from lora_ci.report.figures import between, counted, number, plain, shorten, signed
 from lora_ci.report.markdown import address, bar, code, escape, escape_html, prose, table
 from lora_ci.report.reason import details_of, recommended_weight
 
 SHOWN_TESTS = 10
+SHOWN_WAYS = 3
 MOST_WORDS = 300
 
 
 def render_judgement(steps: tuple[StepView, ...]) -> list[str]:
     """What QA, optimize and deploy came to."""
     found = details_of(steps)
-    lines = render_scores(found[Stage.QA])
-    facts = [_against_released(found[Stage.QA])]
+    qa = found[Stage.QA]
+    lines = [*render_scores(qa), *_checks(qa.checks), *_settle(qa.settle)]
+    facts = [_against_released(qa)]
     weight = recommended_weight(steps)
     if weight is not None:
-        facts.append(f"recommended weight **{plain(weight)}**")
+        facts.append(f"recommended weight **{plain(weight)}**{_window(qa.window)}")
     if release := found[Stage.DEPLOY].release:
         to = ", ".join(f"`{code(channel)}`" for channel in release.channels)
         facts.append(f"released **{escape(release.version)}**" + (f" to {to}" if to else ""))
@@ -47,6 +50,46 @@ def render_scores(qa: Details) -> list[str]:
         for test in tests
     ]
     return [*table(heads, rows), "", *_whys(qa.tests[:SHOWN_TESTS], mark)]
+
+
+def _checks(checks: Sequence[Check]) -> list[str]:
+    """A line for each further test that is not sound, and one for all others."""
+    found = sort_checks(checks)
+    lines = []
+    for check in found.unsound[:SHOWN_TESTS]:
+        why = f": {prose(shorten(check.why, MOST_WORDS))}" if check.why else ""
+        lines.append(f"- 🔻 {_short(check.name)} {figure(check)}".rstrip() + why)
+    rest = len(found.unsound) - SHOWN_TESTS
+    others = [
+        f"{rest} more not sound" if rest > 0 else "",
+        f"{counted(len(found.sound), 'further test')} sound" if found.sound else "",
+        f"not measured: {_names(found.unknown)}" if found.unknown else "",
+        f"turned off: {_names(found.skipped)}" if found.skipped else "",
+    ]
+    told = " · ".join(filter(None, others))
+    parts = ["\n".join(lines), f"<small>{told}</small>" if told else ""]
+    return [line for part in parts if part for line in (part, "")]
+
+
+def _settle(ways: Sequence[str]) -> list[str]:
+    if not ways:
+        return []
+    items = [f"- {prose(shorten(way, MOST_WORDS))}" for way in ways[:SHOWN_WAYS]]
+    return ["**Would settle it:**", "", *items, ""]
+
+
+def _window(window: Window | None) -> str:
+    if window is None or window.low is None or window.high is None or window.low == window.high:
+        return ""
+    return f" (good from {plain(window.low)} to {plain(window.high)})"
+
+
+def _names(checks: Sequence[Check]) -> str:
+    return ", ".join(_short(check.name) for check in checks[:SHOWN_TESTS])
+
+
+def _short(name: str) -> str:
+    return escape(shorten(name, 40))
 
 
 def render_grid(lora: str, url: str) -> list[str]:

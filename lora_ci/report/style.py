@@ -2,8 +2,8 @@
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b2330;--dim:#5d6878;--paper:#f4f5f8;--card:#fff;
---rule:#e0e4ea;--track:#e8ebf0;--accent:#3568d4;--good:#1f8a5b;--weak:#b86e00;--bad:#c2303b;
---base:#8a94a3;--reference:#7d4fc4;--tint:#f0f4fd}
+--rule:#e0e4ea;--track:#e8ebf0;--accent:#3568d4;--good:#187048;--weak:#8f5500;--bad:#c2303b;
+--base:#7c8797;--reference:#7d4fc4;--tint:#f0f4fd}
 @media(prefers-color-scheme:dark){:root{--ink:#e5e9f0;--dim:#98a3b3;--paper:#0f1318;
 --card:#181d24;--rule:#2b323c;--track:#2a313b;--accent:#7ba6ff;--good:#4cc38a;--weak:#e5a84c;
 --bad:#ff7b85;--base:#8b96a6;--reference:#b995f5;--tint:#1c2635}}
@@ -149,10 +149,47 @@ figure.adapter img{outline:2px solid var(--accent);outline-offset:1px}
 figcaption{font-size:.78rem;line-height:1.3;margin-top:.25rem}
 img{display:block;width:100%;height:auto;max-width:10rem;border-radius:.3rem;background:var(--track)}
 img.small{image-rendering:pixelated}
+.zoom{display:block;width:100%;max-width:10rem;padding:0;border:0;background:none;
+border-radius:.3rem;font:inherit}
+.zooms .zoom{cursor:zoom-in}
+a:focus-visible,summary:focus-visible,button:focus-visible,select:focus-visible,
+input:focus-visible{outline:3px solid var(--accent);outline-offset:3px}
+dialog{border:1px solid var(--rule);border-radius:.8rem;background:var(--card);color:var(--ink);
+width:min(94vw,46rem);max-height:96vh;padding:1rem}
+dialog::backdrop{background:rgb(0 0 0/.6)}
+dialog img{max-width:none;max-height:76vh;object-fit:contain}
+.close{float:right;margin:0 0 .6rem;padding:.3rem .9rem;font:inherit;color:var(--ink);
+background:var(--track);border:1px solid var(--rule);border-radius:.4rem;cursor:pointer}
+.large{clear:both}
+.slider{max-width:30rem;margin:.8rem 0 1.6rem}
+.picks{display:flex;flex-wrap:wrap;gap:.4rem 1rem;font-size:.9rem}
+.picks label{display:flex;gap:.4rem;align-items:baseline;min-width:0;max-width:100%}
+select{font:inherit;min-width:0;max-width:100%;color:var(--ink);background:var(--card);
+border:1px solid var(--dim);border-radius:.3rem;padding:.1rem .3rem}
+.pane{position:relative;margin:.6rem 0;--at:50%}
+.pane img{max-width:none}
+.pane .over{position:absolute;inset:0;height:100%;clip-path:inset(0 0 0 var(--at))}
+.pane::after{content:"";position:absolute;top:0;bottom:0;left:var(--at);width:2px;
+margin-left:-1px;background:#fff;box-shadow:0 0 0 1px rgb(0 0 0/.6)}
+.slide{display:grid}
+.slide input{width:100%;margin:.2rem 0;accent-color:var(--accent)}
+.weights .field.low{display:block;width:100%;height:70px;border:0;overflow:visible;
+margin-bottom:.5rem}
+.steps.of-weights{grid-template-columns:repeat(var(--n),minmax(0,1fr));max-width:none}
+.of-weights>*{min-width:0}
+.of-weights .zoom,.of-weights img,.of-weights .missing{max-width:none}
+.of-weights .inside{border-top:3px solid var(--good);padding-top:.3rem}
+.of-weights .outside{border-top:3px solid var(--rule);padding-top:.3rem}
+.of-weights p{font-size:.78rem;line-height:1.35;margin:.15rem 0}
+.of-weights .chip{font-size:.72rem;padding:0 .4rem}
+.twins{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,14rem),1fr));
+gap:.9rem 1.4rem;margin-top:.6rem}
 .missing{display:grid;place-items:center;text-align:center;aspect-ratio:1;max-width:10rem;
 border:1px dashed var(--rule);border-radius:.3rem;color:var(--dim);font-size:.78rem}
 @media(max-width:44rem){
 .steps{grid-template-columns:repeat(4,minmax(0,1fr))}
+.weights{overflow-x:auto}
+.weights>*{min-width:34rem}
 body{padding:1rem .75rem 3rem}
 section{padding:1rem .9rem;border-radius:.6rem}
 .row,.columns .row{grid-template-columns:minmax(0,1fr) auto auto;column-gap:.6rem;

@@ -9,6 +9,7 @@ from lora_ci.report.charts import Line, line_chart
 from lora_ci.report.details import Details, metric
 from lora_ci.report.figures import counted, number, plain, shorten, size
 from lora_ci.report.markup import facts, text
+from lora_ci.report.picture import Preview
 from lora_ci.report.samples import sample_strip
 from lora_ci.report.trained import Lowest, known, lowest
 
@@ -23,9 +24,9 @@ NOTE = (
 
 
 def training_section(
-    found: Details, result: StepResult | None, pictures: Mapping[str, bytes]
+    found: Details, result: StepResult | None, pictures: Mapping[str, Preview]
 ) -> str:
-    """The section of one training; `pictures` gives PNG bytes by sha256."""
+    """The section of one training; `pictures` gives previews by sha256."""
     if result is None:
         return ""
     parts = [

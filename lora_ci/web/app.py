@@ -16,6 +16,7 @@ from lora_ci.core.text import clean
 from lora_ci.forge.local import REPORTS
 from lora_ci.forge.payload import MAX_BYTES
 from lora_ci.ledger.inbox import Inbox, Receipt
+from lora_ci.report.script import SCRIPT_SOURCE
 from lora_ci.web.signature import is_signed
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ RETRY_AFTER_S = 60
 DELIVERY = re.compile(r"[0-9A-Za-z-]{1,64}")
 EVENT = re.compile(r"[a-z_]{1,64}")
 NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]{0,127}")
-# A page has its style and its pictures inside, and nothing that runs.
+# A page has its style and its pictures inside, and one script, which is known by its digest.
 PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+    f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {SCRIPT_SOURCE}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
 )
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

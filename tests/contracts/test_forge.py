@@ -170,9 +170,10 @@ def test_a_change_is_suggested_once_and_says_the_last_word(bench):
 
 def test_a_report_lies_where_it_can_be_opened(bench):
     for page in ("<p>old", "<p>new"):
-        bench.forge().publish_report("run-1", page)
+        bench.forge().publish_report("run-1", page, f'"{page}"')
     (path,) = bench.world.root.rglob("run-1.html")
     assert path.read_text() == "<p>new"
+    assert path.with_suffix(".json").read_text() == '"<p>new"'
 
 
 def test_nothing_is_noted_where_all_was_shown(bench):

@@ -78,7 +78,7 @@ def test_what_does_not_change_is_not_written(world):
 
 def test_the_report_and_the_buttons_are_given(world):
     forge = world.open(report_url="https://example.org/reports/")[0]
-    assert forge.publish_report("run-1", "<p>") == "https://example.org/reports/run-1.html"
+    assert forge.publish_report("run-1", "<p>", "{}") == "https://example.org/reports/run-1.html"
     button = Button(id="approve", label="Approve", description="Let it run")
     forge.publish_check(world.check(buttons=(button,)))
     forge.publish_check(world.check(buttons=(button,)))

@@ -81,7 +81,7 @@ def test_a_release_has_notes_and_files(forge, tmp_path):
 def test_no_name_leaves_the_folder(forge, tmp_path, name):
     source = tmp_path / "object"
     source.write_bytes(b"x")
-    forge.publish_report(name, "page")
+    forge.publish_report(name, "page", "{}")
     forge.publish_check(make_check(name))
     forge.publish_release(draft(name, "n", {name: source}))
     made = {p for p in tmp_path.rglob("*") if p.is_file()} - {source}

@@ -1,8 +1,11 @@
 """Whatever names, prompts and messages hold, it stays text: for git hosts, browsers, terminals."""
 
+import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from markdown_it import MarkdownIt
@@ -11,19 +14,26 @@ from lora_ci.core.fingerprint import Fingerprint
 from lora_ci.core.sweep import Standing, Suggestion, Sweep
 from lora_ci.core.text import clean
 from lora_ci.report.comment import render_check, render_comment
+from lora_ci.report.junit import render_junit
 from lora_ci.report.page import render_page
+from lora_ci.report.picture import as_it_is
 from lora_ci.report.release_notes import render_release_notes
+from lora_ci.report.script import SCRIPT
 from lora_ci.report.sweep_comment import suggestion_words
 from lora_ci.report.sweep_text import render_sweep_text
 from lora_ci.report.text import render_run_text
+from lora_ci.report.twin import render_twin
 from tests.views import (
+    PICTURES,
     deploy_step,
     exhibits,
     make_view,
+    nearest,
     optimize_step,
     qa_details,
     qa_step,
     train_step,
+    tried_weights,
     validate_step,
 )
 
@@ -38,9 +48,10 @@ ATTACKS = [
     "www.evil.example", ":::add-mask:::x", "[x]: https://evil.example", "<https://evil.example>",
     "x</summary></details><b>", "&#64;octocat", "a`b`#1`c", "`a | <i>x` | c",
 ]  # fmt: skip
+PNG = next((PICTURES / "mochi").glob("*.png")).read_bytes()
 REPORT, GRID = "https://good.example/report.html", "https://good.example/grid.png"
 # Words that choose what is shown, and cannot be text.
-FIXED = {"kind", "outcome", "artifact", "sha256", "name"}
+FIXED = {"kind", "outcome", "artifact", "twin", "sha256", "name"}
 
 
 def poison(value, text):
@@ -53,14 +64,19 @@ def poison(value, text):
 
 
 def hostile_view(text):
-    details = qa_details(exhibits([text, "a cat"]))
-    details["tests"] = [{**t, "name": text} for t in details["tests"]]
+    prompts = [text, "a cat"]
+    more, alike = tried_weights(prompts), nearest(prompts)
+    shown = [*exhibits(prompts), *more["pictures"], *alike["pictures"]]
+    details = qa_details(shown) | {**more, **alike, "pictures": shown, "settle": [text]}
+    for section in ("tests", "checks"):
+        details[section] = [{**told, "name": text} for told in details[section]]
+    files = {label["artifact"]: PNG for label in shown}
     lora = f"mei {text}"
     steps = []
     for step in (
         validate_step(lora, text, errors=2),
         train_step(lora),
-        qa_step(lora, poison(details, text)),
+        qa_step(lora, poison(details, text), files=files),
         optimize_step(lora),
         deploy_step(lora, **poison(dict(deploy_step().result.details), text)),
     ):
@@ -166,28 +182,48 @@ def test_in_a_block_that_changes_lines(attack):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_in_a_browser(attack):
     view = hostile_view(attack)
-    page = render_page(view)
+    page = render_page(view, {hashlib.sha256(PNG).hexdigest(): as_it_is(PNG)})
     tags = Tags(page)
     allowed = {
         *("html", "head", "meta", "title", "style", "body", "header", "section", "div", "p", "b"),
         *("span", "i", "br", "h1", "h2", "h3", "a", "code", "pre", "table", "thead", "tbody", "tr"),
         *("th", "td", "ul", "li", "dl", "dt", "dd", "details", "summary", "figure", "figcaption"),
-        *("svg", "g", "rect", "line", "circle", "polyline"),
+        *("svg", "g", "rect", "line", "circle", "polyline", "img", "button", "script", "dialog"),
+        *("label", "select", "input"),
     }
     names = {
         *("class", "id", "href", "charset", "name", "content", "http-equiv", "lang", "open"),
         *("data-of", "role", "aria-label", "x1", "x2", "y1", "y2", "y", "width", "height", "rx"),
-        *("cx", "cy", "r", "points", "viewbox", "preserveaspectratio"),
+        *("cx", "cy", "r", "points", "viewbox", "preserveaspectratio", "style", "hidden", "type"),
+        *("min", "max", "value", "src", "alt", "height"),
     }
+    assert page.count("<script") == 1
+    assert page.endswith(f"<script>{SCRIPT}</script></body></html>\n")
     for tag, attributes in tags.found:
         assert tag in allowed
         assert set(attributes) <= names
+        assert attributes.get("style", "--n:5") == "--n:5"
+        assert attributes.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
         if tag == "a":
             assert re.fullmatch(r"#lora-\d+", attributes["href"])
     assert "default-src 'none'" in page
+    assert page.count("<img") > 4
     assert "\x1b" not in page
     assert "\u202e" not in page
     assert f"mei {clean(attack)}" in "".join(tags.shown)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_in_xml_and_json(attack):
+    view = hostile_view(attack)
+    suite = ElementTree.fromstring(render_junit(view))[1]
+    assert suite.get("name") == clean(f"mei {attack}")
+    assert {case.tag for case in suite.iter()} <= {
+        *("testsuite", "properties", "property", "testcase", "failure", "skipped", "system-out"),
+    }
+    facts = json.loads(render_twin(view))
+    assert facts["run"] == attack
+    assert facts["loras"][f"mei {attack}"]["stages"]["qa"]["details"]["settle"] == [attack]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

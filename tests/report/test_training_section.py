@@ -16,6 +16,7 @@ from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.report.comment import render_comment
 from lora_ci.report.details import read_details
 from lora_ci.report.page import render_page
+from lora_ci.report.picture import as_it_is
 from lora_ci.report.samples import MOST_COLUMNS, evenly, shown_samples
 from lora_ci.report.text import render_run_text
 from lora_ci.report.trained import lowest
@@ -36,7 +37,7 @@ def changed(metrics=None, **details):
 def page_of(step):
     """The page without its style, and without the raw figures at its end."""
     page = render_page(make_view(step)).split("</style>")[1]
-    return page.split("<summary>figures and fingerprints")[0]
+    return page.split("<summary>figures, config and fingerprints")[0]
 
 
 def facts_of(page):
@@ -172,7 +173,7 @@ def test_a_row_a_prompt_and_few_steps_with_the_first_and_the_last():
         for number in range(2)
     }
     step = train_step(files=files)
-    pictures = {hashlib.sha256(data).hexdigest(): data for data in files.values()}
+    pictures = {hashlib.sha256(data).hexdigest(): as_it_is(data) for data in files.values()}
     page = render_page(make_view(step), pictures)
     rows = re.findall(r'<p class="said">(.*?)</p><div class="steps">(.*?)</div>', page)
     assert [prompt for prompt, _ in rows] == ["mei in a garden", "mei, a drawing"]

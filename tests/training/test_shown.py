@@ -10,6 +10,7 @@ from lora_ci.core.settings import TrainSettings
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.report.details import SECTIONS, read_details
 from lora_ci.report.page import render_page
+from lora_ci.report.picture import as_it_is
 from lora_ci.report.samples import shown_samples
 from lora_ci.training.backend import Native
 from tests.tiny_sd import write_dataset
@@ -46,7 +47,7 @@ def test_every_part_that_a_report_knows_is_told_in_its_shape(train):
     assert found.memory.rows == 2
     samples = shown_samples(result)
     assert [(s.number, s.step) for s in samples] == [(n, s) for n in (0, 1) for s in (0, 2, 3)]
-    pictures = {s.sha256: place.store.get(s.sha256).read_bytes() for s in samples}
+    pictures = {s.sha256: as_it_is(place.store.get(s.sha256).read_bytes()) for s in samples}
     step = StepView(decision=make_decision("mei", Stage.TRAIN), result=result)
     page = render_page(make_view(step), pictures)
     assert page.count("<img") == 6

@@ -17,7 +17,7 @@ from lora_ci.forge.github.releases import Releases
 from lora_ci.forge.github.statuses import Statuses
 from lora_ci.forge.github.suggestions import Suggestions
 from lora_ci.forge.job import Job
-from lora_ci.forge.local import page_file
+from lora_ci.forge.local import page_file, twin_file
 from lora_ci.report.markdown import escape
 
 
@@ -57,8 +57,9 @@ class GitHubForge:
     _notes: dict[str, Finding] = field(default_factory=dict)
     _refused: dict[str, Refused] = field(default_factory=dict)
 
-    def publish_report(self, run_id: str, page: str) -> str | None:
+    def publish_report(self, run_id: str, page: str, twin: str) -> str | None:
         self.pages.mkdir(parents=True, exist_ok=True)
+        twin_file(self.pages, run_id).write_text(twin, encoding="utf-8")
         file = page_file(self.pages, run_id)
         file.write_text(page, encoding="utf-8")
         is_folder = self.report_url is not None and self.report_url.endswith("/")
