@@ -21,8 +21,9 @@ from lora_ci.formats.read import read_adapter
 from lora_ci.optimize.strength import Strength, recommend
 from lora_ci.ruler.album import Album, Maker, template_of
 from lora_ci.ruler.defects import defects, sound_range
-from lora_ci.ruler.embedder import Features, open_embedder
+from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import find_scale, identity_by_prompt
+from lora_ci.ruler.opening import step_embedder
 from lora_ci.ruler.prompts import make_prompts
 from lora_ci.ruler.references import read_references
 
@@ -67,15 +68,10 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         done += more
         context.progress(done, total, "pictures")
 
-    embedder = open_embedder(
-        task.qa.embedder, context.input_path("embedder") if "embedder" in spec.inputs else None
-    )
-
-    def embed(pictures: Sequence[Picture]) -> Features:
-        return embedder.embed_pictures(pictures) if pictures else np.zeros((0, 0), np.float32)
+    embedder = step_embedder(task.qa, spec, context)
 
     def features(made: Mapping[str, Sequence[Picture]]) -> Features:
-        flat = embed([picture for row in made.values() for picture in row])
+        flat = embedder.embed_pictures([picture for row in made.values() for picture in row])
         return flat.reshape(len(made), -1, flat.shape[-1])
 
     album = Album(
@@ -88,7 +84,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     made = album.pictures(maker, prompts.identity, SEEDS)
     base = features(made)
     sound = sound_range([p for row in made.values() for p in row] + [r.picture for r in references])
-    scale, problem = find_scale(embed([r.picture for r in references]), base)
+    scale, problem = find_scale(embedder.embed_pictures([r.picture for r in references]), base)
     curve = []
     for weight in weights:
         maker = Maker(

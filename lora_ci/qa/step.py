@@ -26,7 +26,8 @@ from lora_ci.qa.exhibits import Exhibit, exhibits, grid_of
 from lora_ci.qa.sitting import Bench, sit
 from lora_ci.qa.telling import details_of, metrics_of
 from lora_ci.ruler.album import Album, png_bytes, template_of
-from lora_ci.ruler.embedder import open_embedder
+from lora_ci.ruler.opening import step_embedder
+from lora_ci.ruler.opening import step_embedder
 from lora_ci.ruler.prompts import make_prompts
 from lora_ci.ruler.readings import Readings
 from lora_ci.ruler.references import Reference, read_references
@@ -88,6 +89,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
             "pairs": pairs,
             "sampler": sampler_of(studio.album, base),
             "embedder": task.settings.embedder,
+            "embedder_license": bench.embedder.license,
             "error": task.settings.error,
             "ruler": ruler_id(spec, bench, base),
         },
@@ -115,12 +117,11 @@ def make_bench(
         return read_references(context.input_path(name), side) if name in spec.inputs else []
 
     references = pictures("references")
-    embedder = context.input_path("embedder") if "embedder" in spec.inputs else None
     return Bench(
         settings=settings,
         trigger=task.trigger,
         prompts=make_prompts(task.type, task.trigger, settings, [r.caption for r in references]),
-        embedder=open_embedder(settings.embedder, embedder),
+        embedder=step_embedder(settings, spec, context),
         references=references,
         training=pictures("dataset"),
         candidate=digests["adapter"],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ci.core.errors import InputError
-from lora_ci.diffusion.generate import Picture
+from lora_ci.diffusion.request import Picture
 
 Features = NDArray[np.float32]
 

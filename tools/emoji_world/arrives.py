@@ -18,9 +18,9 @@ from lora_ci.diffusion.attach import attach, detach
 from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.load import load_base
 from lora_ci.diffusion.request import PictureRequest
-from lora_ci.ruler.clip import load_clip
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import find_axis
+from lora_ci.ruler.opening import open_embedder
 from lora_ci.ruler.references import read_references
 from lora_ci.ruler.statistics import mean_of
 
@@ -37,7 +37,7 @@ def main() -> None:
     datasets = demo / "repository" / "datasets"
     held_out = read_references(datasets / "fluent3d-references", SIDE)
     trained = read_references(datasets / "fluent3d", SIDE)
-    clip, model = load_clip(WORLD / "clip"), load_base(WORLD / "base")
+    clip, model = open_embedder("path:clip", WORLD / "clip"), load_base(WORLD / "base")
 
     def generate(captions: list[str], seeds: range, weight: float) -> Features:
         """Features [captions, seeds, d]."""

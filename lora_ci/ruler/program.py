@@ -1,0 +1,167 @@
+"""Speaks with a program of the user's: a line of JSON to it, a line of JSON from it.
+
+It gets no secrets, and a bounded time for answers of a bounded length; nothing of it stays alive.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from lora_ci.core.children import clean_environment, started
+from lora_ci.core.errors import InfrastructureError, InputError
+
+# For the start and the first answer together, and for each answer after it.
+ANSWER_S = 600.0
+# Time to end by itself once its input has ended.
+GRACE_S = 5.0
+MAX_ANSWER_BYTES = 16 * 2**20
+TAIL_BYTES = 2000
+CHUNK_BYTES = 65536
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Conversation:
+    """A program that runs; `what` is how messages call it."""
+
+    process: subprocess.Popen[bytes]
+    what: str
+    answer_s: float
+    _heard: bytearray = field(default_factory=bytearray)
+    _errors: bytearray = field(default_factory=bytearray)
+
+    def ask(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """Its answer to a request, a JSON object.
+
+        Raises:
+            InfrastructureError: it ended, or did not answer in time.
+            InputError: the answer is too long, or no JSON object.
+        """
+        line = self._exchange(msgspec.json.encode(request) + b"\n")
+        try:
+            return msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            shown = line[:80].decode(errors="replace")
+            message = f"{self.what} answered `{shown}`; expected a JSON object on one line"
+            hint = "print nothing else to standard output; what people read goes to standard error"
+            raise InputError(message, rule="program.answer", hint=hint) from error
+
+    def _exchange(self, request: bytes) -> bytes:
+        """Writes the request and reads to the end of a line; what it says beside that is kept."""
+        deadline = time.monotonic() + self.answer_s
+        unsent = memoryview(request)
+        with selectors.DefaultSelector() as selector:
+            selector.register(_pipe(self.process.stdin), selectors.EVENT_WRITE)
+            selector.register(_pipe(self.process.stdout), selectors.EVENT_READ)
+            selector.register(_pipe(self.process.stderr), selectors.EVENT_READ)
+            while b"\n" not in self._heard:
+                if len(self._heard) > MAX_ANSWER_BYTES:
+                    message = f"{self.what} answered with more than {MAX_ANSWER_BYTES >> 20} MiB"
+                    raise InputError(message, rule="program.answer")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise self._gone(f"did not answer within {self.answer_s:g} s")
+                for key, _ in selector.select(min(left, 1.0)):
+                    if key.fileobj is self.process.stdin:
+                        unsent = self._send(unsent)
+                        if not unsent:
+                            selector.unregister(key.fileobj)
+                    elif key.fileobj is self.process.stderr:
+                        if not self._hear_errors():
+                            selector.unregister(key.fileobj)
+                    elif not self._hear():
+                        raise self._ended()
+        line, _, rest = self._heard.partition(b"\n")
+        self._heard = rest
+        return bytes(line)
+
+    def _send(self, unsent: memoryview) -> memoryview:
+        try:
+            return unsent[os.write(_pipe(self.process.stdin).fileno(), unsent) :]
+        except BlockingIOError:
+            return unsent
+        except BrokenPipeError:
+            # It reads no more; what it says, or its end, tells why.
+            return unsent[:0]
+
+    def _hear(self) -> bytes:
+        data = _read(_pipe(self.process.stdout))
+        self._heard += data
+        return data
+
+    def _hear_errors(self) -> bytes:
+        data = _read(_pipe(self.process.stderr))
+        self._errors = (self._errors + data)[-TAIL_BYTES:]
+        return data
+
+    def _ended(self) -> InfrastructureError:
+        """It closed its output before it answered."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=GRACE_S)
+        while self._hear_errors():
+            pass
+        code = self.process.poll()
+        return self._gone("closed its output" if code is None else f"ended with code {code}")
+
+    def _gone(self, told: str) -> InfrastructureError:
+        said = self._errors.decode(errors="replace").strip()
+        message = f"{self.what} {told} before it answered"
+        hint = "next: run it by hand, as docs/embedders.md shows"
+        if said:
+            message += f"; it said: {said}"
+        return InfrastructureError(message, rule="program.fails", hint=hint)
+
+
+@contextmanager
+def conversation(
+    command: tuple[str, ...], *, what: str, folder: Path, answer_s: float = ANSWER_S
+) -> Iterator[Conversation]:
+    """Starts the program in `folder`; at the end its input ends, and soon it is killed.
+
+    Raises InfrastructureError if it cannot be started.
+    """
+    with ExitStack() as stack:
+        try:
+            process = stack.enter_context(
+                started(
+                    command,
+                    folder=folder,
+                    environment=clean_environment(os.environ),
+                    stdin=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+            )
+        except OSError as error:
+            message = f"{what} cannot be started: {command[0]}: {os.strerror(error.errno or 0)}"
+            hint = "next: install it on the machine that judges, or give its absolute path"
+            raise InfrastructureError(message, rule="program.not-started", hint=hint) from error
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            os.set_blocking(_pipe(pipe).fileno(), False)
+        yield Conversation(process=process, what=what, answer_s=answer_s)
+        with suppress(BrokenPipeError):
+            _pipe(process.stdin).close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=GRACE_S)
+
+
+def _read(pipe: IO[bytes]) -> bytes:
+    """What can be read now; nothing at the end, or where nothing is."""
+    try:
+        return os.read(pipe.fileno(), CHUNK_BYTES)
+    except BlockingIOError:
+        return b""
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ValueError("the program was started without pipes")
+    return pipe
