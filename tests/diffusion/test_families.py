@@ -12,6 +12,7 @@ from lora_ci.diffusion.denoise import denoise
 from lora_ci.diffusion.generate import DiffusersGenerator
 from lora_ci.diffusion.latents import decode_latents, encode_pictures
 from lora_ci.diffusion.load import load_base
+from lora_ci.diffusion.memory import Memory
 from lora_ci.diffusion.outline import base_shapes
 from lora_ci.diffusion.request import PictureRequest
 from tests.diffusion.pipelines import distance, open_pipeline, pipeline_picture
@@ -158,18 +159,26 @@ def test_sdxl_that_predicts_v(tmp_path):
     assert distance(ours, pipeline_picture(open_pipeline(folder, "sdxl"), REQUEST)) <= 1
 
 
-@pytest.mark.parametrize("family", ["sdxl", "flux"])
-def test_a_picture_is_the_same_alone_and_in_a_batch(folders, family):
-    generator = DiffusersGenerator(load_base(folders[family]), batch_size=3)
-    requests = [
-        replace(REQUEST, seed=s, prompt=p, negative_prompt=n)
-        for s in (0, 7)
-        for p, n in (("cat", "dog"), ("flat dog", ""))
+def test_a_picture_is_the_same_alone_and_in_any_batch(both):
+    """Five pictures in batches of 5, 3 + 2, 1; as rows of denoiser and VAE are: 10, 3, 1."""
+    model, _ = both
+    words = [
+        ("cat", "dog", 0),
+        ("flat dog", "", 0),
+        ("cat", "dog", 7),
+        ("", "cat", 7),
+        ("a", "", 1),
     ]
-    together = generator.generate(requests)
-    alone = [generator.generate([request])[0] for request in requests]
-    assert max(map(distance, together, alone)) <= LEVELS
+    requests = [replace(REQUEST, prompt=p, negative_prompt=n, seed=s) for p, n, s in words]
+    together = DiffusersGenerator(model).generate(requests)
     assert distance(together[0], together[1]) > 2
+    for batch, rows in ((3, 10), (5, 3), (1, 1)):
+        memory = Memory(denoiser_rows=rows, vae_rows=rows)
+        generator = DiffusersGenerator(model, batch_size=batch, memory=memory)
+        again = generator.generate(requests)
+        assert max(map(distance, together, again)) <= LEVELS
+    turned = DiffusersGenerator(model).generate(requests[::-1])[::-1]
+    assert max(map(distance, together, turned)) <= LEVELS
 
 
 def test_sides_that_flux_cannot_cut_into_tokens_are_refused(folders):
