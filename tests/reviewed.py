@@ -6,7 +6,8 @@ from pathlib import Path
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.fingerprint import make_fingerprint
 from lora_ci.core.run import RunView, StepView
-from lora_ci.core.step import Stage
+from lora_ci.core.step import Stage, StepSpec
+from lora_ci.core.votes import Choice, Vote, side_of
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from lora_ci.qa.blind import Blind, blind_of
 from lora_ci.store.local import LocalStore
@@ -63,6 +64,31 @@ class Reviewed:
         self.ledger.start_run(run_id, view.event)
         self.ledger.save_view(view)
         return view
+
+    def judge(self, number: int, *, liked: int, pairs: int, **metrics: float) -> str:
+        """Puts a judgement on record, and Ann's votes on it; the fingerprint."""
+        step, _ = judged_step(f"lora-{number}", prompts=[f"{i}" for i in range(pairs)], seeds=1)
+        assert step.result
+        assert step.decision.fingerprint
+        result = replace(step.result, metrics=metrics)
+        spec = StepSpec(
+            stage=Stage.QA, lora=step.decision.lora, inputs={}, params={},
+            fingerprint=step.decision.fingerprint.value,
+        )  # fmt: skip
+        run_id = f"run-{number}"
+        self.ledger.start_run(run_id, make_view().event)
+        self.ledger.ensure_step(run_id, step.decision, spec, commit="c")
+        (row,) = self.ledger.unfinished(run_id)
+        assert self.ledger.mark_running(row, "x")
+        assert self.ledger.finish(row, result)
+        for i, pair in enumerate(blind_of(result).pairs):
+            choice = Choice.NEW if i < liked else Choice.OTHER
+            vote = Vote(
+                fingerprint=spec.fingerprint, pair=pair.id, voter="Ann", lora=spec.lora,
+                against=pair.against, choice=choice, side=side_of(1, pair.id), seed=1,
+            )  # fmt: skip
+            self.ledger.cast(vote)
+        return spec.fingerprint
 
 
 def new_reviewed(state: Path) -> Reviewed:
