@@ -11,7 +11,7 @@ import numpy as np
 
 from lora_ci.core.errors import InfrastructureError, InputError
 from lora_ci.diffusion.request import Picture
-from lora_ci.ruler.embedder import Features
+from lora_ci.ruler.embedder import Features, unit_vectors
 from lora_ci.ruler.pixels import Pixels, pixels_of
 
 BATCH = 32
@@ -33,7 +33,7 @@ class OnnxEmbedder:
 
     def embed_pictures(self, pictures: Sequence[Picture]) -> Features:
         size = self.batch or BATCH
-        found = []
+        found: list[Features] = []
         for start in range(0, len(pictures), size):
             part = pictures[start : start + size]
             filled = [*part, *[part[-1]] * (size - len(part))] if self.batch else part
@@ -42,9 +42,9 @@ class OnnxEmbedder:
             except Exception as error:
                 message = f"embedder `{self.spec}` fails on a picture: {_first_line(error)}"
                 raise InputError(message, rule="embedder.fails") from error
-            found.append(np.asarray(rows)[: len(part)])
-        features: Features = np.concatenate(found)
-        return features
+            width = found[0].shape[1] if found else None
+            found.append(unit_vectors(rows, len(filled), width, self.spec)[: len(part)])
+        return np.concatenate(found)
 
 
 def load_onnx(file: Path, spec: str) -> OnnxEmbedder:

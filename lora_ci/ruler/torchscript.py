@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.request import Picture
-from lora_ci.ruler.embedder import Features
+from lora_ci.ruler.embedder import Features, unit_vectors
 from lora_ci.ruler.pixels import Pixels, pixels_of
 
 BATCH = 32
@@ -30,9 +31,10 @@ class TorchScriptEmbedder:
     pixels: Pixels
 
     def embed_pictures(self, pictures: Sequence[Picture]) -> Features:
-        found = []
+        found: list[Features] = []
         for start in range(0, len(pictures), BATCH):
-            given = torch.from_numpy(self.pixels(pictures[start : start + BATCH]))
+            part = pictures[start : start + BATCH]
+            given = torch.from_numpy(self.pixels(part))
             try:
                 with torch.no_grad():
                     rows = self.module(given)
@@ -43,9 +45,9 @@ class TorchScriptEmbedder:
             if not isinstance(rows, torch.Tensor):
                 message = f"embedder `{self.spec}` gives no tensor; expected one of [n, d]"
                 raise InputError(message, rule="embedder.answer")
-            found.append(rows.float())
-        features: Features = torch.cat(found).numpy()
-        return features
+            width = found[0].shape[1] if found else None
+            found.append(unit_vectors(rows.float().numpy(), len(part), width, self.spec))
+        return np.concatenate(found)
 
 
 def load_torchscript(file: Path, spec: str) -> TorchScriptEmbedder:
