@@ -84,6 +84,16 @@ def test_more_seeds_make_only_what_is_new(tmp_path):
     assert right(made)
 
 
+def test_a_second_adapter_on_the_same_base_makes_no_picture_of_the_base(tmp_path):
+    base, second = Counting(), Counting()
+    album(tmp_path).pictures(maker(base, adapters=()), PROMPTS, range(2))
+    album(tmp_path).pictures(maker(Counting()), PROMPTS, range(2))
+    album(tmp_path).pictures(maker(base, adapters=()), PROMPTS, range(2))
+    album(tmp_path).pictures(maker(second, adapters=(("other", 1.0),)), PROMPTS, range(2))
+    assert (base.opened, len(base.asked)) == (1, 2 * BATCH)
+    assert len(second.asked) == 2 * BATCH
+
+
 def test_what_is_kept_and_made_is_told(tmp_path):
     told = []
     seen = Album(template=TEMPLATE, cache=tmp_path, told=told.append, stop=lambda: False)
