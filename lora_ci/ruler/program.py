@@ -5,6 +5,7 @@ It gets no secrets, and a bounded time for answers of a bounded length; nothing 
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import subprocess
@@ -14,8 +15,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-
-import msgspec
 
 from lora_ci.core.children import clean_environment, started
 from lora_ci.core.errors import InfrastructureError, InputError
@@ -46,14 +45,18 @@ class Conversation:
             InfrastructureError: it ended, or did not answer in time.
             InputError: the answer is too long, or no JSON object.
         """
-        line = self._exchange(msgspec.json.encode(request) + b"\n")
+        line = self._exchange(json.dumps(request).encode() + b"\n")
         try:
-            return msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.DecodeError as error:
+            # Python's own, as programs write NaN with it: that is told better further up.
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
             shown = line[:80].decode(errors="replace")
             message = f"{self.what} answered `{shown}`; expected a JSON object on one line"
             hint = "print nothing else to standard output; what people read goes to standard error"
-            raise InputError(message, rule="program.answer", hint=hint) from error
+            raise InputError(message, rule="program.answer", hint=hint)
+        return answer
 
     def _exchange(self, request: bytes) -> bytes:
         """Writes the request and reads to the end of a line; what it says beside that is kept."""
