@@ -111,10 +111,12 @@ def agreement_text(
 
 def kappa_text(kappa: Kappa) -> str:
     """A kappa in words."""
-    ends = "too few for an interval"
+    ends = "interval unknown"
     if kappa.low is not None and kappa.high is not None:
         ends = f"{kappa.low:.2f} to {kappa.high:.2f}"
-    return f"kappa {kappa.value:.2f} ({ends}), the same on {kappa.agreed:.0%} of {kappa.n} pairs"
+    return (
+        f"kappa {kappa.value:.2f} ({ends}), the same on {kappa.agreed:.0%} of {kappa.n} pairs"
+    )
 
 
 def shortage_text(short: Shortage) -> Iterator[str]:

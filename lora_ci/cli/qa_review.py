@@ -247,7 +247,7 @@ def agreement_text(total: VoteCount) -> str:
     told = f"all votes: {total.count}; agreement with the judge"
     if total.kappa is None:
         return f"{told}: not defined (no pair on which both prefer one, or one choice only)"
-    ends = ""
+    ends = "interval unknown"
     if total.kappa_low is not None and total.kappa_high is not None:
-        ends = f" ({total.kappa_low:.2f} to {total.kappa_high:.2f})"
-    return f"{told}: kappa {total.kappa:.2f}{ends or ', of too few pairs for an interval'}"
+        ends = f"{total.kappa_low:.2f} to {total.kappa_high:.2f}"
+    return f"{told}: kappa {total.kappa:.2f} ({ends})"

@@ -24,8 +24,8 @@ PAIRS_A_CELL = 2
 class Kappa:
     """Cohen's kappa over `n` pairs with its standard error and 95 % interval.
 
-    `agreed` is the plain share of pairs on which both chose the same. An end is None where too few
-    pairs tell it.
+    `agreed` is the plain share of pairs on which both chose the same. The ends are None where
+    too few pairs tell them, or one of the two always chose the same.
     """
 
     value: float
@@ -63,7 +63,9 @@ def cohens_kappa(table: Sequence[Sequence[int]], confidence: float = 0.95) -> Ka
     low, high = _ends(
         value, error, hits=round(n * agreed), n=n, chance=chance, confidence=confidence
     )
-    known = n >= PAIRS_A_CELL * size**2
+    # Who always says the same tells nothing of agreement: the error would be 0.
+    constant = math.isclose(max(*rows, *columns), 1.0)
+    known = n >= PAIRS_A_CELL * size**2 and not constant
     return Kappa(
         value=value,
         error=error,

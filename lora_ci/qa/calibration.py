@@ -274,16 +274,15 @@ def plain_number(value: float) -> str:
 
 
 def yaml_lines(thresholds: Sequence[Threshold]) -> list[str]:
-    """What to paste into the config: gates that are there, and the best one that is not.
+    """What to paste into the config: the gates that are there, or the best where there is none.
 
     A run has to hold them all, so that others that separate too only stand as remarks.
     """
     sound = [threshold for threshold in thresholds if threshold.sound]
-    new = next((t.metric for t in sound if t.present is None), None)
-    best = None if any(t.present is not None for t in sound) else new
-    lines = ["defaults:", "  qa:", "    gates:"]
-    for threshold in sound:
-        taken = threshold.present is not None or threshold.metric == best
-        line = f'{threshold.metric}: "{threshold.condition}"'
-        lines.append(f"      {line}" if taken else f"      # instead, or as well: {line}")
-    return lines if sound else []
+    present = [threshold for threshold in sound if threshold.present is not None]
+    taken = present or sound[:1]
+    lines = [f'      {t.metric}: "{t.condition}"' for t in taken]
+    lines += [
+        f'      # instead, or as well: {t.metric}: "{t.condition}"' for t in sound if t not in taken
+    ]
+    return ["defaults:", "  qa:", "    gates:", *lines] if sound else []

@@ -44,7 +44,9 @@ border:1px solid var(--rule);border-radius:.3rem;padding:.05rem .35rem;margin-ri
 min-width:0}
 .two img{width:100%;max-height:62vh;object-fit:contain;border-radius:.35rem;display:block}
 img.small{image-rendering:pixelated}
-.row{display:flex;flex-wrap:wrap;gap:.6rem;justify-content:center}
+.row{display:flex;flex-wrap:wrap;gap:.6rem;justify-content:center;margin-top:.7rem}
+.row.end{justify-content:start;margin-top:1.2rem}
+html:not([data-keys]) kbd{display:none}
 .main{background:var(--accent);color:var(--on);border-color:var(--accent)}
 .main kbd{color:inherit;border-color:currentColor}
 .real{margin-top:1.4rem;border-top:1px solid var(--rule);padding-top:.6rem}
@@ -58,12 +60,16 @@ body{padding:.7rem .6rem 1.5rem}
 h1{font-size:1.15rem;margin-top:.6rem}
 .two{gap:.5rem}
 .two button{padding:.35rem}
-.row button{flex:1 1 40%}
-.keys kbd,.two kbd{display:none}
+.row form{flex:1 1 40%}
+.row button{width:100%}
 }
-@media(pointer:coarse){button{min-height:2.9rem}}
+@media(pointer:coarse){
+button{min-height:2.9rem}
+kbd{display:none}
+}
 """
 SCRIPT = """
+document.documentElement.dataset.keys = '1';
 const sent = () => document.body.dataset.sent;
 addEventListener('keydown', (event) => {
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -114,9 +120,9 @@ def render_card(card: Card, state: State, question: Question) -> str:
         f'<p class="dim">Asked for: {text(card.pair.prompt)}</p>'
         f'<form method="post" action="vote">{_number(card)}'
         f'<div class="two">{pictures}</div>'
-        '<div class="row keys"><button name="choice" value="none" data-key="3">'
+        '<div class="row"><button name="choice" value="none" data-key="3">'
         "<kbd>3</kbd>no difference</button></div></form>"
-        f'<div class="row keys more">{_skip(card)}{_undo(state)}</div>{_real(question)}'
+        f'<div class="row">{_skip(card)}{_undo(state)}</div>{_real(question)}'
     )
     return _page(f"{state.voted + state.skipped + 1} of {state.total}: which is better?", body)
 
@@ -132,7 +138,7 @@ def render_end(state: State) -> str:
         f"{_top(state)}<h1>{said}</h1>"
         "<p>Every answer is kept. Once you have seen the result you can give no more: "
         "you would know too much.</p>"
-        f'<div class="row keys">{_form("close", "show the result", key="r", main=True)}'
+        f'<div class="row end">{_form("close", "show the result", key="r", main=True)}'
         f"{again}{_undo(state)}</div>"
     )
     return _page("all pairs seen", body)

@@ -54,6 +54,12 @@ def test_kappa_is_undefined_where_only_one_thing_was_said(table):
     assert cohens_kappa(table) is None
 
 
+def test_who_always_says_the_same_tells_nothing_of_agreement():
+    kappa = cohens_kappa([[30, 0], [20, 0]])
+    assert kappa is not None
+    assert (kappa.value, kappa.low, kappa.high) == (pytest.approx(0), None, None)
+
+
 @pytest.mark.parametrize("table", [[[1, 2]], [[1, -1], [0, 1]]])
 def test_what_is_no_table_of_counts(table):
     with pytest.raises(ValueError, match="square table"):

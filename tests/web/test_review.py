@@ -1,6 +1,7 @@
 """A blind review: nothing on the page tells which picture is whose, and every vote is kept."""
 
 import re
+import shutil
 import socket
 import threading
 from collections import Counter
@@ -13,6 +14,7 @@ from lora_ci.core.votes import Choice, Side, side_of
 from lora_ci.web.desk import MOST_PAIRS, Desk, Session
 from lora_ci.web.review import MOST_BYTES, Review, create_review, is_known_host, open_review_server
 from lora_ci.web.review_page import Question
+from tests.keyboard import chromium
 from tests.reviewed import Reviewed, blind_step, judged_step, new_reviewed
 
 TOKEN = "secret-token"
@@ -344,6 +346,37 @@ def test_a_real_server_on_a_free_port(browser):
         assert answer.startswith(b"HTTP/1.0 200 OK")
         assert b"Which picture shows" in answer
         assert b"waitress" not in answer
+    finally:
+        server.close()
+        thread.join(10)
+
+
+@pytest.mark.needs_chromium
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_keys_are_answers_in_a_browser(world, browser, tmp_path):
+    server, port = open_review_server(create_review(browser.review), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        with chromium(tmp_path / "profile") as keyboard:
+            keyboard.open(f"http://127.0.0.1:{port}/{TOKEN}/")
+            first = browser.desk.state().card
+            # What is held down, or means something else to the browser, is no answer.
+            keyboard.press("1", autoRepeat=True)
+            keyboard.press("1", modifiers=2)
+            keyboard.press("7")
+            assert world.ledger.votes() == ()
+            keyboard.press("2")
+            keyboard.wait_for_page()
+            (vote,) = world.ledger.votes()
+            assert vote.choice is (Choice.NEW if first.new_on is Side.RIGHT else Choice.OTHER)
+            assert "1 of 6" in keyboard.text()
+            keyboard.press("u")
+            keyboard.wait_for_page()
+            assert world.ledger.votes() == ()
+            keyboard.press("s")
+            keyboard.wait_for_page()
+            assert browser.desk.state().skipped == 1
     finally:
         server.close()
         thread.join(10)
