@@ -67,7 +67,9 @@ class Reviewed:
 
     def judge(self, number: int, *, liked: int, pairs: int, **metrics: float) -> str:
         """Puts a judgement on record, and Ann's votes on it; the fingerprint."""
-        step, _ = judged_step(f"lora-{number}", prompts=[f"{i}" for i in range(pairs)], seeds=1)
+        step, _ = judged_step(
+            f"lora-{number}", prompts=[f"mochi {i}" for i in range(pairs)], seeds=1
+        )
         assert step.result
         assert step.decision.fingerprint
         result = replace(step.result, metrics=metrics)

@@ -38,7 +38,10 @@ class Blind:
 
 
 def blind_of(result: StepResult) -> Blind:
-    """The pairs of a result of QA: against what is released, else against the base."""
+    """The pairs of a result of QA: against what is released, else against the base.
+
+    Prompts without the trigger ask for nothing that the adapter is to show, so they are no pairs.
+    """
     details = read_details(Stage.QA, result)
     digests = {artifact.name: artifact.sha256 for artifact in result.artifacts}
     kinds = {exhibit.kind for exhibit in details.pictures}
@@ -55,7 +58,10 @@ def blind_of(result: StepResult) -> Blind:
             judged=_preference(new.likeness, theirs[key].likeness),
         )
         for key, new in _by_pair(details, "adapter").items()
-        if key in theirs and new.artifact in digests and theirs[key].artifact in digests
+        if (details.trigger or "") in new.prompt
+        and key in theirs
+        and new.artifact in digests
+        and theirs[key].artifact in digests
     ]
     references = [
         digests[exhibit.artifact]

@@ -20,6 +20,7 @@ from lora_ci.cli import qa_calibrate, qa_review
 from lora_ci.cli.output import Output
 from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.core.votes import Against, Choice
+from lora_ci.report.page import render_page
 from tests.builders import RepoBuilder
 from tests.reviewed import judged_step, new_reviewed
 
@@ -176,14 +177,17 @@ def test_votes_are_part_of_the_run_that_is_reported(world):
     view = world.record((step, pictures))
     assert with_votes(view, world.ledger).votes == ()
     fingerprint = world.judge(7, liked=3, pairs=4)
-    old, _ = judged_step("lora-7", prompts=[f"{i}" for i in range(4)], seeds=1)
+    old, _ = judged_step("lora-7", prompts=[f"mochi {i}" for i in range(4)], seeds=1)
     assert old.decision.fingerprint.value == fingerprint
     both = replace(view, steps=(*view.steps, old))
-    (count,) = with_votes(both, world.ledger).votes
+    counted = with_votes(both, world.ledger)
+    (count,) = counted.votes
     assert (count.lora, count.fingerprint, count.count) == ("lora-7", fingerprint, 4)
     assert (count.preferred_new, count.preferred_other, count.ties) == (3, 1, 0)
     # The judge prefers the new one everywhere: by chance alone both agree as often.
     assert (count.kappa, count.kappa_low) == (0.0, None)
+    assert "People" in render_page(counted)
+    assert "People" not in render_page(view)
 
 
 def calibrated(world, capsys, *args):

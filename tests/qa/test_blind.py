@@ -40,7 +40,9 @@ def test_pictures_at_other_weights_are_not_asked_about():
 
 
 def test_the_judge_prefers_what_is_nearer_to_the_references():
-    step, _ = judged_step(prompts=["a", "b", "c", "d"], seeds=1, kinds=("base", "adapter"))
+    step, _ = judged_step(
+        prompts=["a", "b", "c", "d"], seeds=1, kinds=("base", "adapter"), trigger=None
+    )
     assert step.result
     likeness = {
         "a": (0.5, 0.4), "b": (0.1, 0.4), "c": (0.3, 0.3), "d": (0.3, None),
@@ -53,6 +55,11 @@ def test_the_judge_prefers_what_is_nearer_to_the_references():
     found = blind_of(replace(step.result, details=details)).pairs
     wanted = {"a": Choice.NEW, "b": Choice.OTHER, "c": Choice.NONE, "d": None}
     assert {pair.prompt: pair.judged for pair in found} == wanted
+
+
+def test_prompts_without_the_trigger_are_not_asked_about():
+    blind = blind_step(prompts=["mochi at sea", "a cat", "a drawing of mochi"], seeds=1)
+    assert [pair.prompt for pair in blind.pairs] == ["mochi at sea", "a drawing of mochi"]
 
 
 def test_a_result_without_pictures_has_no_pairs():

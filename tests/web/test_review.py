@@ -233,7 +233,7 @@ def test_order_and_sides_differ_between_sessions(world):
 
 
 def test_no_more_than_so_many_pairs_are_asked(world):
-    pairs = blind_step(prompts=[f"prompt {i}" for i in range(60)], seeds=4).pairs
+    pairs = blind_step(prompts=[f"mochi {i}" for i in range(60)], seeds=4).pairs
     assert len(pairs) == 240
     assert Desk(SESSION, pairs, world.ledger).state().total == MOST_PAIRS
 
