@@ -163,10 +163,11 @@ def sampler_of(album: Album, base: BaseModel) -> dict[str, object]:
 
 def ruler_id(spec: StepSpec, bench: Bench, base: BaseModel) -> str:
     """The id of all that measures: results of different rulers are never compared."""
-    names = ("base_model", "references", "dataset", "embedder", "companion")
+    names = ("base_model", "references", "dataset", "companion")
     ids = {name: spec.inputs[name].content_id for name in names if name in spec.inputs}
     where = [base.device.type, str(base.dtype)]
-    return sha256_json([RULER_VERSION, ids, where, bench.prompts, bench.settings])
+    embedder = bench.embedder.identity
+    return sha256_json([RULER_VERSION, ids, embedder, where, bench.prompts, bench.settings])
 
 
 def keep(shown: Sequence[Exhibit], grid: Picture, context: StepContext) -> tuple[Artifact, ...]:

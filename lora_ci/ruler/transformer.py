@@ -156,7 +156,8 @@ def _siglip_tokenizer(folder: Path, length: int) -> tuple[Any, bool]:
 def canonical(text: str, *, bare: bool) -> str:
     """A text as a SigLIP was trained on it.
 
-    Source: https://github.com/google-research/big_vision, pp/ops_text.py
+    Source: `_canonicalize` in https://github.com/google-research/big_vision,
+    big_vision/evaluators/proj/image_text/prompt_engineering.py
     """
     small = text.lower()
     if not bare:
