@@ -67,7 +67,7 @@ class Mean:
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """Student's t-interval."""
-        tail = _tail(confidence)
+        tail = tail_of(confidence)
         if self.degrees == 0:
             return Interval(mean=self.mean, low=None, high=None, n=self.n)
         half = t_quantile(tail, self.degrees) * self.error
@@ -103,7 +103,7 @@ class Share:
 
         Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927), 209-212.
         """
-        z2 = NormalDist().inv_cdf(_tail(confidence)) ** 2
+        z2 = NormalDist().inv_cdf(tail_of(confidence)) ** 2
         p, n = self.hits / self.n, self.n
         center = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
@@ -135,7 +135,7 @@ class Exact:
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """The value thrice."""
-        _tail(confidence)
+        tail_of(confidence)
         return Interval(mean=self.value, low=self.value, high=self.value, n=self.n)
 
     def scaled(self, factor: float, shift: float = 0.0) -> Exact:
@@ -167,24 +167,6 @@ def bound(estimate: Estimate, side: Literal["low", "high"], error: float) -> flo
     return interval.low if side == "low" else interval.high
 
 
-def ratio_of(numerators: Sequence[float] | NDArray[np.floating], denominator: Mean) -> Mean:
-    """The mean of independent values over a mean that was measured on other units.
-
-    First-order error propagation: the relative errors add in squares.
-    Source: Cochran, Sampling Techniques (1977), 6.4.
-    Raises ValueError for a denominator of 0.
-    """
-    if denominator.mean == 0:
-        raise ValueError("a ratio to 0")
-    top = mean_of(numerators)
-    ratio = top.mean / denominator.mean
-    error, degrees = sum_of_errors(
-        (top.error / denominator.mean, top.degrees),
-        (ratio * denominator.error / denominator.mean, denominator.degrees),
-    )
-    return Mean(mean=ratio, error=error, degrees=degrees, n=top.n)
-
-
 def sum_of_errors(*parts: tuple[float, float]) -> tuple[float, float]:
     """The error of a sum of independent terms and its degrees, of (error, degrees) of each.
 
@@ -198,6 +180,29 @@ def sum_of_errors(*parts: tuple[float, float]) -> tuple[float, float]:
     return error, 1 / sum((part / error) ** 4 / degrees for part, degrees in parts)
 
 
+def mean_of_pairs(values: NDArray[np.floating]) -> Mean:
+    """The mean over all pairs of different units of a symmetric matrix [n, n], n at least 2.
+
+    Each unit is in n - 1 pairs, so pairs are not independent. Two units are one pair, which tells
+    no error.
+    """
+    if len(values) < 3:
+        return mean_of(values[0, 1:])
+    return mean_of(shares_of_pairs(values))
+
+
+def shares_of_pairs(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What each unit adds to the mean over pairs of a matrix [n, n]: nearly independent values [n].
+
+    They are the jackknife's pseudo-values. Needs 3 units.
+    Source: Arvesen, Ann. Math. Stat. 40 (1969), 2076-2100.
+    """
+    n = len(values)
+    by_unit = (values.sum(axis=1, dtype=np.float64) - np.diagonal(values)) / (n - 1)
+    shares: NDArray[np.float64] = (2 * (n - 1) * by_unit - n * by_unit.mean()) / (n - 2)
+    return shares
+
+
 def separation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """d′: how many pooled deviations the mean of `one` lies above that of `other`.
 
@@ -208,7 +213,29 @@ def separation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     return difference / pooled if pooled > 0 else math.copysign(math.inf, difference)
 
 
-def _tail(confidence: float) -> float:
+def least_separation(
+    one: NDArray[np.floating], other: NDArray[np.floating], *, units: int, error: float = 0.05
+) -> float:
+    """The lower bound of d′ that is wrong with probability `error`; `other` has so many `units`.
+
+    With few units their deviations are guesses: the degrees of freedom are those of the sum of the
+    two variances, and d′ shrinks by Hedges's factor. Needs two values and units of each.
+    Sources: Hedges and Olkin, Statistical Methods for Meta-Analysis (1985), 5.E, equations 10, 15;
+    Satterthwaite, Biometrics Bulletin 2 (1946), 110-114.
+    """
+    found = separation(one, other)
+    if not math.isfinite(found):
+        return found
+    n, variances = len(one), (float(one.var(ddof=1)), float(other.var(ddof=1)))
+    _, degrees = sum_of_errors(
+        (math.sqrt(variances[0]), n - 1), (math.sqrt(variances[1]), units - 1)
+    )
+    shrunk = found * (1 - 3 / (4 * degrees - 1))
+    variance = 1 / n + 1 / units + shrunk**2 / (2 * degrees)
+    return shrunk - t_quantile(error, degrees) * math.sqrt(variance)
+
+
+def tail_of(confidence: float) -> float:
     """What lies beyond each end."""
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence of {confidence}, expected between 0 and 1")

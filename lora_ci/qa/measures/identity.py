@@ -5,8 +5,8 @@ from __future__ import annotations
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.reading import Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
-from lora_ci.ruler.likeness import identity_by_prompt
-from lora_ci.ruler.statistics import Exact, mean_of
+from lora_ci.ruler.likeness import identity
+from lora_ci.ruler.statistics import Exact
 
 # Half of the way to the real thing is a useful adapter; all of it is the best there can be.
 ANCHORS = Anchors(0.0, 0.5, 1.0)
@@ -21,7 +21,7 @@ def measure(evidence: Evidence) -> Reading:
     scale, asked = evidence.scale, evidence.prompts.identity
     if scale is None:
         return Reading(lacking=evidence.no_scale, settle=REFERENCES)
-    value = mean_of(identity_by_prompt(scale, evidence.adapter.of(asked), evidence.base.of(asked)))
+    value = identity(scale, evidence.adapter.of(asked), evidence.base.of(asked))
     why = f"{value.mean:.2f} of the way from the base to the references"
     return Reading(
         metrics={"identity": value, "power": Exact(value=min(scale.power, MAX_POWER))},

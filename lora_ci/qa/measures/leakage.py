@@ -5,8 +5,7 @@ from __future__ import annotations
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.measures.identity import REFERENCES
 from lora_ci.qa.reading import Limit, Measure, Reading
-from lora_ci.ruler.likeness import identity_by_prompt
-from lora_ci.ruler.statistics import mean_of
+from lora_ci.ruler.likeness import identity
 
 
 def measure(evidence: Evidence) -> Reading:
@@ -17,7 +16,7 @@ def measure(evidence: Evidence) -> Reading:
     if not asked:
         return Reading(lacking="no prompts without the trigger (`qa.base_prompts`)")
     adapter, base = evidence.adapter.of(asked), evidence.base.of(asked)
-    value = mean_of(identity_by_prompt(scale, adapter, base, same_prompts=False))
+    value = identity(scale, adapter, base, same_prompts=False)
     why = f"without the trigger pictures go {value.mean:.2f} of the way to the references"
     return Reading(metrics={"leakage": value}, why=why)
 

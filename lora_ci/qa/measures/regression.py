@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.reading import Limit, Measure, Reading
-from lora_ci.ruler.likeness import identity_by_prompt
+from lora_ci.ruler.likeness import identity
 from lora_ci.ruler.statistics import Estimate, Mean, mean_of
 
 # So many times the other's loss stands for one that is no number.
@@ -36,9 +36,9 @@ def measure(evidence: Evidence) -> Reading:
         )
     if scale:
         asked = evidence.prompts.identity
-        value = mean_of(identity_by_prompt(scale, evidence.adapter.of(asked), released.of(asked)))
-        metrics["identity.against-released"] = value
-        told.append(f"identity {value.mean:+.2f} on the same prompts and seeds")
+        moved = identity(scale, evidence.adapter.of(asked), released.of(asked))
+        metrics["identity.against-released"] = moved
+        told.append(f"identity {moved.mean:+.2f} on the same prompts and seeds")
     if not told:
         return Reading(lacking="needs references", settle="references (`qa.references`)")
     return Reading(metrics=metrics, why="; ".join(told))

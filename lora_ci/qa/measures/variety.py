@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.embedder import Features
-from lora_ci.ruler.statistics import mean_of
+from lora_ci.ruler.ratio import ratio_of
+from lora_ci.ruler.statistics import mean_of_pairs, shares_of_pairs
+
+# What differs less is the same picture.
+LEAST = 1e-6
 
 
 def measure(evidence: Evidence) -> Reading:
@@ -17,25 +21,28 @@ def measure(evidence: Evidence) -> Reading:
     That is the variety of the base's pictures or of the references, whichever is less.
     """
     asked = evidence.prompts.identity
-    if len(asked) < 2 or len(evidence.references.features) < 2:
-        return Reading(lacking="needs two identity prompts and two references")
-    real = unlike(evidence.references.features[:, None])
-    wanted = min(float(real.mean()), float(unlike(evidence.base.of(asked)).mean()))
-    value = mean_of(unlike(evidence.adapter.of(asked)) / max(wanted, 1e-6))
+    if min(len(asked), len(evidence.references.features)) < 3:
+        return Reading(lacking="needs three identity prompts and three references")
+    real = mean_of_pairs(unlike(evidence.references.features[:, None]))
+    base = shares_of_pairs(unlike(evidence.base.of(asked)))
+    adapter = shares_of_pairs(unlike(evidence.adapter.of(asked)))
+    if min(real.mean, float(base.mean())) < LEAST:
+        return Reading(lacking="the references, or the base's pictures, are all the same")
+    if real.mean < base.mean():
+        value = ratio_of(adapter, apart=real)
+    else:
+        value = ratio_of(adapter, paired=base)
     why = f"pictures of different prompts differ {value.mean:.2f} as much as they could"
     return Reading(metrics={"variety": value}, why=why)
 
 
 def unlike(pictures: Features) -> NDArray[np.float64]:
-    """1 less the mean cosine to the pictures of all other prompts with the same seed, [p].
+    """1 less the cosine of pictures of two prompts with the same seed, [p, p].
 
     Shapes: pictures [p, s, d], p at least 2.
     """
     by_seed = pictures.astype(np.float64).transpose(1, 0, 2)
-    cosines = by_seed @ by_seed.transpose(0, 2, 1)
-    n = cosines.shape[1]
-    others = (cosines.sum(axis=2) - np.diagonal(cosines, axis1=1, axis2=2)) / (n - 1)
-    found: NDArray[np.float64] = 1 - others.mean(axis=0)
+    found: NDArray[np.float64] = 1 - (by_seed @ by_seed.transpose(0, 2, 1)).mean(axis=0)
     return found
 
 
