@@ -30,7 +30,7 @@ from lora_ci.training.memory import machine_at_fault, peak_memory_mb
 from lora_ci.training.sampling import Sampler, sampler_of
 from lora_ci.training.supply import encoders_may_stay
 from lora_ci.training.team import Team
-from lora_ci.training.tracking import started
+from lora_ci.training.tracking import trackers_of
 
 # Optimizers that packages of their own bring.
 OF_OPTIMIZER = {
@@ -153,7 +153,7 @@ def surroundings_of(
         ),
         progress=context.progress,
         stop=context.stop_requested,
-        trackers=started(settings, spec.lora, work / "logs", settings_json(settings), team),
+        trackers=trackers_of(settings, spec.lora, work / "logs", settings_json(settings), team),
         sampler=sampler_of(model, settings, trigger, work) if sampled else None,
         team=team,
     )

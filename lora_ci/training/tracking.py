@@ -20,20 +20,20 @@ WAIT_S = 20.0
 
 @dataclass(slots=True, kw_only=True)
 class Trackers:
-    """Those that work, by name; one that fails is told of once and left out from then on."""
+    """Those that work, by name; one that fails is told of once and left out from then on.
 
+    `waiting` start with the first values: what they import does not hold up the first step.
+    """
+
+    waiting: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     working: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def start(
-        self, names: tuple[str, ...], run: str, folder: Path, settings: Mapping[str, Any]
-    ) -> None:
-        """Starts trackers for a run called `run`; tensorboard's files go into `folder`."""
-        for name in names:
-            self._try(name, partial(self._start, name, run, folder, settings))
-
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Shows values of a step."""
+        for name in tuple(self.waiting):
+            self._try(name, partial(self._start, name, self.waiting.pop(name)))
         for name in tuple(self.working):
             self._try(name, partial(self.working[name].log, dict(values), step=step))
 
@@ -42,12 +42,12 @@ class Trackers:
         for name in tuple(self.working):
             self._try(name, self.working.pop(name).finish)
 
-    def _start(self, name: str, run: str, folder: Path, settings: Mapping[str, Any]) -> None:
-        tracker = STARTERS[name](run, folder)
+    def _start(self, name: str, make: Callable[[], Any]) -> None:
+        tracker = make()
         tracker.start()
         self.working[name] = tracker
         if name != "tensorboard":
-            tracker.store_init_configuration(dict(settings))
+            tracker.store_init_configuration(dict(self.settings))
 
     def _try(self, name: str, what: Callable[[], None]) -> None:
         try:
@@ -66,18 +66,20 @@ class Trackers:
             )
 
 
-def started(
+def trackers_of(
     settings: TrainSettings, run: str, folder: Path, values: Mapping[str, Any], team: Team
 ) -> Trackers:
-    """The trackers that the settings name; of a team, the leader has them."""
-    trackers = Trackers()
+    """The trackers that the settings name, for a run called `run`; of a team, the leader has them.
+
+    Tensorboard's files go into `folder`; the others are shown `values`, the settings, too.
+    """
     if not team.leads:
-        return trackers
+        return Trackers()
     # They tell users of their own doings.
     for talker in ("accelerate", "mlflow", "alembic.runtime"):
         logging.getLogger(talker).setLevel(logging.ERROR)
-    trackers.start(settings.trackers, run, folder, values)
-    return trackers
+    waiting = {name: partial(STARTERS[name], run, folder) for name in settings.trackers}
+    return Trackers(waiting=waiting, settings=values)
 
 
 def _tensorboard(run: str, folder: Path) -> Any:

@@ -8,13 +8,13 @@ import torch
 from lora_ci.core.settings import TrainSettings, settings_json
 from lora_ci.training import tracking
 from lora_ci.training.team import Team, join_team
-from lora_ci.training.tracking import started
+from lora_ci.training.tracking import trackers_of
 
 SETTINGS = TrainSettings(trackers=("tensorboard",))
 
 
 def start(folder, settings=SETTINGS, team=None):
-    return started(settings, "mei", folder, settings_json(settings), team or join_team())
+    return trackers_of(settings, "mei", folder, settings_json(settings), team or join_team())
 
 
 def shown(folder) -> dict[str, list[tuple[int, float]]]:
@@ -75,13 +75,44 @@ def test_one_that_is_not_installed_is_a_warning(tmp_path, monkeypatch):
 
     monkeypatch.setitem(tracking.STARTERS, "mlflow", missing)
     trackers = start(tmp_path, replace(SETTINGS, trackers=("mlflow",)))
+    trackers.log(10, {"loss": 1.0})
     assert "No module named 'mlflow'" in trackers.findings[0].message
     assert "mlflow is installed" in trackers.findings[0].hint
 
 
 def test_of_a_team_only_the_leader_has_trackers(tmp_path):
     second = Team(device=torch.device("cpu"), rank=1, size=2)
-    assert start(tmp_path, team=second).working == {}
+    trackers = start(tmp_path, team=second)
+    trackers.log(10, {"loss": 1.0})
+    assert trackers.working == {}
+
+
+def test_none_starts_before_there_is_something_to_show(tmp_path, monkeypatch):
+    """What they import, and servers they wait for, would hold up the first step."""
+
+    told = []
+
+    class Shown:
+        def start(self):
+            told.append("started")
+
+        def log(self, values, step):
+            told.append(step)
+
+        def store_init_configuration(self, values):
+            told.append(values)
+
+        def finish(self):
+            told.append("finished")
+
+    monkeypatch.setitem(tracking.STARTERS, "wandb", lambda run, folder: Shown())
+    settings = replace(SETTINGS, trackers=("wandb",))
+    trackers = start(tmp_path, settings)
+    assert told == []
+    trackers.log(10, {"loss": 1.0})
+    trackers.log(20, {"loss": 1.0})
+    trackers.finish()
+    assert told == ["started", settings_json(settings), 10, 20, "finished"]
 
 
 @pytest.mark.slow
