@@ -7,6 +7,7 @@ one thread, a fresh process each, in turn. What they learned is measured afterwa
 from __future__ import annotations
 
 import argparse
+import compileall
 import hashlib
 import itertools
 import json
@@ -80,6 +81,8 @@ def main() -> int:
     args = parser.parse_args()
     if not args.scripts:
         print(WHERE)
+    # As pip does with what it installs: the packages of the other side have their bytecode too.
+    compileall.compile_dir(ROOT / "lora_ci", quiet=1)
     for name in args.worlds:
         with tempfile.TemporaryDirectory(prefix="lora-ci-bench-") as folder:
             world = build_world(name, Path(folder) / "world", steps=args.steps)
