@@ -6,6 +6,7 @@ import argparse
 import getpass
 import ipaddress
 import secrets
+import socket
 import subprocess
 import webbrowser
 from dataclasses import replace
@@ -36,6 +37,7 @@ MOST_SEED = 2**52
 PACKAGES = ("flask", "waitress")
 TOKEN_BYTES = 16
 GIT_TIMEOUT_S = 10
+EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - names, not a choice
 EVERYBODY = Finding(
     rule="review.everybody",
     severity=Severity.WARNING,
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             seed=secrets.randbelow(MOST_SEED),
         )
         desk = Desk(session, blind.pairs, kept.ledger)
-        review = review_of(desk, blind, judged.lora, kept.store, args.host)
+        review = review_of(desk, blind, judged.lora, kept.store, name_of(args.host))
         serve(args, review, output)
         tell(judged, session, desk, kept.ledger, output)
     finally:
@@ -193,7 +195,7 @@ def serve(args: argparse.Namespace, review: Review, output: Output) -> None:
         raise InfrastructureError(message, hint="next: --port 0, or ss -ltnp") from error
     if not is_local(args.host):
         output.findings([EVERYBODY])
-    name = f"[{args.host}]" if ":" in args.host else args.host
+    name = f"[{review.host}]" if ":" in review.host else review.host
     address = f"http://{name}:{port}/{review.token}/"
     # Told however quiet it is to be: nobody can guess it.
     output.fault(f"open {address} in a browser; Ctrl-C ends it")
@@ -203,6 +205,11 @@ def serve(args: argparse.Namespace, review: Review, output: Output) -> None:
         server.run()  # returns on a signal
     finally:
         server.close()
+
+
+def name_of(host: str) -> str:
+    """What browsers call the machine that listens on an address."""
+    return socket.gethostname() if host in EVERY_ADDRESS else host
 
 
 def is_local(host: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from random import Random
 from typing import Literal
 
@@ -184,27 +183,49 @@ def best_cut(
     Every value between two neighbors cuts alike. The present value is kept where it is one of the
     best; else the best place next to it is taken, without one the widest.
     """
-    goods = sum(accepted)
-    bads = len(accepted) - goods
-    by_value: dict[float, list[int]] = {}
-    for value, good in zip(values, accepted, strict=True):
-        by_value.setdefault(value, [0, 0])[not good] += 1
-    kept, stopped = goods, 0
-    places: list[tuple[int, float, float, int, int]] = []
-    for below, above in pairwise(sorted(by_value)):
-        kept -= by_value[below][0]
-        stopped += by_value[below][1]
-        places.append((kept * bads + stopped * goods - goods * bads, below, above, kept, stopped))
-    most = max((place[0] for place in places), default=0)
+    order = sorted(range(len(values)), key=values.__getitem__)
+    cuts = _cuts([values[i] for i in order])
+    gains = _gains([accepted[i] for i in order], cuts)
+    most = max((gain for gain, _, _ in gains), default=0)
     if most <= 0:
         return None
-    best = [place for place in places if place[0] == most]
+    places = [
+        (values[order[at - 1]], values[order[at]], kept, stopped)
+        for at, (gain, kept, stopped) in zip(cuts, gains, strict=True)
+        if gain == most
+    ]
     if present is None:
-        chosen = max(best, key=lambda place: place[2] - place[1])
+        chosen = max(places, key=lambda place: place[1] - place[0])
     else:
-        chosen = min(best, key=lambda place: abs(_nearest(place[1], place[2], present) - present))
-    gain, below, above, kept, stopped = chosen
-    return Cut(_nearest(below, above, present), gain, kept / goods, stopped / bads)
+        chosen = min(places, key=lambda place: abs(_nearest(place[0], place[1], present) - present))
+    below, above, kept, stopped = chosen
+    goods = sum(accepted)
+    return Cut(
+        _nearest(below, above, present), most, kept / goods, stopped / (len(accepted) - goods)
+    )
+
+
+def _cuts(values: Sequence[float]) -> list[int]:
+    """Where ascending values change: at the first place of each value but the lowest."""
+    return [at for at in range(1, len(values)) if values[at] > values[at - 1]]
+
+
+def _gains(accepted: Sequence[bool], cuts: Sequence[int]) -> list[tuple[int, int, int]]:
+    """For each cut its gain, the accepted runs that it keeps and the others that it stops.
+
+    `accepted` stands in the order of ascending values.
+    """
+    goods = sum(accepted)
+    bads = len(accepted) - goods
+    found = []
+    refused = 0
+    last = 0
+    for at in cuts:
+        refused += (at - last) - sum(accepted[last:at])
+        last = at
+        kept = goods - (at - refused)
+        found.append((kept * bads + refused * goods - goods * bads, kept, refused))
+    return found
 
 
 def _nearest(below: float, above: float, present: float | None) -> float:
@@ -258,12 +279,13 @@ def _luck(values: Sequence[float], accepted: Sequence[bool], gain: int, rng: Ran
     The cut is chosen anew each time, so that choosing it is paid for.
     Source: permutation tests, e.g. Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010), 39.
     """
+    cuts = _cuts(sorted(values))
     shuffled = list(accepted)
     as_good = 0
     for _ in range(SHUFFLES):
         rng.shuffle(shuffled)
-        cut = best_cut(values, shuffled, None)
-        as_good += cut is not None and cut.gain >= gain
+        gains = _gains(shuffled, cuts)
+        as_good += any(found >= gain for found, _, _ in gains)
     return (1 + as_good) / (1 + SHUFFLES)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -154,13 +155,12 @@ def test_the_voter_is_who_commits_here(tmp_path):
 
 def test_a_port_that_is_taken(world):
     world.record(judged_step())
-    served = Served(world, "--voter", "Ann")
-    port = re.search(r":(\d+)/", served.address)[1]
-    with pytest.raises(InfrastructureError, match=f"127.0.0.1:{port}"):
-        review(world, "--port", port, "--voter", "Bob")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(InfrastructureError, match=f"127.0.0.1:{port}"):
+            review(world, "--port", port, "--voter", "Bob")
     with pytest.raises(UsageError, match="is no port"):
         review(world, "--port", "70000")
-    served.end(signal.SIGINT)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,11 @@ def test_a_port_that_is_taken(world):
 )  # fmt: skip
 def test_who_can_reach_it(host, local):
     assert qa_review.is_local(host) is local
+
+
+def test_what_listens_on_every_address_goes_by_the_name_of_the_machine():
+    assert qa_review.name_of("0.0.0.0") == qa_review.name_of("::") == socket.gethostname()
+    assert qa_review.name_of("10.0.0.5") == "10.0.0.5"
 
 
 def test_votes_are_part_of_the_run_that_is_reported(world):

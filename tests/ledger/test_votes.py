@@ -1,7 +1,5 @@
 """Votes in the ledger: one a person and pair, the last one; older ledgers get the table."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -52,20 +50,6 @@ def test_other_people_pairs_and_judgements_stand_beside_it(ledger):
     ledger.withdraw(VOTE)
     left = {(vote.fingerprint, vote.pair, vote.voter) for vote in ledger.votes()}
     assert left == {(vote.fingerprint, vote.pair, vote.voter) for vote in others}
-
-
-def test_a_vote_is_kept_when_the_process_dies_right_after_it(tmp_path):
-    url = new_ledger(tmp_path)
-    code = (
-        "import os, sys; from tests.ledger.test_votes import VOTE;"
-        "from lora_ci.core.clock import SystemClock;"
-        "from lora_ci.ledger.ledger import open_ledger;"
-        "open_ledger(sys.argv[1], SystemClock()).cast(VOTE); os._exit(9)"
-    )
-    assert subprocess.run([sys.executable, "-c", code, url], check=False).returncode == 9
-    ledger = open_ledger(url, SystemClock())
-    assert [vote.voter for vote in ledger.votes()] == ["Ann"]
-    ledger.close()
 
 
 def test_a_ledger_of_the_second_schema_is_upgraded(tmp_path):
