@@ -11,8 +11,17 @@ QA_METRICS = frozenset(
         *(OVERALL, *(f"{TEST}{name}" for name in FIVE_TESTS)),
         *("identity", "power", "flexibility", "sound", "blank", "spread", "variety"),
         *("latency_ratio", "size_share"),
-        *("leakage", "memorization", "following", "base_look", "composability", "unsafe"),
-        *("recommended_weight", "loss.against-base", "loss.gap"),
+        *(
+            "leakage",
+            "memorization",
+            "following",
+            "base_look",
+            "composability",
+            "composability.other",
+            "unsafe",
+        ),
+        *("recommended_weight", "window.low", "window.high"),
+        *("loss.against-base", "loss.gap"),
         *("loss.against-released", "identity.against-released"),
     )
 )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import msgspec
-import numpy as np
 
 from lora_ci.core.digest import sha256_file
 from lora_ci.core.finding import Finding, Severity
@@ -18,17 +17,18 @@ from lora_ci.diffusion.load import load_base
 from lora_ci.diffusion.precision import best_device, dtype_name
 from lora_ci.diffusion.request import Picture
 from lora_ci.formats.read import read_adapter
-from lora_ci.optimize.strength import Strength, recommend
 from lora_ci.ruler.album import Album, Maker, template_of
-from lora_ci.ruler.defects import defects, sound_range
+from lora_ci.ruler.defects import sound_range
 from lora_ci.ruler.embedder import Features
-from lora_ci.ruler.likeness import find_scale, identity_by_prompt
+from lora_ci.ruler.likeness import find_scale
 from lora_ci.ruler.opening import step_embedder
 from lora_ci.ruler.prompts import make_prompts
 from lora_ci.ruler.references import read_references
+from lora_ci.ruler.strength import Tried, find_curve, find_window
 
-# Weights are compared on the same pictures, so few of them do.
-SEEDS = range(1)
+# Those that QA begins with, so that the base's pictures are there.
+BASE_SEEDS, SEEDS = range(2), range(1)
+NO_BETTER = "at no weight is it nearer to the references than the base is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +60,9 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         else []
     )
     prompts = make_prompts(task.type, task.trigger, task.qa, [r.caption for r in references])
-    weights = sorted(set(task.settings.weights))
-    total, done = (len(weights) + 1) * len(prompts.identity) * len(SEEDS), 0
+    weights, asked = sorted(set(task.settings.weights)), prompts.strength
+    total = len(prompts.identity) * len(BASE_SEEDS) + len(weights) * len(asked) * len(SEEDS)
+    done = 0
 
     def told(more: int) -> None:
         nonlocal done
@@ -69,44 +70,39 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         context.progress(done, total, "pictures")
 
     embedder = step_embedder(task.qa, spec, context)
+    album = Album(template=template, cache=context.cache, told=told, stop=context.stop_requested)
 
     def features(made: Mapping[str, Sequence[Picture]]) -> Features:
         flat = embedder.embed_pictures([picture for row in made.values() for picture in row])
         return flat.reshape(len(made), -1, flat.shape[-1])
 
-    album = Album(
-        template=template,
-        cache=context.cache,
-        told=told,
-        stop=context.stop_requested,
-    )
     maker = Maker(base=easel.identity, open=easel.generator)
-    made = album.pictures(maker, prompts.identity, SEEDS)
+    made = album.pictures(maker, prompts.identity, BASE_SEEDS)
     base = features(made)
     sound = sound_range([p for row in made.values() for p in row] + [r.picture for r in references])
     scale, problem = find_scale(embedder.embed_pictures([r.picture for r in references]), base)
-    curve = []
+    tried = {}
     for weight in weights:
         maker = Maker(
             base=easel.identity,
             adapters=((sha256, weight),),
             open=partial(easel.generator, adapter, weight),
         )
-        made = album.pictures(maker, prompts.identity, SEEDS)
-        pictures = [p for row in made.values() for p in row]
-        clean = float(np.mean([not defects(p, sound) for p in pictures]))
-        identity = None
-        if scale:
-            identity = float(identity_by_prompt(scale, features(made), base).mean())
-        curve.append(Strength(weight=weight, identity=identity, clean=clean))
-    recommended = recommend(curve)
+        made = album.pictures(maker, asked, SEEDS)
+        tried[weight] = Tried(
+            pictures=[p for row in made.values() for p in row], features=features(made)
+        )
+    index = [prompts.identity.index(prompt) for prompt in asked]
+    of_these = scale.of_prompts(index) if scale else None
+    curve = find_curve(tried, base[index][:, : len(SEEDS)], of_these, sound)
+    window = find_window(curve)
     return StepResult(
         outcome=Outcome.PASSED,
-        metrics={} if recommended is None else {"recommended_weight": recommended},
+        metrics={"recommended_weight": window.recommended} if window else {},
         findings=(
             *album.findings,
             *easel.memory.findings(),
-            *(() if recommended is not None else (_unknown(problem),)),
+            *(() if window else (_unknown(problem or NO_BETTER),)),
         ),
         details={
             "curve": [{**msgspec.to_builtins(point), "score": point.score} for point in curve]

@@ -6,6 +6,7 @@ its pairs. Of all thresholds the one that separates accepted runs best is taken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -246,12 +247,13 @@ def _resampled(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3 and 17.6.
     """
     every = range(len(runs))
+    chances = [_chance(run) for run in runs]
     cuts: list[float] = []
     # Of the accepted and of the other runs left out: how many, and how many were told rightly.
     seen, right = [0, 0], [0, 0]
     for _ in range(RESAMPLES):
         drawn = rng.choices(every, k=len(runs))
-        accepted = [_accepted_again(runs[i], rng) for i in drawn]
+        accepted = [rng.random() < chances[i] for i in drawn]
         cut = best_cut([values[i] for i in drawn], accepted, present)
         if cut is None:
             continue
@@ -267,10 +269,11 @@ def _resampled(
     return ends, (right[0] / seen[0] + right[1] / seen[1]) / 2
 
 
-def _accepted_again(run: Tried, rng: Random) -> bool:
-    """Whether people accept a run, had they seen other pairs of it."""
-    share = run.liked / run.pairs
-    return 2 * sum(rng.random() < share for _ in range(run.pairs)) >= run.pairs
+def _chance(run: Tried) -> float:
+    """How probable it is that people accept a run, had they seen other pairs of it."""
+    n, share = run.pairs, run.liked / run.pairs
+    half = range((n + 1) // 2, n + 1)
+    return sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in half)
 
 
 def _luck(values: Sequence[float], accepted: Sequence[bool], gain: int, rng: Random) -> float:

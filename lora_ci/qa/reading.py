@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.scores import Score
 from lora_ci.ruler.statistics import Estimate
+from lora_ci.ruler.strength import Strength, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,25 +20,6 @@ class Pair:
     twin: int
     similarity: float
     copied: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """What the adapter does at a weight: identity, share of sound pictures, the two together."""
-
-    weight: float
-    clean: float
-    identity: float | None
-    score: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """The weights at which the adapter is good, of those tried; None where it is at none."""
-
-    low: float | None
-    high: float | None
-    recommended: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +36,7 @@ class Reading:
     settle: str = ""
     score: Score | None = None
     pairs: tuple[Pair, ...] = ()
-    curve: tuple[Point, ...] = ()
+    curve: tuple[Strength, ...] = ()
     window: Window | None = None
 
 

@@ -27,7 +27,6 @@ from lora_ci.qa.sitting import Bench, sit
 from lora_ci.qa.telling import details_of, metrics_of
 from lora_ci.ruler.album import Album, png_bytes, template_of
 from lora_ci.ruler.opening import step_embedder
-from lora_ci.ruler.opening import step_embedder
 from lora_ci.ruler.prompts import make_prompts
 from lora_ci.ruler.readings import Readings
 from lora_ci.ruler.references import Reference, read_references

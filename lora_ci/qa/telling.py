@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from lora_ci.qa.scores import PASS_MARK, Overall
 from lora_ci.qa.sitting import Sitting
 from lora_ci.qa.verdict import Verdict
 from lora_ci.ruler.likeness import similarity
+from lora_ci.ruler.strength import Strength
 
 
 def metrics_of(verdict: Verdict) -> dict[str, float]:
@@ -38,11 +40,16 @@ def details_of(sitting: Sitting) -> dict[str, Any]:
             "seeds": evidence.seeds,
             "weight": evidence.weight,
             "trigger": evidence.trigger,
-            "curve": strength.curve if strength else (),
+            "curve": curve_of(strength.curve if strength else ()),
             "window": strength.window if strength else None,
         }
     )
     return details
+
+
+def curve_of(curve: Sequence[Strength]) -> list[dict[str, Any]]:
+    """The weights that were tried, each with its score."""
+    return [{**msgspec.to_builtins(point), "score": point.score} for point in curve]
 
 
 def _overall(total: Overall | None) -> dict[str, float | None]:

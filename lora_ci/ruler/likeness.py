@@ -11,7 +11,8 @@ what is like neither group lies between them, so other gates have to refuse nois
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,11 @@ class Scale:
     def span(self) -> float:
         """s_R - s_B."""
         return float(self.real.mean() - self.base.mean())
+
+    def of_prompts(self, index: Sequence[int]) -> Scale:
+        """The same scale for some of its prompts, in the order of the index."""
+        by_prompt = tuple(self.by_prompt[at] for at in index)
+        return replace(self, by_prompt=by_prompt, base=self.base[list(index)])
 
 
 def find_scale(references: Features, base: Features) -> tuple[Scale | None, str]:

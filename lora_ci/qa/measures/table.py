@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from lora_ci.qa.measures import (
     artifact,
+    composability,
     consistency,
     flexibility,
+    following,
     identity,
     leakage,
     loss_gap,
     memorization,
     performance,
     regression,
+    strength,
     variety,
 )
 
@@ -24,9 +27,12 @@ MEASURES = tuple(
         consistency,
         performance,
         variety,
+        following,
         leakage,
+        strength,
         memorization,
         loss_gap,
+        composability,
         regression,
     )
 )
