@@ -291,20 +291,24 @@ def tried_weights(prompts: list[str]) -> dict:
     }
 
 
-def nearest(prompts: list[str], copied: int = 1) -> dict:
-    """Details of generated pictures beside the training pictures that they are most like."""
+def nearest(prompts: list[str]) -> dict:
+    """Details of the first picture of each prompt beside a training picture, one a copy.
+
+    Names are those of `exhibits` for the same prompts and two seeds.
+    """
+    first = 2 * len(prompts)
     twins = [
         {"kind": "training", "prompt": p, "artifact": f"twin-{i:03}.png"}
         for i, p in enumerate(prompts)
     ]
     pairs = [
         {
-            "artifact": f"adapter-{2 * len(prompts) + 2 * i:03}.png",
+            "artifact": f"adapter-{first + 2 * i:03}.png",
             "twin": f"twin-{i:03}.png",
             "similarity": 0.97 - i / 10,
             "prompt": p,
             "seed": 0,
-            "copied": i < copied,
+            "copied": i < 1,
         }
         for i, p in enumerate(prompts)
     ]

@@ -69,7 +69,7 @@ def documentation(check: Check) -> str:
 
 
 def stopping(qa: Details, outcome: Outcome) -> str:
-    """`Stopped after 2 of 4 seeds a prompt: sure enough; the chance that luck … at most 5 %. …`."""
+    """`Stopped after 2 of 4 seeds a prompt: sure enough; the chance that luck passed it is …`."""
     if not qa.looks:
         return ""
     used = qa.looks[-1].seeds
@@ -82,11 +82,11 @@ def stopping(qa: Details, outcome: Outcome) -> str:
         luck = f"luck {outcome} it" if sure else "luck would have passed it"
         told += f"; the chance that {luck} is at most {_percent(qa.error)}"
     looks = ", ".join(
-        f"{counted(look.seeds, 'seed')}: {SURE.get(look.outcome, look.outcome)} "
-        f"(error allowed {_percent(look.error)})"
+        f"{counted(look.seeds, 'seed')} {SURE.get(look.outcome, look.outcome)} "
+        f"(error allowed: {_percent(look.error)})"
         for look in qa.looks[:MOST_LOOKS]
     )
-    return f"{told}. Looks at {looks}."
+    return f"{told}. Looks: {looks}."
 
 
 def _percent(share: float) -> str:

@@ -89,18 +89,19 @@ def _checks(checks: tuple[Check, ...]) -> str:
     for check in sort_checks(checks).worst_first[:MOST_CHECKS]:
         sign, word = standing(check)
         kind = KINDS[sign]
-        metric = f' <span class="dim">{_short(check.metric)}</span>' if check.metric else ""
+        named = check.metric not in ("", check.name)
+        metric = f' <span class="dim">{_short(check.metric)}</span>' if named else ""
         page = documentation(check)
+        more = f' <span class="dim one">{page}</span>' if page else ""
         rows.append(
             (
                 f"{_short(check.name)}{metric}",
-                f'<span class="one">{figure(check)}</span>',
+                f'<span class="one">{shown}</span>' if (shown := figure(check)) else "",
                 f'<span class="chip {kind}">{sign} {word}</span>',
-                prose(shorten(check.why, MOST_WORDS)),
-                f"<code>{page}</code>" if page else "",
+                prose(shorten(check.why, MOST_WORDS)) + more,
             )
         )
-    heads = ("test", "figure", "result", "why", "explained in")
+    heads = ("test", "figure", "result", "why")
     return f"<h3>Further tests</h3>{table(heads, rows)}" if rows else ""
 
 

@@ -46,7 +46,8 @@ def strength_strip(
         f"<h3>Strength</h3><p>{_told(qa.window, recommended)}</p>"
         f'<div class="weights">{_line(weights, curve)}'
         f"{''.join(drawn[:1])}{_columns(heads, len(weights))}</div>"
-        f'<p class="dim">{text(prompt)}</p>'
+        f'<p class="keys"><span>{text(prompt)}</span><span class="key"><i class="identity"></i>'
+        "identity, from 0 to 1</span></p>"
         f"{folded(counted(len(drawn) - 1, 'more row'), ''.join(drawn[1:]))}"
     )
 

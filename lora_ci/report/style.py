@@ -163,7 +163,8 @@ background:var(--track);border:1px solid var(--rule);border-radius:.4rem;cursor:
 .large{clear:both}
 .slider{max-width:30rem;margin:.8rem 0 1.6rem}
 .picks{display:flex;flex-wrap:wrap;gap:.4rem 1rem;font-size:.9rem}
-.picks label{display:flex;gap:.4rem;align-items:baseline;min-width:0;max-width:100%}
+.picks label{white-space:nowrap;display:flex;gap:.4rem;align-items:baseline;min-width:0;
+max-width:100%}
 select{font:inherit;min-width:0;max-width:100%;color:var(--ink);background:var(--card);
 border:1px solid var(--dim);border-radius:.3rem;padding:.1rem .3rem}
 .pane{position:relative;margin:.6rem 0;--at:50%}
@@ -208,6 +209,7 @@ tr:last-child{border-bottom:0}
 td{display:block;border:0;padding:.05rem 0}
 td::before{content:attr(data-of) " ";color:var(--dim);font-size:.82rem}
 td:first-child::before{content:none}
+td:empty{display:none}
 dl{grid-template-columns:minmax(0,1fr);gap:0}
 dd{margin-bottom:.4rem}
 dl.facts{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.1rem .8rem}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_ci.app import publish as publishing
+from lora_ci.app import previews
 from lora_ci.app.announce import publish_refusal, publish_running
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.publish import publish
@@ -172,7 +172,8 @@ def test_pictures_that_are_gone_changed_or_too_many_are_left_out_and_told(deps, 
     (deps.store.root / gone[:2] / gone[2:]).unlink()
     changed = hashlib.sha256(FACES[1].read_bytes()).hexdigest()
     (deps.store.root / changed[:2] / changed[2:]).write_bytes(b"other")
-    monkeypatch.setattr(publishing, "PAGE_BYTES", FACES[2].stat().st_size)
+    third = previews.shrink(FACES[2].read_bytes(), previews.PAGE_BYTES)
+    monkeypatch.setattr(previews, "PAGE_BYTES", len(third.data))
     view = make_view(step)
     done = publish(view, deps)
     page = (deps.state / "forge" / "reports" / f"{view.run_id}.html").read_text()
@@ -189,11 +190,11 @@ def test_pictures_made_while_training_are_in_the_page_after_those_that_judge(dep
     page = (deps.state / "forge" / "reports" / f"{view.run_id}.html").read_text()
     assert page.count("<img") == min(len(FACES), MOST_COLUMNS)
     assert done.notes == ()
-    monkeypatch.setattr(publishing, "PAGE_BYTES", FACES[0].stat().st_size)
+    monkeypatch.setattr(previews, "PAGE_BYTES", FACES[0].stat().st_size)
     view = make_view(train_step(files=files), judged(deps, pictures=1))
     done = publish(view, deps)
     page = (deps.state / "forge" / "reports" / f"{view.run_id}.html").read_text()
-    assert page.index('<figure class="base"><img') > 0
+    assert page.index('<figure class="base"><button type="button" class="zoom"><img') > 0
     assert [n.rule for n in done.notes] == ["publish.picture"]
 
 

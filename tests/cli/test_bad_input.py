@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -203,6 +204,25 @@ def test_a_dataset_without_any_caption_is_one_message(wordless):
     again = lora_ci(wordless.root, "run")
     assert_one_message(again, 1, "none of the 6 images")
     assert "failed (reused)" in again.out
+
+
+def test_ci_is_told_what_failed_and_nothing_of_an_earlier_run(wordless):
+    junit = wordless.root / "ci" / "junit.xml"
+    told = lora_ci(wordless.root, "run", "--junit", "ci/junit.xml")
+    assert told.code == 1
+    first = junit.read_text()
+    case = ElementTree.fromstring(first).find("testsuite[@name='mei']/testcase[@name='validate']")
+    assert case.find("failure").get("message").startswith("none of the 6 images")
+    junit.write_text("of an earlier run")
+    assert lora_ci(wordless.root, "report", "--junit", "ci/junit.xml").code == 0
+    assert junit.read_text() == first
+    told = lora_ci(wordless.root, "run", "--junit", "ci")
+    assert_one_message(told, 2, "--junit ci is a folder", "junit.xml")
+    wordless.remote.rename(wordless.remote.with_name("unmounted"))
+    wordless.clear_cache()
+    shutil.rmtree(wordless.root / ".lora-ci")
+    assert lora_ci(wordless.root, "run", "--junit", "ci/junit.xml").code == 4
+    assert not junit.exists()
 
 
 def test_many_faults_fit_on_a_screen(repo, tmp_path):

@@ -85,7 +85,7 @@ def test_no_name_leaves_the_folder(forge, tmp_path, name):
     forge.publish_check(make_check(name))
     forge.publish_release(draft(name, "n", {name: source}))
     made = {p for p in tmp_path.rglob("*") if p.is_file()} - {source}
-    assert len(made) == 4
+    assert len(made) == 5
     assert all(p.is_relative_to(forge.folder) for p in made)
     assert {p.relative_to(forge.folder).parts[0] for p in made} == {"reports", "checks", "releases"}
 

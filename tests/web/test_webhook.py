@@ -13,6 +13,7 @@ import pytest
 from lora_ci.core.clock import SystemClock
 from lora_ci.ledger.database import open_database
 from lora_ci.ledger.inbox import Inbox
+from lora_ci.report.script import SCRIPT_SOURCE
 from lora_ci.web.app import Door, create_app
 from lora_ci.web.serve import open_server
 from tests.ledgers import new_ledger
@@ -119,7 +120,8 @@ def test_reports(app, tmp_path):
         assert (page.status_code, page.text) == (200, "<h1>mei</h1>")
         assert page.mimetype == "text/html"
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-        assert "sandbox" in page.headers["Content-Security-Policy"]
+        assert "sandbox allow-scripts" in page.headers["Content-Security-Policy"]
+        assert f"script-src {SCRIPT_SOURCE};" in page.headers["Content-Security-Policy"]
         page.close()
     for name in ("none", "..%2Fsecret", "../secret", "%2e%2e/secret", ".hidden", "a%00b", "/x"):
         assert client.get(f"/reports/acme/loras/{name}").status_code in (404, 308)
