@@ -19,6 +19,8 @@ from lora_ci.diffusion.load import BaseModel
 
 # How libraries say that memory is out, where they have no class of error for it.
 WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+# All that oneDNN says of it on a CPU; what it cannot do at all it says at length.
+ONEDNN = "could not create a primitive"
 HINT = "next: set a smaller qa.resolution, or end other programs that use the memory"
 
 
@@ -32,7 +34,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True where an allocation failed, on whatever device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError | OutOfMemory):
         return True
-    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in WORDS)
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and (ONEDNN == words or any(w in words for w in WORDS))
 
 
 @contextmanager

@@ -31,6 +31,15 @@ ERRORS = [
 ]
 
 
+def test_lack_of_memory_is_known_by_its_words():
+    assert all(map(is_out_of_memory, ERRORS))
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert not is_out_of_memory(
+        RuntimeError("could not create a primitive descriptor for a convolution")
+    )
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
 class Narrow:
     """A call that takes `most` rows, and says in some library's way that more are too many."""
 
