@@ -11,7 +11,7 @@ from lora_ci.config.document import Where
 from lora_ci.config.model import Config, HubModel, Lora
 from lora_ci.core.changeset import FileEntry, kind_of
 from lora_ci.core.digest import sha256_json
-from lora_ci.core.embedders import parse_embedder
+from lora_ci.core.embedders import EmbedderKind, EmbedderSpec, parse_embedder
 from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.diffusion.families import missing_parts
@@ -38,7 +38,8 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         except InputError as error:
             findings.extend(_at(finding, name, where) for finding in error.findings)
             return None
-        if problem := _problem(name, path, facts):
+        spec = parse_embedder(lora.qa.embedder) if name == "embedder" else None
+        if problem := _problem(name, path, facts) or (spec and _embedder_problem(spec, facts)):
             message, hint = problem
             finding = Finding(rule="", severity=Severity.ERROR, message=message, hint=hint)
             findings.append(_at(finding, name, where))
@@ -127,6 +128,21 @@ def _at(finding: Finding, name: str, where: Where) -> Finding:
     if not finding.file:
         finding = replace(finding, file=where.file, line=where.line, column=where.column)
     return replace(finding, rule=rule, message=message)
+
+
+def _embedder_problem(spec: EmbedderSpec, facts: InputFacts) -> tuple[str, str] | None:
+    """Why an embedder cannot be opened, as far as the names of its files tell."""
+    names = {entry.path for entry in facts.entries or ()}
+    if spec.kind is not EmbedderKind.PATH:
+        if len(names) == 1:
+            return None
+        return f"`{spec.target}` has {len(names)} files; expected one", "next: name the file itself"
+    hint = "next: model.save_pretrained(…) and processor.save_pretrained(…) write what is expected"
+    if "config.json" not in names:
+        return f"`{spec.target}` is no model in transformers format: no config.json", hint
+    if not any(name.endswith(".safetensors") for name in names):
+        return f"`{spec.target}` has no weights as safetensors", hint
+    return None
 
 
 def _problem(name: str, path: str, facts: InputFacts) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ LIMIT_BYTES = 512 * 2**20
 # So much is written before the folder is looked through again.
 LOOK_EVERY_BYTES = 16 * 2**20
 STORED = np.dtype("<f4")
+PART = 256
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,9 +115,11 @@ class CachedEmbedder:
         for key, item in zip(keys, items, strict=True):
             if key not in self._kept and key not in absent and not self._find(key):
                 absent[key] = item
-        if absent:
-            made = unit_vectors(make(list(absent.values())), len(absent), self._width, self.spec)
-            for key, vector in zip(absent, made, strict=True):
+        # In parts: what a kill costs at most, and what is in memory at once.
+        for start in range(0, len(absent), PART):
+            part = dict(islice(absent.items(), start, start + PART))
+            made = unit_vectors(make(list(part.values())), len(part), self._width, self.spec)
+            for key, vector in zip(part, made, strict=True):
                 self._keep(key, vector)
                 self._store(key, vector)
         return np.stack([self._kept[key] for key in keys])

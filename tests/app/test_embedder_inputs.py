@@ -73,6 +73,22 @@ def test_one_that_is_not_there_is_told_at_its_line(repo):
     assert (finding.file, finding.line) == (".lora-ci.yml", 6)
 
 
+@pytest.mark.parametrize(
+    ("embedder", "words"),
+    [
+        ("path:datasets/mei", "no model in transformers format: no config.json"),
+        ("path:models/pickled", "has no weights as safetensors"),
+        ("onnx:models/clip", "has 2 files; expected one"),
+    ],
+)
+def test_what_cannot_be_one_is_told_before_anything_trains(repo, embedder, words):
+    repo.dvc_add("models/pickled", {"config.json": b"{}", "pytorch_model.bin": b"a pickle"})
+    _, _, facts = seen(repo, embedder)
+    (finding,) = facts.findings
+    assert words in finding.message
+    assert finding.line == 6
+
+
 def test_a_model_of_the_hub_is_its_commit(repo):
     spec = f"hf:google/siglip2-base-patch16-224@{HEX}"
     _, lora, facts = seen(repo, spec)
