@@ -220,7 +220,7 @@ def least_separation(
 
     With few units their deviations are guesses: the degrees of freedom are those of the sum of the
     two variances, and d′ shrinks by Hedges's factor. Needs two values and units of each.
-    Sources: Hedges and Olkin, Statistical Methods for Meta-Analysis (1985), 5.E, equations 10, 15;
+    Sources: Hedges and Olkin, Statistical Methods for Meta-Analysis (1985), chapter 5;
     Satterthwaite, Biometrics Bulletin 2 (1946), 110-114.
     """
     found = separation(one, other)
