@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lora_ci.core.run import StepView
 from lora_ci.core.step import Stage
-from lora_ci.report.checks import figure, sort_checks
+from lora_ci.report.checks import Sorted, figure, sort_checks
 from lora_ci.report.details import Check, Details, Overall, Score, Window
 from lora_ci.report.figures import between, counted, number, plain, shorten, signed
 from lora_ci.report.markdown import address, bar, code, escape, escape_html, prose, table
@@ -22,7 +22,7 @@ def render_judgement(steps: tuple[StepView, ...]) -> list[str]:
     """What QA, optimize and deploy came to."""
     found = details_of(steps)
     qa = found[Stage.QA]
-    lines = [*render_scores(qa), *_checks(qa.checks), *_settle(qa.settle)]
+    lines = [*render_scores(qa), *_settle(qa.settle)]
     facts = [_against_released(qa)]
     weight = recommended_weight(steps)
     if weight is not None:
@@ -39,7 +39,7 @@ def render_judgement(steps: tuple[StepView, ...]) -> list[str]:
 
 
 def render_scores(qa: Details) -> list[str]:
-    """The tests as a small table, then the raw figures of those that do not reach the mark."""
+    """The five tests as a small table, then what does not reach the mark or is not sound."""
     total = qa.overall or Overall()
     mean = Score(name="overall", score=total.score, low=total.low, high=total.high)
     tests = [*qa.tests[:SHOWN_TESTS], mean]
@@ -49,26 +49,28 @@ def render_scores(qa: Details) -> list[str]:
         (_sign(test.score, mark), _name(test, mean), f"`{bar(test.score)}`", _ends(test))
         for test in tests
     ]
-    return [*table(heads, rows), "", *_whys(qa.tests[:SHOWN_TESTS], mark)]
+    found = sort_checks(qa.checks)
+    # One list: with a line between them, hosts would set their items apart.
+    items = [*_whys(qa.tests[:SHOWN_TESTS], mark), *map(_unsound, found.unsound[:SHOWN_TESTS])]
+    return [*table(heads, rows), "", *items, *([""] if items else []), *_other_checks(found)]
 
 
-def _checks(checks: Sequence[Check]) -> list[str]:
-    """A line for each further test that is not sound, and one for all others."""
-    found = sort_checks(checks)
-    lines = []
-    for check in found.unsound[:SHOWN_TESTS]:
-        why = f": {prose(shorten(check.why, MOST_WORDS))}" if check.why else ""
-        lines.append(f"- 🔻 {_short(check.name)} {figure(check)}".rstrip() + why)
+def _unsound(check: Check) -> str:
+    why = f": {prose(shorten(check.why, MOST_WORDS))}" if check.why else ""
+    return f"- 🔻 {_short(check.name)} {figure(check)}".rstrip() + why
+
+
+def _other_checks(found: Sorted) -> list[str]:
+    """A line on the further tests that are not told one by one."""
     rest = len(found.unsound) - SHOWN_TESTS
-    others = [
+    told = (
         f"{rest} more not sound" if rest > 0 else "",
         f"{counted(len(found.sound), 'further test')} sound" if found.sound else "",
         f"not measured: {_names(found.unknown)}" if found.unknown else "",
         f"turned off: {_names(found.skipped)}" if found.skipped else "",
-    ]
-    told = " · ".join(filter(None, others))
-    parts = ["\n".join(lines), f"<small>{told}</small>" if told else ""]
-    return [line for part in parts if part for line in (part, "")]
+    )
+    line = " · ".join(filter(None, told))
+    return [f"<small>{line}</small>", ""] if line else []
 
 
 def _settle(ways: Sequence[str]) -> list[str]:
@@ -110,7 +112,7 @@ def _whys(tests: Sequence[Score], mark: float) -> list[str]:
             name = escape(shorten(test.name, 40))
             why = prose(shorten(test.why, MOST_WORDS))
             lines.append(f"- {_sign(test.score, mark)} {name}: {why}")
-    return [*lines, ""] if lines else []
+    return lines
 
 
 def _sign(score: float | None, mark: float) -> str:

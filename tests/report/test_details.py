@@ -1,6 +1,8 @@
 """Details come from files of other machines: what is malformed is named, nothing crashes."""
 
+import json
 import math
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.report.comment import render_comment
 from lora_ci.report.details import SECTIONS, metric, read_details
+from lora_ci.report.junit import render_junit
 from lora_ci.report.page import render_page
 from lora_ci.report.text import render_run_text
+from lora_ci.report.twin import render_twin
 from tests.views import (
     StepView,
     deploy_step,
@@ -122,6 +126,8 @@ def test_nothing_in_details_stops_a_report(stage, data):
     assert render_page(view)
     assert render_comment(view)
     assert render_run_text(view)
+    assert json.loads(render_twin(view))["version"] == 1
+    assert ElementTree.fromstring(render_junit(view)).tag == "testsuites"
 
 
 @pytest.mark.slow
