@@ -6,8 +6,8 @@ import pytest
 
 from lora_ci.core.embedders import parse_embedder
 from lora_ci.core.errors import InputError
-from lora_ci.core.licenses import spdx_id, why_not_commercial
-from lora_ci.ruler.licenses import card_license, find_license
+from lora_ci.core.licenses import PERMISSIVE, spdx_id, why_not_commercial
+from lora_ci.ruler.licenses import KNOWN, card_license, find_license
 from lora_ci.ruler.opening import open_embedder
 from tests.tiny_embedders import write_onnx
 
@@ -108,3 +108,9 @@ def test_the_policy_refuses_with_the_way_out(tmp_path):
         open_embedder("onnx:tiny.onnx", folder, policy="commercial", license_id="CC-BY-NC-4.0")
     assert open_embedder("path:clip", CLIP, policy="commercial").license == "CC-BY-4.0"
     assert open_embedder("classic:", None, policy="commercial").license == "Apache-2.0"
+
+
+def test_the_docs_name_what_is_allowed_and_known():
+    docs = (Path(__file__).parents[2] / "docs" / "embedders.md").read_text()
+    for name in (*PERMISSIVE, *(f"`{start}*`" for start in KNOWN)):
+        assert name in docs, name
