@@ -404,7 +404,7 @@ class OptimizeSettings:
     """What is looked for after QA passed."""
 
     weights: Annotated[
-        tuple[float, ...],
+        tuple[Annotated[float, Meta(gt=0, le=1.5)], ...],
         Meta(
             description="adapter weights tried for the recommended one", examples=[[0.6, 0.8, 1.0]]
         ),

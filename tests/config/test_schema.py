@@ -61,6 +61,8 @@ BAD = [
     "    qa: {gates: {identity: '0.7'}}",
     "    qa: {prompts: a}",
     "    optimize: {weights: [a]}",
+    "    optimize: {weights: [-0.5]}",
+    "    optimize: {weights: [1.6]}",
     "    deploy: {store: a}",
     "    deploy: {on: push}",
     "    resources: {gpus: -1}",
