@@ -57,8 +57,8 @@ def write_cached(path: Path, payload: bytes) -> None:
 def prune(folders: Collection[Path], limit_bytes: int, kept: Collection[Path] = ()) -> int:
     """Removes the least recently used files until at most `limit_bytes` are left; how many went.
 
-    `kept` stay, even if they are more than the limit. Half-written files of processes that are
-    gone are removed too.
+    `kept` stay, even if they are more than the limit, and what somebody else owns. Half-written
+    files of processes that are gone are removed too.
     """
     staying = set(kept)
     found = []
@@ -71,16 +71,23 @@ def prune(folders: Collection[Path], limit_bytes: int, kept: Collection[Path] = 
         if not path.name.startswith("."):
             found.append((stat.st_mtime_ns, stat.st_size, path))
         elif now - stat.st_mtime > TORN_AFTER_S:
-            path.unlink(missing_ok=True)
+            _removed(path)
     excess = sum(size for _, size, _ in found) - limit_bytes
     removed = 0
     for _, size, path in sorted(found):
         if excess <= 0:
             break
-        if path not in staying:
-            path.unlink(missing_ok=True)
+        if path not in staying and _removed(path):
             excess, removed = excess - size, removed + 1
     return removed
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        return False
+    return True
 
 
 def mark_used(path: Path) -> None:

@@ -74,6 +74,22 @@ def test_the_least_recently_used_go_first_and_what_is_used_stays(tmp_path):
     assert prune([tmp_path], 0) == 3
 
 
+def test_what_somebody_else_owns_stays(tmp_path, monkeypatch):
+    paths = [put(entry_path(tmp_path, str(i))) for i in range(3)]
+    for age, path in enumerate(reversed(paths)):
+        os.utime(path, (10_000 - age, 10_000 - age))
+    unlink = Path.unlink
+
+    def refused(path, missing_ok=False):
+        if path == paths[0]:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert prune([tmp_path], 2 * paths[0].stat().st_size) == 1
+    assert [path.exists() for path in paths] == [True, False, True]
+
+
 @pytest.fixture
 def no_room() -> Iterator[None]:
     """Files may have 100 bytes: what is written beyond is refused by the kernel."""
