@@ -12,6 +12,7 @@ from lora_ci.qa.calibration import (
     MIN_EACH,
     MIN_PAIRS,
     MIN_RUNS,
+    SIGNS,
     Shortage,
     Threshold,
     Tried,
@@ -199,3 +200,25 @@ def test_without_any_gate_the_best_is_pasted():
 @given(st.floats(-100, 100))
 def test_every_condition_is_one_that_gates_take(value):
     assert CONDITION.fullmatch(threshold("identity", value, present=None).condition)
+
+
+@pytest.mark.slow
+def test_errors_are_as_rare_as_told():
+    suggested = covered = 0
+    for i in range(50):
+        rng = Random(i)
+        coins = [
+            tried(rng.choice([0.2, 0.8]), **{metric: rng.random() for metric in SIGNS})
+            for _ in range(24)
+        ]
+        suggested += any(t.sound for t in calibrate(coins, {}, rng))
+        wavering = []
+        for _ in range(40):
+            identity = rng.random()
+            likes = 0.8 if identity + rng.gauss(0, 0.1) >= 0.55 else 0.2
+            share = sum(rng.random() < likes for _ in range(12)) / 12
+            wavering.append(tried(share, 12, identity=identity))
+        (found,) = calibrate(wavering, {}, rng)
+        covered += found.low is not None and found.low <= 0.55 <= (found.high or 0)
+    assert suggested <= 7  # 5 % are allowed; more than 7 come of them in 0.5 % of cases
+    assert covered >= 42  # 95 % are told; fewer than 42 come of them in 0.1 % of cases
