@@ -11,7 +11,7 @@ from __future__ import annotations
 from lora_ci.core.step import Stage
 
 CHECKS_VERSION = "2"
-TRAINER_VERSION = "2"
+TRAINER_VERSION = "3"
 RULER_VERSION = "2"
 OPTIMIZER_VERSION = "1"
 

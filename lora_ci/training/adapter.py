@@ -17,6 +17,8 @@ from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.formats.convert import to_kohya
+from lora_ci.training.attention import join_attention
+from lora_ci.training.frozen import lighten_frozen
 from lora_ci.training.linear import shorten
 
 T = TypeVar("T")
@@ -66,6 +68,9 @@ def teach(model: BaseModel, settings: TrainSettings) -> Taught:
     for parameter in parameters.values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
+    if model.device.type == "cpu" and model.dtype == torch.float32 and not settings.compile:
+        join_attention(model.denoiser, NAME)
+        lighten_frozen(model.denoiser)
     widths = {
         _path(component, name): min(module.weight.shape[0], module.weight[0].numel())
         for component, modules in chosen.items()

@@ -22,9 +22,13 @@ def shorten(whole: torch.nn.Module, name: str) -> None:
     DoRA and convolutions are left as they are.
     """
     for module in whole.modules():
-        plain = isinstance(module, Linear) and name in module.lora_A
-        if plain and name not in module.lora_variant:
+        if is_plain(module, name):
             module.forward = partial(_forward, module, name)
+
+
+def is_plain(module: torch.nn.Module, name: str) -> bool:
+    """Whether it is a linear layer with an adapter `name` that is a LoRA and nothing more."""
+    return isinstance(module, Linear) and name in module.lora_A and name not in module.lora_variant
 
 
 def _forward(layer: Any, name: str, x: torch.Tensor) -> torch.Tensor:
@@ -53,9 +57,7 @@ class _LinearWithLora(torch.autograd.Function):  # type: ignore[misc]
     ) -> torch.Tensor:
         """[…, o] of x [..., i], weight [o, i], bias [o], down [r, i], up [o, r]."""
         tokens = x.reshape(-1, x.shape[-1]).to(weight.dtype)
-        narrow = tokens @ down.to(weight.dtype).t()
-        out = tokens @ weight.t() if bias is None else torch.addmm(bias, tokens, weight.t())
-        out.addmm_(narrow, up.to(weight.dtype).t(), alpha=scale)
+        out, narrow = there(tokens, weight, bias, down, up, scale)
         ctx.save_for_backward(tokens, narrow, weight, down, up)
         ctx.scale, ctx.shape, ctx.dtype = scale, x.shape, x.dtype
         return out.view(*x.shape[:-1], -1)
@@ -66,12 +68,43 @@ class _LinearWithLora(torch.autograd.Function):  # type: ignore[misc]
         """The gradients of x, down and up."""
         tokens, narrow, weight, down, up = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
-        # The scale goes to the narrow side: [n, r] is small.
-        of_narrow = (grad @ up.to(weight.dtype)).mul_(ctx.scale)
+        of_narrow, of_down, of_up = back(grad, tokens, narrow, down, up, ctx.scale)
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = (grad @ weight).addmm_(of_narrow, down.to(weight.dtype))
             of_x = of_x.view(ctx.shape).to(ctx.dtype)
-        of_down = (of_narrow.t() @ tokens).to(down.dtype)
-        of_up = (grad.t() @ narrow).to(up.dtype).mul_(ctx.scale)
         return of_x, None, None, of_down, of_up, None
+
+
+def there(  # noqa: PLR0917 - as the formula has them
+    tokens: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    down: torch.Tensor,
+    up: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The output [n, o] of tokens [n, i], and what is narrow between down and up, [n, r]."""
+    narrow = tokens @ down.to(weight.dtype).t()
+    out = tokens @ weight.t() if bias is None else torch.addmm(bias, tokens, weight.t())
+    out.addmm_(narrow, up.to(weight.dtype).t(), alpha=scale)
+    return out, narrow
+
+
+def back(  # noqa: PLR0917 - as the formula has them
+    grad: torch.Tensor,
+    tokens: torch.Tensor,
+    narrow: torch.Tensor,
+    down: torch.Tensor,
+    up: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients of the narrow [n, r], down and up, of grad [n, o] of the output.
+
+    That of the tokens is grad · W + that of the narrow · A.
+    """
+    # The scale goes to the narrow side: [n, r] is small.
+    of_narrow = (grad @ up.to(grad.dtype)).mul_(scale)
+    of_down = (of_narrow.t() @ tokens).to(down.dtype)
+    of_up = (grad.t() @ narrow).to(up.dtype).mul_(scale)
+    return of_narrow, of_down, of_up

@@ -23,6 +23,7 @@ from lora_ci.training.adapter import need_names
 from lora_ci.training.continued import Ends
 from lora_ci.training.data import read_samples
 from lora_ci.training.export import dora_findings, keep_adapter
+from lora_ci.training.heap import keep_freed_memory
 from lora_ci.training.keeping import Keeping
 from lora_ci.training.loop import Surroundings, Trained, train
 from lora_ci.training.material import Material, build_material
@@ -63,6 +64,8 @@ def train_here(spec: StepSpec, context: StepContext, team: Team) -> StepResult:
     need_names(model, settings)
     material = material_of(spec, context, model, settings, team)
     around = surroundings_of(spec, context, model, settings, team)
+    if model.device.type == "cpu":
+        keep_freed_memory()
     prepared = time.monotonic()
     try:
         trained = train(model, material, settings, around)
