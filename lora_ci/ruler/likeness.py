@@ -105,11 +105,16 @@ def find_scale(references: Features, base: Features) -> tuple[Scale | None, str]
         power=separation(real, placed.ravel()),
         least_power=least_separation(real, placed.ravel(), units=prompts),
     )
-    if not (scale.power >= MIN_SEPARATION and scale.least_power > SURE_SEPARATION):
+    if not scale.power >= MIN_SEPARATION:
         return None, (
-            "the embedder cannot tell references from base pictures: "
-            f"d′ {scale.power:.2f}, surely {scale.least_power:.2f}; needs {MIN_SEPARATION:g}, "
-            f"surely {SURE_SEPARATION:g}"
+            "the embedder cannot tell references from base pictures "
+            f"(d′ {scale.power:.2f}, needs {MIN_SEPARATION:g})"
+        )
+    if not scale.least_power > SURE_SEPARATION:
+        return None, (
+            f"{n} references and {prompts} prompts are too few to be sure that the embedder can "
+            f"tell references from base pictures (d′ {scale.power:.2f}, surely "
+            f"{scale.least_power:.2f}, needs {SURE_SEPARATION:g})"
         )
     return scale, ""
 

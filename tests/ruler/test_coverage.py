@@ -6,7 +6,7 @@ import pytest
 
 from tests.ruler.gaussian_world import GaussianWorld, coverage
 
-RUNS = 1200
+RUNS = 400
 LUCK = 2.6 * math.sqrt(0.95 * 0.05 / RUNS)
 WORLDS = {
     "usual": GaussianWorld(),
@@ -26,8 +26,9 @@ def test_intervals_cover_and_miss_on_both_sides():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-@pytest.mark.parametrize(("prompts", "seeds"), [(4, 4), (8, 2), (12, 4)])
-@pytest.mark.parametrize("references", [5, 24])
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "references"), [(4, 4, 24), (8, 2, 5), (12, 4, 12)]
+)
 def test_intervals_cover_in_every_world(world, prompts, seeds, references):
     found = coverage(world, RUNS, prompts=prompts, seeds=seeds, references=references)
     luck = LUCK / math.sqrt(found.judged)

@@ -32,11 +32,12 @@ def test_blind_embedders_are_refused(prompts, seeds, references):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prompt", [0.0, 0.7, 2.0])
-@pytest.mark.parametrize("references", [3, 5, 12, 24])
-@pytest.mark.parametrize(("prompts", "seeds"), [(2, 2), (4, 2), (12, 2), (8, 4)])
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "references"), [(2, 2, 12), (12, 2, 3), (4, 2, 5), (12, 2, 24)]
+)
 def test_blind_embedders_are_refused_in_every_world(prompts, seeds, references, prompt):
     world = GaussianWorld(gap=0.0, prompt=prompt)
-    assert judged(world, 800, prompts=prompts, seeds=seeds, references=references) <= 0.065
+    assert judged(world, 400, prompts=prompts, seeds=seeds, references=references) <= 0.075
 
 
 def test_good_embedders_are_let_in():
