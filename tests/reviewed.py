@@ -65,14 +65,17 @@ class Reviewed:
         self.ledger.save_view(view)
         return view
 
-    def judge(self, number: int, *, liked: int, pairs: int, **metrics: float) -> str:
+    def judge(
+        self, number: int, *, liked: int, pairs: int, embedder: str = "classic:", **metrics: float
+    ) -> str:
         """Puts a judgement on record, and Ann's votes on it; the fingerprint."""
         step, _ = judged_step(
             f"lora-{number}", prompts=[f"mochi {i}" for i in range(pairs)], seeds=1
         )
         assert step.result
         assert step.decision.fingerprint
-        result = replace(step.result, metrics=metrics)
+        details = {**step.result.details, "embedder": embedder}
+        result = replace(step.result, metrics=metrics, details=details)
         spec = StepSpec(
             stage=Stage.QA, lora=step.decision.lora, inputs={}, params={},
             fingerprint=step.decision.fingerprint.value,

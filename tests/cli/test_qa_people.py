@@ -236,11 +236,13 @@ def test_gates_are_suggested_and_the_config_is_left_alone(world, capsys):
 
 
 def test_runs_of_another_embedder_and_lost_ones_are_left_out(world):
+    world.judge(1, liked=1, pairs=2, identity=0.9, embedder="path:models/clip")
     world.judge(0, liked=1, pairs=2, identity=0.1)
     (vote, *_) = world.ledger.votes()
     world.ledger.cast(replace(vote, fingerprint="e" * 64))
     opinions = gather_opinions(world.ledger)
-    assert (len(opinions.runs), opinions.lost, opinions.left_out) == (1, 1, 0)
+    assert (len(opinions.runs), opinions.lost, opinions.left_out) == (1, 1, 1)
+    assert (opinions.embedder, opinions.runs[0].metrics) == ("classic:", {"identity": 0.1})
     assert opinions.against == {Against.RELEASED: 1, Against.BASE: 0}
     assert opinions.gates == {"overall": 0.8}
     assert set(opinions.judge.values()) == {Choice.NEW}
