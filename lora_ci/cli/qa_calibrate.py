@@ -114,9 +114,7 @@ def kappa_text(kappa: Kappa) -> str:
     ends = "interval unknown"
     if kappa.low is not None and kappa.high is not None:
         ends = f"{kappa.low:.2f} to {kappa.high:.2f}"
-    return (
-        f"kappa {kappa.value:.2f} ({ends}), the same on {kappa.agreed:.0%} of {kappa.n} pairs"
-    )
+    return f"kappa {kappa.value:.2f} ({ends}), the same on {kappa.agreed:.0%} of {kappa.n} pairs"
 
 
 def shortage_text(short: Shortage) -> Iterator[str]:

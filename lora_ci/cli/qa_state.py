@@ -25,7 +25,7 @@ def add_state_arguments(parser: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         metavar="FOLDER",
-        help="state folder, such as --out of `qa run` (default: .lora-ci/ of the repository)",
+        help="state folder, such as --out of `qa ADAPTER` (default: .lora-ci/ of the repository)",
     )
     parser.add_argument(
         "--ledger-url",
