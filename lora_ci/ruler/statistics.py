@@ -80,16 +80,22 @@ class Mean:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """`hits` of `n`, as `factor · share + shift`; even one unit tells something of a share."""
+    """`hits` of `n`, as `factor · share + shift`; even one unit tells something of a share.
+
+    `alike` is the design effect: so many units tell as much as one independent one.
+    """
 
     hits: int
     n: int
+    alike: float = 1.0
     factor: float = 1.0
     shift: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n < 1 or not 0 <= self.hits <= self.n:
             raise ValueError(f"{self.hits} of {self.n} is no share")
+        if not 1 <= self.alike <= self.n:
+            raise ValueError(f"{self.n} units as alike as {self.alike}")
         if not (math.isfinite(self.factor) and math.isfinite(self.shift)):
             raise ValueError(f"a share times {self.factor} plus {self.shift} is no number")
 
@@ -104,13 +110,13 @@ class Share:
         Source: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927), 209-212.
         """
         z2 = NormalDist().inv_cdf(tail_of(confidence)) ** 2
-        p, n = self.hits / self.n, self.n
+        p, n = self.hits / self.n, self.n / self.alike
         center = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
         # The ends of 0 of n and n of n are 0 and 1 but for rounding.
         low, high = max(0.0, min(p, center - half)), min(1.0, max(p, center + half))
         ends = sorted(self.factor * end + self.shift for end in (low, high))
-        return Interval(mean=self.mean, low=ends[0], high=ends[1], n=n)
+        return Interval(mean=self.mean, low=ends[0], high=ends[1], n=self.n)
 
     def scaled(self, factor: float, shift: float = 0.0) -> Share:
         """The estimate of `factor · x + shift`."""
@@ -156,6 +162,22 @@ def mean_of(values: Sequence[float] | NDArray[np.floating]) -> Mean:
         raise ValueError("a value that is not finite cannot be averaged")
     error = float(data.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
     return Mean(mean=float(data.mean()), error=error, degrees=n - 1, n=n)
+
+
+def share_of(found: NDArray[np.bool_]) -> Share:
+    """The share of pictures with a property, [prompts, seeds]: those of a prompt may be alike.
+
+    The design effect is how much more the prompts' shares vary than those of independent pictures
+    would. Where all or none have the property nothing tells, and they are taken as independent.
+    Source: Rao and Scott, Biometrics 48 (1992), 577-585.
+    """
+    prompts, seeds = found.shape
+    share = float(found.mean())
+    alike = 1.0
+    if prompts > 1 and 0 < share < 1:
+        alike = float(found.mean(axis=1).var(ddof=1)) * seeds / (share * (1 - share))
+    hits = int(np.count_nonzero(found))
+    return Share(hits=hits, n=found.size, alike=min(max(alike, 1.0), float(seeds)))
 
 
 def bound(estimate: Estimate, side: Literal["low", "high"], error: float) -> float | None:

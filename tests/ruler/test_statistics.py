@@ -15,6 +15,7 @@ from lora_ci.ruler.statistics import (
     bound,
     mean_of,
     separation,
+    share_of,
     sum_of_errors,
 )
 
@@ -50,6 +51,28 @@ def test_all_of_few_is_not_certainty():
     assert Share(hits=0, n=10).interval().high == pytest.approx(0.27753, abs=1e-5)
     assert Share(hits=10, n=10).interval().high == 1
     assert Share(hits=0, n=10).interval().low == 0
+
+
+@pytest.mark.parametrize("alike", [0.01, 0.2, 0.6])
+def test_a_share_of_pictures_of_few_prompts_lies_in_its_interval(alike):
+    """Each prompt has a share of its own, from a beta distribution around 0.7."""
+    source, held = np.random.default_rng(2), []
+    for _ in range(1500):
+        prompts = source.beta(0.7 * (1 - alike) / alike, 0.3 * (1 - alike) / alike, 20)
+        interval = share_of(source.random((20, 4)) < prompts[:, None]).interval()
+        held.append(interval.low <= 0.7 <= interval.high)
+    assert 0.92 <= np.mean(held) <= 0.98
+
+
+def test_seeds_that_always_agree_count_once():
+    """Four seeds that agree tell as much as one."""
+    found = np.array([[True] * 4] * 7 + [[False] * 4])
+    assert share_of(found).alike == 4
+    assert share_of(found).n == 32
+    assert share_of(found).interval().low == Share(hits=7, n=8).interval().low
+    mixed = np.array([[True, False]] * 8)
+    assert share_of(mixed).alike == 1
+    assert share_of(found[:7]) == Share(hits=28, n=28)
 
 
 def test_one_value_has_no_interval():
@@ -117,6 +140,8 @@ def test_a_bound_is_wrong_as_often_as_told():
         lambda: Share(hits=3, n=2),
         lambda: Share(hits=-1, n=2),
         lambda: Share(hits=1, n=2, factor=math.nan),
+        lambda: Share(hits=1, n=2, alike=0.5),
+        lambda: Share(hits=1, n=2, alike=3.0),
         lambda: mean_of([1.0, 2.0]).interval(1.0),
         lambda: Exact(value=1.0).interval(0.0),
         lambda: bound(Share(hits=1, n=2), "low", 0.5),

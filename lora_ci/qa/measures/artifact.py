@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
 from lora_ci.ruler.defects import defects
-from lora_ci.ruler.statistics import Exact, Share
+from lora_ci.ruler.statistics import Exact, share_of
 
 ANCHORS = Anchors(0.5, 0.85, 1.0)
 
@@ -25,7 +27,7 @@ def measure(evidence: Evidence) -> Reading:
     blank = sum(
         "blank" in mine and "blank" not in other for mine, other in zip(found, of_base, strict=True)
     )
-    sound = Share(hits=sum(not names for names in found), n=len(found))
+    sound = share_of(np.array([not names for names in found]).reshape(len(asked), -1))
     why = f"{sound.hits} of {sound.n} pictures are sound"
     counts = Counter(name for names in found for name in names)
     if counts:

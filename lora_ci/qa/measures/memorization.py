@@ -6,7 +6,7 @@ import numpy as np
 
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.reading import Limit, Measure, Pair, Reading
-from lora_ci.ruler.statistics import Share
+from lora_ci.ruler.statistics import share_of
 
 # How much nearer to a training picture than any reference is a copy.
 COPY_MARGIN = 0.02
@@ -34,7 +34,7 @@ def measure(evidence: Evidence) -> Reading:
         )
         for at in np.argsort(-nearest)[:SHOWN]
     ]
-    share = Share(hits=int(np.count_nonzero(copied)), n=len(copied))
+    share = share_of(copied.reshape(len(asked), seeds))
     why = (
         f"{share.hits} of {share.n} pictures are nearer to a training picture (cosine above "
         f"{limit:.2f}) than every reference is"
