@@ -80,6 +80,7 @@ class Places:
     """Where things are kept; what is None is in the state folder of the source."""
 
     state: Path | None = None
+    cache: Path | None = None
     ledger: str | None = None
     objects: Path | None = None
     remotes: tuple[Remote, ...] = ()
@@ -100,14 +101,14 @@ def open_deps(
     clock, live = SystemClock(), Live(watch)
     objects = places.objects or state / "objects"
     ensure_folder(objects)
-    store = open_store(objects, places.remotes)
+    store, cache = open_store(objects, places.remotes), places.cache or state / "cache"
     return Deps(
         source=source,
         ledger=open_ledger(places.ledger or ledger_url(state), clock),
         store=store,
-        executor=InlineExecutor(store, state / "cache", live)
+        executor=InlineExecutor(store, cache, live)
         if executor == "inline"
-        else ProcessExecutor(objects, state / "cache", clock),
+        else ProcessExecutor(objects, cache, clock),
         forge=forge or LocalForge(state / FORGE),
         clock=clock,
         state=state,

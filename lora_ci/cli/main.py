@@ -28,7 +28,7 @@ COMMANDS: dict[str, str] = {
     "explain": "show what a LoRA's fingerprints are made of, and which part moved",
     "run": "do what the plan says: validate, train, judge, report",
     "train": "run one LoRA as far as training",
-    "qa": "run one LoRA as far as its verdict",
+    "qa": "judge a LoRA, an adapter file, or the judge",
     "sweep": "do the matrix of a LoRA, and say which values are best",
     "dataset": "check a dataset folder, with or without git",
     "formats": "look at adapter files; convert, shrink, merge and check them",
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     output = Output(json=False, quiet=False)
     try:
         parser = build_parser(argv)
-        args = parser.parse_args(argv)
+        args = parser.parse_args(spelled_out(argv))
         if not getattr(args, "run", None):
             parser.print_help(sys.stderr)
             return ExitCode.USAGE
@@ -117,6 +117,16 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+def spelled_out(argv: Sequence[str]) -> list[str]:
+    """The arguments, with what a command lets people leave out."""
+    at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
+    if argv[at : at + 1] != ["qa"]:
+        return list(argv)
+    from lora_ci.cli.qa import spelled_out as spelled
+
+    return [*argv[: at + 1], *spelled(argv[at + 1 :])]
 
 
 def entry() -> None:

@@ -24,6 +24,7 @@ from lora_ci.store.store import ArtifactStore
 
 if TYPE_CHECKING:
     from lora_ci.app.judged import Judged
+    from lora_ci.cli.qa_state import Kept
     from lora_ci.core.run import VoteCount
     from lora_ci.ledger.ledger import Ledger
     from lora_ci.qa.blind import Blind
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     check_options(args)
     voter = voter_of(args.voter, args.repo)
     from lora_ci.app.judged import newest_judged
+    from lora_ci.app.votes import count_votes
     from lora_ci.web.desk import Desk, Session
 
     kept = open_kept(args)
@@ -83,7 +85,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
         desk = Desk(session, blind.pairs, kept.ledger)
         review = review_of(desk, blind, judged.lora, kept.store, name_of(args.host))
         serve(args, review, output)
-        tell(judged, session, desk, kept.ledger, output)
+        votes = kept.ledger.votes(judged.fingerprint)
+        tell(judged, session, desk, count_votes(votes, judged.result) if votes else None, output)
+        page = renew_report(args.state, judged.run_id, kept) if args.state and votes else None
+        if votes:
+            output.note(f"next: {page or f'lora-ci report {judged.run_id}'} shows it with the rest")
     finally:
         kept.ledger.close()
     return ExitCode.PASSED
@@ -220,13 +226,24 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def tell(judged: Judged, session: Session, desk: Desk, ledger: Ledger, output: Output) -> None:
-    """What this person chose, and what all have chosen on the judgement."""
-    from lora_ci.app.votes import count_votes
+def renew_report(state: Path, run_id: str, kept: Kept) -> Path | None:
+    """Writes the report of a judged file again, with the votes; where it is, None if nowhere."""
+    from lora_ci.app.report_files import PAGE, write_report
+    from lora_ci.app.votes import with_votes
 
+    newest, view = kept.ledger.recent_runs(1), kept.ledger.load_view(run_id)
+    page = state / PAGE
+    if view is None or newest[0].id != run_id or not page.is_file():
+        return None
+    write_report(with_votes(view, kept.ledger), kept.store, state)
+    return page
+
+
+def tell(
+    judged: Judged, session: Session, desk: Desk, total: VoteCount | None, output: Output
+) -> None:
+    """What this person chose, and what all have chosen on the judgement."""
     mine, state = desk.result(), desk.state()
-    votes = ledger.votes(judged.fingerprint)
-    total = count_votes(votes, judged.result) if votes else None
     lines = [
         f"{judged.lora} in run {judged.run_id}: {session.voter} chose on {state.voted} of "
         f"{state.total} pairs: {mine[Choice.NEW]} new, {mine[Choice.OTHER]} other, "
@@ -236,7 +253,6 @@ def tell(judged: Judged, session: Session, desk: Desk, ledger: Ledger, output: O
         lines.append("the same command goes on where it stopped")
     if total:
         lines.append(agreement_text(total))
-        lines.append(f"next: lora-ci report {judged.run_id} shows it; lora-ci qa calibrate")
     value = {
         "run": judged.run_id,
         "lora": judged.lora,

@@ -90,6 +90,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
             "embedder": task.settings.embedder,
             "embedder_license": bench.embedder.license,
             "error": task.settings.error,
+            "drawn": {"kept": studio.album.kept, "made": studio.album.made},
             "ruler": ruler_id(spec, bench, base),
         },
     )

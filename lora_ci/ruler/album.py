@@ -55,7 +55,7 @@ class Album:
     """Makes pictures unless they are kept.
 
     `template` is what all requests have in common. `findings` tell of a disk that took no picture:
-    it was used all the same.
+    it was used all the same. `kept` and `made` count the pictures that were asked for.
     """
 
     template: PictureRequest
@@ -64,6 +64,8 @@ class Album:
     stop: Callable[[], bool]
     limit_bytes: int = LIMIT_BYTES
     findings: tuple[Finding, ...] = ()
+    kept: int = 0
+    made: int = 0
     _unpruned: int = PRUNED_EACH_BYTES
 
     def pictures(
@@ -76,6 +78,7 @@ class Album:
         keys = [(prompt, seed) for prompt in dict.fromkeys(prompts) for seed in seeds]
         found = {k: p for k in keys if (p := self._kept(maker, *k)) is not None}
         self.told(len(found))
+        self.kept += len(found)
         absent = [k for k in keys if k not in found]
         generator: Generator | None = None
         for start in range(0, len(absent), BATCH):
@@ -88,6 +91,7 @@ class Album:
                 self._keep(maker, *key, picture)
                 found[key] = picture
             self.told(len(batch))
+            self.made += len(batch)
         if self._unpruned >= PRUNED_EACH_BYTES and absent:
             prune([self.cache / FOLDER], self.limit_bytes, [self._path(maker, *k) for k in keys])
             self._unpruned = 0
