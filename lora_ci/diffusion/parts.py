@@ -106,16 +106,17 @@ def read_model(folder: Path, family: Family, name: str, dtype: torch.dtype) -> A
 
 
 def _read_clip(kind: Any, part: Path, dtype: torch.dtype) -> Any:
-    """A CLIP text encoder whose one file has all weights by their own names; else None.
+    """A CLIP text encoder whose one file has all weights as they are; else None.
 
-    What transformers' reader does beyond that is to know what each of its models called its weights
-    in the past: the table of that takes a quarter of a second to make.
+    transformers' reader also knows what each of its models called its weights in the past, and how
+    they are compressed: its table of names takes a quarter of a second to make.
     """
     file = part / "model.safetensors"
-    if not file.is_file():
+    config = CLIPTextConfig.from_pretrained(part, local_files_only=True)
+    if not file.is_file() or hasattr(config, "quantization_config"):
         return None
     with no_init_weights(), init_empty_weights():
-        model = kind(CLIPTextConfig.from_pretrained(part, local_files_only=True))
+        model = kind(config)
     stored = {_short(key): weight for key, weight in load_file(file).items()}
     weights = {}
     for key, empty in model.state_dict().items():

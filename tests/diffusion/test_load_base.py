@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.conditioning import encode_texts
@@ -200,6 +201,20 @@ def test_a_weight_of_another_shape_is_told(copied):
     name = next(name for name in tensors if name.endswith("q_proj.weight"))
     save_file(tensors | {name: torch.ones(3, 3)}, path)
     with pytest.raises(InputError, match="text_encoder"):
+        load_base(folder).models["text_encoder"]
+
+
+@pytest.mark.slow
+def test_compressed_weights_are_for_transformers_to_read(copied, monkeypatch):
+    """As plain numbers they would be wrong."""
+
+    def asked(*_, **__):
+        raise ValueError("transformers was asked")
+
+    folder = copied("sdxl")
+    edit(folder / "text_encoder" / "config.json", quantization_config={"quant_method": "fp8"})
+    monkeypatch.setattr(CLIPTextModel, "from_pretrained", asked)
+    with pytest.raises(InputError, match="transformers was asked"):
         load_base(folder).models["text_encoder"]
 
 
