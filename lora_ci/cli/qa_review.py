@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from lora_ci.app.judged import Judged
     from lora_ci.cli.qa_state import Kept
     from lora_ci.core.run import VoteCount
-    from lora_ci.ledger.ledger import Ledger
     from lora_ci.qa.blind import Blind
     from lora_ci.web.desk import Desk, Session
     from lora_ci.web.review import Review

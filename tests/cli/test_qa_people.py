@@ -82,6 +82,8 @@ class Served:
 
 def test_a_review_outlives_a_kill_and_ends_with_a_summary(world):
     world.record(judged_step())
+    # As it is where a file was judged.
+    (world.state / "report.html").write_text("before")
     first = Served(world, "--voter", "Ann")
     first.vote("left")
     first.vote("none")
@@ -99,6 +101,7 @@ def test_a_review_outlives_a_kill_and_ends_with_a_summary(world):
     assert sum(told["chose"].values()) == told["all"]["count"] == 3
     assert told["chose"]["none"] == told["all"]["ties"] == 1
     assert len({vote.seed for vote in world.ledger.votes()}) == 2
+    assert "People" in (world.state / "report.html").read_text()
 
 
 def test_the_newest_judgement_is_asked_about(world):
@@ -240,7 +243,10 @@ def test_runs_of_another_embedder_and_lost_ones_are_left_out(world):
     world.judge(0, liked=1, pairs=2, identity=0.1)
     (vote, *_) = world.ledger.votes()
     world.ledger.cast(replace(vote, fingerprint="e" * 64))
+    # No difference speaks for the run, too.
+    world.ledger.cast(replace(vote, choice=Choice.NONE))
     opinions = gather_opinions(world.ledger)
+    assert (opinions.runs[0].liked, opinions.runs[0].pairs) == (1, 2)
     assert (len(opinions.runs), opinions.lost, opinions.left_out) == (1, 1, 1)
     assert (opinions.embedder, opinions.runs[0].metrics) == ("classic:", {"identity": 0.1})
     assert opinions.against == {Against.RELEASED: 1, Against.BASE: 0}
