@@ -17,6 +17,11 @@ from lora_ci.core.settings import LoraType, QaSettings
 from lora_ci.core.step import Outcome, Stage
 
 CACHE = "lora-ci"
+PROMPTS = {
+    "prompt": "identity prompt, {trigger} is replaced",
+    "flexibility-prompt": "prompt that combines {trigger} with something else",
+    "base-prompt": "prompt without the trigger",
+}
 FOLDERS = {"base_model": "base", "references": "references", "dataset": "dataset"}
 
 
@@ -46,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help="take the `qa` section of --lora from here"
     )
     group.add_argument("--lora", metavar="NAME", help="which LoRA of --config")
-    group.add_argument("--prompt", action="append", metavar="TEXT", help="with {trigger}; repeat")
+    for option, what in PROMPTS.items():
+        group.add_argument(f"--{option}", action="append", metavar="TEXT", help=f"{what}; repeat")
     group.add_argument("--gate", action="append", metavar="'METRIC >= X'", help="repeat")
     group.add_argument("--skip", action="append", metavar="TEST", help="do not make it; repeat")
     for name, kind in (("seeds", int), ("steps", int), ("resolution", int), ("guidance", float)):
@@ -103,9 +109,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 def tell(view: RunView, page: Path, output: Output) -> None:
     """Verdict and scores on stdout, faults and where the report is on stderr."""
-    from lora_ci.report.text import render_run_text
+    from lora_ci.report.verdict_text import render_verdict_text
 
-    output.result(render_run_text(view), view, schema="run")
+    output.result(render_verdict_text(view), view, schema="run")
     for step in view.steps:
         output.findings(step.result.findings if step.result else ())
     output.findings(view.notes)
@@ -131,8 +137,13 @@ def asked_settings(args: argparse.Namespace) -> tuple[QaSettings, str | None, Lo
         for name in ("embedder", "seeds", "steps", "resolution", "guidance")
         if (value := getattr(args, name)) is not None
     }
-    if args.prompt:
-        given["prompts"] = tuple(args.prompt)
+    for name, prompts in (
+        ("prompts", args.prompt),
+        ("flexibility_prompts", args.flexibility_prompt),
+        ("base_prompts", args.base_prompt),
+    ):
+        if prompts:
+            given[name] = tuple(prompts)
     if args.skip:
         given["skip"] = tuple(args.skip)
     if args.gate:

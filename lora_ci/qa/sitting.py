@@ -46,6 +46,15 @@ class Bench:
     scanner: Scanner | None = None
 
     @property
+    def most_pictures(self) -> int:
+        """How many pictures are asked for if every look is taken; earlier ones are asked again."""
+        every, identity = len(self.prompts.every), len(self.prompts.identity)
+        rows = 2 * every + identity * (bool(self.released) + 2 * bool(self.companion))
+        looks = seed_counts(self.settings.seeds)
+        strengths = len(set(self.settings.strengths)) * len(self.prompts.strength) * STRENGTH_SEEDS
+        return rows * sum(looks) + strengths * len(looks)
+
+    @property
     def wear(self) -> tuple[Worn, ...]:
         """The candidate at the weight that it is judged at."""
         return (Worn(adapter=self.candidate, weight=self.settings.weight),)
@@ -62,12 +71,13 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sitting:
-    """The last look, and what came of it."""
+    """The last look, and what came of it; there were `most_seeds` a prompt to be had."""
 
     evidence: Evidence
     readings: Mapping[str, Reading]
     verdict: Verdict
     looks: tuple[Look, ...]
+    most_seeds: int
 
 
 def sit(bench: Bench, studio: Studio) -> Sitting:
@@ -87,7 +97,13 @@ def sit(bench: Bench, studio: Studio) -> Sitting:
         verdict = judge(MEASURES, readings, bench.settings.gates, error)
         looks = (*looks, Look(seeds=count, error=error, outcome=verdict.outcome))
         if count == counts[-1] or not verdict.unsure:
-            return Sitting(evidence=evidence, readings=readings, verdict=verdict, looks=looks)
+            return Sitting(
+                evidence=evidence,
+                readings=readings,
+                verdict=verdict,
+                looks=looks,
+                most_seeds=counts[-1],
+            )
     raise AssertionError("the last look always returns")
 
 

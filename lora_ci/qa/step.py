@@ -64,7 +64,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     bench = make_bench(spec, context, task, digests, base)
     studio = DiffusionStudio(
         easel=Easel(model=base),
-        album=make_album(context, task.settings, base),
+        album=make_album(context, bench, base),
         readings=Readings(context.cache),
         adapters={digests[name]: path for name, path in paths.items()},
         trigger=task.trigger,
@@ -131,14 +131,14 @@ def make_bench(
     )
 
 
-def make_album(context: StepContext, settings: QaSettings, base: BaseModel) -> Album:
-    """The album of pictures, which tells how many there are."""
-    count = 0
+def make_album(context: StepContext, bench: Bench, base: BaseModel) -> Album:
+    """The album of pictures, which tells how many there are of those it may come to."""
+    settings, count, total = bench.settings, 0, bench.most_pictures
 
     def told(more: int) -> None:
         nonlocal count
         count += more
-        context.progress(count, 0, "pictures")
+        context.progress(min(count, total), total, "pictures")
 
     return Album(
         template=template_of(settings, side=base.resolution, guidance=base.family.guidance),

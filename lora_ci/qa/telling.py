@@ -38,6 +38,7 @@ def details_of(sitting: Sitting) -> dict[str, Any]:
             "looks": sitting.looks,
             "settle": verdict.settle,
             "seeds": evidence.seeds,
+            "most_seeds": sitting.most_seeds,
             "weight": evidence.weight,
             "trigger": evidence.trigger,
             "curve": curve_of(strength.curve if strength else ()),

@@ -14,7 +14,7 @@ DOCUMENTED = frozenset(
     (
         *("identity", "flexibility", "artifact", "consistency", "performance"),
         *("leakage", "strength", "memorization", "composability", "regression", "following"),
-        *("loss-gap", "safety", "base-look"),
+        *("loss-gap", "safety", "base-look", "variety"),
     )
 )
 MOST_LOOKS = 20
@@ -51,7 +51,7 @@ def standing(check: Check) -> tuple[str, str]:
     if check.skipped:
         return "–", "turned off"
     if check.sound is None:
-        return "?", "not measured"
+        return "?", "not measured" if check.value is None else "not sure"
     return ("✓", "sound") if check.sound else ("✗", "not sound")
 
 

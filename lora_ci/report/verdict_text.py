@@ -1,0 +1,47 @@
+"""One judgement for the terminal: verdict, scores as bars, what is not sound, how it got sure."""
+
+from __future__ import annotations
+
+from lora_ci.core.run import RunView
+from lora_ci.core.step import Outcome, Stage
+from lora_ci.core.text import clean
+from lora_ci.report.checks import figure, sort_checks, standing, stopping
+from lora_ci.report.details import Overall, Score, read_details
+from lora_ci.report.figures import between, number, plain
+from lora_ci.report.markdown import meter
+from lora_ci.report.text import outcome_text
+
+
+def render_verdict_text(view: RunView) -> str:
+    """The judgement of a run that has one step."""
+    step = next(step for step in view.steps if step.decision.stage is Stage.QA)
+    outcome = step.result.outcome if step.result else Outcome.ERROR
+    head = f"{outcome_text(step)[0]}: {clean(step.decision.lora)}"
+    found = read_details(Stage.QA, step.result)
+    if not found.judged:
+        return head
+    total = found.overall or Overall()
+    mean = Score(name="overall", score=total.score, low=total.low, high=total.high)
+    lines = [head, "", *(_row(test, total.pass_mark) for test in (*found.tests, mean)), ""]
+    checks = sort_checks(found.checks)
+    for check in (*checks.unsound, *(c for c in checks.unknown if c.value is not None)):
+        sign, word = standing(check)
+        lines.append(clean(f"{sign} {check.name} {word}: {figure(check)} {check.why}"))
+    if checks.sound:
+        lines.append(f"✓ sound: {', '.join(clean(check.name) for check in checks.sound)}")
+    if found.window and found.window.recommended is not None:
+        lines.append(f"use it at weight {plain(found.window.recommended)}")
+    lines += [f"? it would be settled by {clean(words)}" for words in found.settle]
+    if told := stopping(found, outcome):
+        lines.append(clean(told))
+    return "\n".join(lines)
+
+
+def _row(test: Score, mark: float) -> str:
+    if test.score is None:
+        return clean(f"  {test.name:<12} {'·' * 10}  –    {test.why}").rstrip()
+    sign = " " if test.score >= mark else "!"
+    ends = between(test.low, test.high)
+    return clean(
+        f"{sign} {test.name:<12} {meter(test.score)} {number(test.score)}  {ends}"
+    ).rstrip()
