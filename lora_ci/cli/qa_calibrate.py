@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.qa_state import add_state_arguments, open_kept
 from lora_ci.core.errors import ExitCode
+from lora_ci.report.figures import counted
 
 if TYPE_CHECKING:
     from lora_ci.app.opinions import Opinions
@@ -78,8 +79,8 @@ def opinions_text(opinions: Opinions) -> Iterator[str]:
     accepted = sum(run.accepted for run in runs)
     pairs = sum(run.pairs for run in runs)
     yield (
-        f"{len(runs)} judgements with {len(opinions.votes)} votes on {pairs} pairs: people accept "
-        f"{accepted}, not {len(runs) - accepted}"
+        f"{counted(len(runs), 'judgement')} with {counted(len(opinions.votes), 'vote')} on "
+        f"{counted(pairs, 'pair')}: people accept {accepted}, not {len(runs) - accepted}"
     )
     open_ = sum(_is_open(run.share().low, run.share().high) for run in runs)
     if open_:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,6 +151,8 @@ def open_review_server(
     """A server that listens, and its port; `run()` serves until a signal. Raises OSError."""
     from waitress.server import create_server
 
+    # A browser asks for all pictures of a page at once; that they queue up is no news.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family)
     server = create_server(
