@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lora_ci.app.folder_source import FolderSource
 from lora_ci.app.report_files import write_report
+from lora_ci.app.votes import with_votes
 from lora_ci.app.wiring import Deps, Places, open_deps
 from lora_ci.changes.folder import read_folder
 from lora_ci.config.model import Config, Lora
@@ -55,6 +56,7 @@ def judge_lone(lone: Lone, out: Path, *, cache: Path, watch: Watch) -> RunView:
     try:
         view = _judge(lone, deps)
         deps.ledger.save_view(view)
+        view = with_votes(view, deps.ledger)
         notes = write_report(view, deps.store, out)
         return replace(view, notes=notes)
     finally:
