@@ -189,6 +189,22 @@ def bound(estimate: Estimate, side: Literal["low", "high"], error: float) -> flo
     return interval.low if side == "low" else interval.high
 
 
+def divided(values: Mean, *by: Mean) -> Mean:
+    """The mean of values that were divided by other measured numbers, with the error of those too.
+
+    Relative errors add in squares, to first order and as if independent; where a divisor is known
+    to 20 % or worse, `ruler/ratio.py` does better.
+    Source: JCGM 100:2008 (GUM), 5.1.6. Raises ValueError for a divisor of 0.
+    """
+    if any(one.mean == 0 for one in by):
+        raise ValueError("a ratio to 0")
+    error, degrees = sum_of_errors(
+        (values.error, values.degrees),
+        *((values.mean * one.error / one.mean, one.degrees) for one in by),
+    )
+    return Mean(mean=values.mean, error=error, degrees=degrees, n=values.n)
+
+
 def sum_of_errors(*parts: tuple[float, float]) -> tuple[float, float]:
     """The error of a sum of independent terms and its degrees, of (error, degrees) of each.
 
@@ -199,7 +215,8 @@ def sum_of_errors(*parts: tuple[float, float]) -> tuple[float, float]:
     fewest = min(degrees for _, degrees in parts)
     if error == 0 or fewest == 0:
         return error, fewest
-    return error, 1 / sum((part / error) ** 4 / degrees for part, degrees in parts)
+    unsure = sum((part / error) ** 4 / degrees for part, degrees in parts)
+    return error, 1 / unsure if unsure else math.inf
 
 
 def mean_of_pairs(values: NDArray[np.floating]) -> Mean:

@@ -13,6 +13,7 @@ from lora_ci.ruler.statistics import (
     Mean,
     Share,
     bound,
+    divided,
     mean_of,
     separation,
     share_of,
@@ -140,6 +141,7 @@ def test_a_bound_is_wrong_as_often_as_told():
         lambda: Share(hits=3, n=2),
         lambda: Share(hits=-1, n=2),
         lambda: Share(hits=1, n=2, factor=math.nan),
+        lambda: divided(mean_of([1.0, 2.0]), mean_of([1.0, -1.0])),
         lambda: Share(hits=1, n=2, alike=0.5),
         lambda: Share(hits=1, n=2, alike=3.0),
         lambda: mean_of([1.0, 2.0]).interval(1.0),
@@ -157,6 +159,27 @@ def test_equal_errors_add_their_degrees():
     assert sum_of_errors((3.0, 5), (3.0, 5)) == pytest.approx((18**0.5, 10))
     assert sum_of_errors((3.0, 5), (0.0, 7)) == pytest.approx((3.0, 5))
     assert sum_of_errors((3.0, 0), (4.0, 7)) == (5.0, 0)
+
+
+def test_a_measured_divisor_adds_its_error():
+    """By hand: relative errors of 0.3 and 0.4 make 0.5."""
+    found = divided(
+        Mean(mean=2.0, error=0.6, degrees=math.inf, n=5),
+        Mean(mean=-10.0, error=4.0, degrees=math.inf, n=7),
+    )
+    assert (found.mean, found.n) == (2.0, 5)
+    assert found.error == pytest.approx(1.0)
+    assert divided(found, Mean(mean=1.0, error=0.0, degrees=3, n=4)).error == pytest.approx(1.0)
+
+
+def test_a_mean_of_quotients_lies_in_its_interval():
+    source, held = np.random.default_rng(11), []
+    for _ in range(1500):
+        divisor = mean_of(source.normal(3.0, 0.8, 8))
+        values = source.normal(1.5, 0.3, 8) / divisor.mean
+        interval = divided(mean_of(values), divisor).interval()
+        held.append(interval.low <= 0.5 <= interval.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
 
 
 def test_separation_counts_deviations():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.measures.identity import REFERENCES
 from lora_ci.qa.reading import Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
 from lora_ci.ruler.likeness import likeness
-from lora_ci.ruler.statistics import mean_of
+from lora_ci.ruler.statistics import Mean, divided, mean_of
 
 # Spread of likeness over seeds, as a share of the identity scale or of the real pictures' spread.
 ANCHORS = Anchors(2.0, 1.0, 0.3)
@@ -21,7 +23,11 @@ def measure(evidence: Evidence) -> Reading:
     if evidence.seeds < 2:
         return Reading(lacking="needs at least 2 seeds", settle="`qa.seeds` of 2 or more")
     spreads = likeness(scale, evidence.adapter.of(asked)).std(axis=1, ddof=1)
-    value = mean_of(spreads / max(float(scale.real.std(ddof=1)), abs(scale.span)))
+    n, spread = len(scale.real), float(scale.real.std(ddof=1))
+    # A standard deviation's own error. Source: JCGM 100:2008 (GUM), E.4.3.
+    of_real = Mean(mean=spread, error=spread / math.sqrt(2 * (n - 1)), degrees=n - 1, n=n)
+    unit = max(of_real, scale.measured_span(), key=lambda measured: measured.mean)
+    value = divided(mean_of(spreads / unit.mean), unit)
     why = f"likeness varies over seeds by {value.mean:.2f} of its scale"
     return Reading(
         metrics={"spread": value},

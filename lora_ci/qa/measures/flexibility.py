@@ -11,7 +11,7 @@ from lora_ci.qa.reading import Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import identity_by_prompt
-from lora_ci.ruler.statistics import mean_of
+from lora_ci.ruler.statistics import divided, mean_of
 
 # The product of two shares, each of which passes at about 0.6.
 ANCHORS = Anchors(0.0, 0.35, 1.0)
@@ -40,7 +40,7 @@ def measure(evidence: Evidence) -> Reading:
         return Reading(lacking="the base itself does not follow these prompts", settle=SET_ASIDE)
     kept = np.clip(preference(adapter, contexts) / reached.mean, 0, 1)
     identity = np.clip(identity_by_prompt(scale, adapter, base, same_prompts=False), 0, 1)
-    value = mean_of(kept * identity)
+    value = divided(mean_of(kept * identity), reached, scale.measured_span())
     why = (
         f"follows prompts {kept.mean():.2f} as well as the base, "
         f"with {identity.mean():.2f} of the identity"
