@@ -330,7 +330,7 @@ class QaSettings:
     steps: Annotated[int, Meta(ge=1, le=1000, description="sampler steps")] = 25
     guidance: Annotated[
         Annotated[float, Meta(ge=0, le=50)] | None,
-        Meta(description="classifier-free guidance; null: what the base model's family is made for"),
+        Meta(description="classifier-free guidance; null: that of the base model's family"),
     ] = None
     guidance_rescale: Annotated[float, Meta(ge=0, le=1, description="guidance rescale")] = 0.0
     resolution: Annotated[

@@ -35,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError | OutOfMemory):
         return True
     words = str(error).lower()
-    return isinstance(error, RuntimeError) and (ONEDNN == words or any(w in words for w in WORDS))
+    return isinstance(error, RuntimeError) and (words == ONEDNN or any(w in words for w in WORDS))
 
 
 @contextmanager
