@@ -1,4 +1,4 @@
-"""Programs of others as children of ours: they get no secrets, and nothing of them is left alive."""
+"""Programs of others as children of ours: they get no secrets, and none of them is left alive."""
 
 from __future__ import annotations
 
