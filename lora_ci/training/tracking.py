@@ -78,7 +78,9 @@ def trackers_of(
     # They tell users of their own doings.
     for talker in ("accelerate", "mlflow", "alembic.runtime"):
         logging.getLogger(talker).setLevel(logging.ERROR)
-    waiting = {name: partial(STARTERS[name], run, folder) for name in settings.trackers}
+    waiting: dict[str, Callable[[], Any]] = {
+        name: partial(STARTERS[name], run, folder) for name in settings.trackers
+    }
     return Trackers(waiting=waiting, settings=values)
 
 
