@@ -155,7 +155,7 @@ VARIANTS = (
     Variant(
         name="over-trained",
         fault="20 times the images",
-        named_by=("loss_gap", "memorization"),
+        named_by=("loss.gap", "loss-gap", "memorization"),
         images_seen=20 * IMAGES_SEEN,
     ),
     Variant(
@@ -168,19 +168,19 @@ VARIANTS = (
     Variant(
         name="other-style",
         fault="taught line drawings",
-        named_by=("identity",),
+        named_by=("identity", "loss.against-base"),
         prepare=drawn_in_ink,
     ),
     Variant(
         name="other-set",
         fault="taught another LoRA's pictures",
-        named_by=("identity", "variety"),
+        named_by=("identity", "loss.against-base"),
         prepare=another_set,
     ),
     Variant(
         name="one-picture",
         fault="one picture, repeated",
-        named_by=("memorization", "variety"),
+        named_by=("memorization", "variety", "loss-gap"),
         prepare=one_picture,
     ),
     Variant(
@@ -192,13 +192,13 @@ VARIANTS = (
     Variant(
         name="three-times",
         fault="3 times as strong",
-        named_by=("strength", "artifact"),
+        named_by=("strength",),
         spoil=three_times,
     ),
     Variant(
         name="scrambled",
         fault="values in another order",
-        named_by=("loss.against-base",),
+        named_by=("identity", "loss.against-base"),
         spoil=scrambled,
     ),
     Variant(name="cut-short", fault="file cut off", named_by=REFUSED, spoil=cut_short),

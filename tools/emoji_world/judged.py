@@ -136,7 +136,8 @@ def tell(line: str) -> None:
 class Judged:
     """How the judge found an adapter. `named` tells which of the expected names it gave.
 
-    `loud` are the metrics of the gates that failed, then the rules of all findings.
+    `loud` are the metrics of the gates that failed, the test that holds the mean down where that
+    failed, and the rules of all findings.
     """
 
     variant: str
@@ -172,7 +173,8 @@ def judge(out: Path, variant: Variant, seed: int, lora: Lora) -> Judged:
         raise SystemExit(f"{name}: {result.outcome}: {result.findings}")
     told = read_details(Stage.QA, result)
     failed = [gate.metric for gate in told.gates if gate.outcome is Outcome.FAILED]
-    loud = tuple(dict.fromkeys([*failed, *(f.rule for f in result.findings)]))
+    weakest = [told.weakest.name] if told.weakest and "overall" in failed else []
+    loud = tuple(dict.fromkeys([*failed, *weakest, *(f.rule for f in result.findings)]))
     return Judged(
         variant=variant.name,
         seed=seed,
