@@ -14,6 +14,7 @@ QA_METRICS = frozenset(
         *(
             "leakage",
             "memorization",
+            "memorization.recalled",
             "following",
             "base_look",
             "composability",
@@ -21,7 +22,7 @@ QA_METRICS = frozenset(
             "unsafe",
         ),
         *("recommended_weight", "window.low", "window.high"),
-        *("loss.against-base", "loss.gap"),
+        *("loss.against-base", "loss.against-half", "loss.gap"),
         *("loss.against-released", "identity.against-released"),
     )
 )

@@ -24,7 +24,7 @@ from lora_ci.ruler.likeness import find_scale
 from lora_ci.ruler.opening import step_embedder
 from lora_ci.ruler.prompts import make_prompts
 from lora_ci.ruler.references import read_references
-from lora_ci.ruler.strength import Tried, find_curve, find_window
+from lora_ci.ruler.strength import Tried, find_window, try_weights
 
 # Those that QA begins with, so that the base's pictures are there.
 BASE_SEEDS, SEEDS = range(2), range(1)
@@ -94,8 +94,8 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         )
     index = [prompts.identity.index(prompt) for prompt in asked]
     of_these = scale.of_prompts(index) if scale else None
-    curve = find_curve(tried, base[index][:, : len(SEEDS)], of_these, sound)
-    window = find_window(curve)
+    trial = try_weights(tried, base[index][:, : len(SEEDS)], of_these, sound)
+    curve, window = trial.curve, find_window(trial.curve)
     return StepResult(
         outcome=Outcome.PASSED,
         metrics={"recommended_weight": window.recommended} if window else {},

@@ -17,6 +17,7 @@ from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import Scale
 from lora_ci.ruler.prompts import Prompts
 from lora_ci.ruler.references import Reference
+from lora_ci.ruler.seen import Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +50,14 @@ class Shown:
 class Losses:
     """Denoising losses picture by picture, on the same noise for all.
 
-    On the references: `base`, `adapter`, `released` (None where nothing is released). On as many
-    pictures of the dataset: `base_trained`, `adapter_trained`, both empty where it is not there.
+    On the references: `base`, `adapter`, `half` (the adapter at half the weight; None where nobody
+    asks), `released` (None where nothing is released). On as many pictures of the dataset:
+    `base_trained`, `adapter_trained`, both empty where it is not there.
     """
 
     base: NDArray[np.float64]
     adapter: NDArray[np.float64]
+    half: NDArray[np.float64] | None = None
     released: NDArray[np.float64] | None
     base_trained: NDArray[np.float64]
     adapter_trained: NDArray[np.float64]
@@ -85,6 +88,8 @@ class Evidence:
     base, adapter: every prompt. released, composed: identity prompts. strengths: identity prompts
     by weight, with the first seeds alone. texts: features [d] of prompts and contexts; None where
     the embedder knows no texts. scale: None where identity cannot be judged, `no_scale` says why.
+    recalled: captions of training pictures, by the adapter alone and with seeds of its own number;
+    None where none are asked. seen: references that are training pictures too.
     unsafe: what a scanner said of each of the adapter's pictures, in the order of `asked`; None
     where nothing scanned them.
     """
@@ -94,8 +99,10 @@ class Evidence:
     weight: float
     base: Views
     adapter: Views
+    recalled: Views | None = None
     references: Shown
     training: Shown
+    seen: Sequence[Seen] = ()
     sound: SoundRange
     scale: Scale | None
     no_scale: str = ""

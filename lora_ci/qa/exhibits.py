@@ -105,6 +105,7 @@ def exhibits(
         asked = prompts.identity if kind == "released" else prompts.every
         weight = None if kind == "base" else evidence.weight
         hall.hang_all(kind, views, asked, weight=weight, places=_places(evidence, views))
+    _hang_recalled(hall, evidence)
     for weight, views in evidence.strengths.items():
         shown = spread(prompts.strength, STRIP_PROMPTS)
         hall.hang_all("strength", views, shown, weight=weight)
@@ -118,6 +119,17 @@ def exhibits(
         _told(pair, made, evidence, hall) for reading in readings.values() for pair in reading.pairs
     ]
     return hall.exhibits, pairs
+
+
+def _hang_recalled(hall: Hall, evidence: Evidence) -> None:
+    """What was drawn for training captions, but what hangs already."""
+    if evidence.recalled is None:
+        return
+    there = {(e.prompt, e.seed) for e in hall.exhibits if e.kind == "adapter"}
+    for prompt in evidence.prompts.recalled:
+        for seed, picture in enumerate(evidence.recalled.pictures[prompt]):
+            if (prompt, seed) not in there:
+                hall.hang("adapter", prompt, picture, seed=seed, weight=evidence.weight)
 
 
 def _places(evidence: Evidence, views: Views) -> dict[str, NDArray[np.float64]]:

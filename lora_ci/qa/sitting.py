@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,21 +13,25 @@ from lora_ci.core.settings import QaSettings
 from lora_ci.core.step import Outcome
 from lora_ci.diffusion.request import Picture
 from lora_ci.qa.evidence import Composed, Cost, Evidence, Losses, Shown, Views
+from lora_ci.qa.held_out import not_held_out
 from lora_ci.qa.measures.table import MEASURES
 from lora_ci.qa.reading import Reading
 from lora_ci.qa.studio import Studio, Worn
 from lora_ci.qa.verdict import Verdict, judge
 from lora_ci.ruler.defects import sound_range
-from lora_ci.ruler.feature_cache import CachedEmbedder
+from lora_ci.ruler.feature_cache import CachedEmbedder, picture_digest
 from lora_ci.ruler.likeness import find_scale
 from lora_ci.ruler.prompts import Prompts, spread
 from lora_ci.ruler.references import Reference
 from lora_ci.ruler.safety import Scanner
+from lora_ci.ruler.seen import find_seen
 from lora_ci.ruler.spending import spend
 
 FIRST_SEEDS = 2
 # Other weights are compared on the same pictures, so few seeds do.
 STRENGTH_SEEDS = 1
+# A dataset may have few captions, or one: there more seeds are asked.
+RECALLED_PICTURES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,21 +130,21 @@ def measure_losses(bench: Bench, studio: Studio) -> Losses | None:
     if not bench.references:
         return None
     trained = spread(bench.training, len(bench.references))
-    skipped = "loss-gap" in bench.settings.skip
+    skipped, weight = bench.settings.skip, bench.settings.weight
     nothing = np.zeros(0)
 
     def losses(worn: tuple[Worn, ...], pictures: Sequence[Reference]) -> NDArray[np.float64]:
         return studio.losses(worn, pictures) if pictures else nothing
 
-    released = (
-        (Worn(adapter=bench.released, weight=bench.settings.weight),) if bench.released else ()
-    )
+    released = (Worn(adapter=bench.released, weight=weight),) if bench.released else ()
+    half = (Worn(adapter=bench.candidate, weight=weight / 2),)
     return Losses(
         base=losses((), bench.references),
         adapter=losses(bench.wear, bench.references),
+        half=None if "strength" in skipped else losses(half, bench.references),
         released=losses(released, bench.references) if released else None,
-        base_trained=nothing if skipped else losses((), trained),
-        adapter_trained=nothing if skipped else losses(bench.wear, trained),
+        base_trained=nothing if "loss-gap" in skipped else losses((), trained),
+        adapter_trained=nothing if "loss-gap" in skipped else losses(bench.wear, trained),
     )
 
 
@@ -155,6 +160,7 @@ class Eyes:
     bench: Bench
     studio: Studio
     _real: dict[str, Shown] = field(default_factory=dict)
+    _scanned: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def look(self, seeds: Sequence[int], losses: Losses | None, cost: Cost | None) -> Evidence:
         """The evidence of so many seeds. The base draws first: its pictures serve other LoRAs."""
@@ -162,7 +168,11 @@ class Eyes:
         base = self._views((), prompts.every, seeds)
         adapter = self._views(bench.wear, prompts.every, seeds)
         references = self._shown("references", bench.references)
+        training = self._shown("training", bench.training)
+        seen = find_seen(bench.references, bench.training)
         scale, problem = find_scale(references.features, base.of(prompts.identity))
+        if seen:
+            scale, problem = None, not_held_out(seen, len(bench.references))
         return Evidence(
             prompts=prompts,
             trigger=bench.trigger,
@@ -173,8 +183,10 @@ class Eyes:
             released_version=bench.released_version,
             strengths=self._strengths(),
             composed=self._composed(seeds),
+            recalled=self._recalled(seeds),
             references=references,
-            training=self._shown("training", bench.training),
+            training=training,
+            seen=seen,
             sound=sound_range([*base.drawn(prompts.every), *(r.picture for r in bench.references)]),
             scale=scale,
             no_scale=problem,
@@ -205,6 +217,14 @@ class Eyes:
             return None
         worn = (Worn(adapter=bench.released, weight=bench.settings.weight),)
         return self._views(worn, bench.prompts.identity, seeds)
+
+    def _recalled(self, seeds: Sequence[int]) -> Views | None:
+        bench = self.bench
+        asked = bench.prompts.recalled
+        if not asked or "memorization" in bench.settings.skip:
+            return None
+        count = max(len(seeds), math.ceil(RECALLED_PICTURES / len(asked)))
+        return self._views(bench.wear, asked, range(count))
 
     def _strengths(self) -> dict[float, Views]:
         bench = self.bench
@@ -240,4 +260,8 @@ class Eyes:
         scanner = self.bench.scanner
         if scanner is None or "safety" in self.bench.settings.skip:
             return None
-        return scanner.scan(adapter.drawn(self.bench.prompts.every))
+        drawn = adapter.drawn(self.bench.prompts.every)
+        digests = [picture_digest(picture) for picture in drawn]
+        new = {d: p for d, p in zip(digests, drawn, strict=True) if d not in self._scanned}
+        self._scanned |= dict(zip(new, scanner.scan(list(new.values())), strict=True))
+        return [self._scanned[digest] for digest in digests]

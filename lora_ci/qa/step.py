@@ -23,6 +23,7 @@ from lora_ci.formats.contract import check_adapter
 from lora_ci.formats.read import read_adapter
 from lora_ci.qa.diffusion_studio import DiffusionStudio
 from lora_ci.qa.exhibits import Exhibit, exhibits, grid_of
+from lora_ci.qa.held_out import about_seen
 from lora_ci.qa.sitting import Bench, sit
 from lora_ci.qa.telling import details_of, metrics_of
 from lora_ci.ruler.album import Album, png_bytes, template_of
@@ -30,6 +31,7 @@ from lora_ci.ruler.opening import step_embedder
 from lora_ci.ruler.prompts import make_prompts
 from lora_ci.ruler.readings import Readings
 from lora_ci.ruler.references import Reference, read_references
+from lora_ci.ruler.safety import open_scanner
 
 MEDIA_TYPE = "image/png"
 # The inputs that are adapters, in the order in which their faults are told.
@@ -79,6 +81,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         findings=(
             *findings,
             *sitting.verdict.findings,
+            *about_seen(sitting.evidence.seen, len(bench.references)),
             *studio.album.findings,
             *studio.easel.memory.findings(),
         ),
@@ -116,18 +119,25 @@ def make_bench(
     def pictures(name: str) -> list[Reference]:
         return read_references(context.input_path(name), side) if name in spec.inputs else []
 
-    references = pictures("references")
+    references, training = pictures("references"), pictures("dataset")
     return Bench(
         settings=settings,
         trigger=task.trigger,
-        prompts=make_prompts(task.type, task.trigger, settings, [r.caption for r in references]),
+        prompts=make_prompts(
+            task.type,
+            task.trigger,
+            settings,
+            [r.caption for r in references],
+            [r.caption for r in training],
+        ),
         embedder=step_embedder(settings, spec, context),
         references=references,
-        training=pictures("dataset"),
+        training=training,
         candidate=digests["adapter"],
         released=digests.get("released"),
         released_version=task.released_version,
         companion=digests.get("companion"),
+        scanner=open_scanner(settings.safety),
     )
 
 

@@ -96,7 +96,11 @@ def judge(
         gates=gates,
         checks=tuple(_check(m, readings.get(m.name), metrics) for m in measures if not _scored(m)),
         findings=(
-            *(f for gate in gates if (f := _about(gate, told.get(gate.metric), readings))),
+            *(
+                _about(gate, told.get(gate.metric), readings, _settling(gate, measures, readings))
+                for gate in gates
+                if gate.outcome is not Outcome.PASSED
+            ),
             *_warnings(measures, metrics, {gate.metric for gate in gates}),
         ),
         settle=_settle(gates, measures, readings) if outcome is Outcome.INCONCLUSIVE else (),
@@ -166,10 +170,8 @@ def _never(metric: str, measures: Sequence[Measure], readings: Readings) -> bool
     return owner is None or owner.name not in readings
 
 
-def _about(gate: Gate, limit: Limit | None, readings: Readings) -> Finding | None:
+def _about(gate: Gate, limit: Limit | None, readings: Readings, settling: Sequence[str]) -> Finding:
     """What a gate that does not hold is told with."""
-    if gate.outcome is Outcome.PASSED:
-        return None
     failed = gate.outcome is Outcome.FAILED
     why = gate.why
     if gate.metric == OVERALL and gate.value is not None:
@@ -181,7 +183,7 @@ def _about(gate: Gate, limit: Limit | None, readings: Readings) -> Finding | Non
         rule="qa.gate-failed" if failed else "qa.gate-inconclusive",
         severity=Severity.ERROR if failed else Severity.WARNING,
         message=f"gate `{gate.metric} {gate.condition}` {gate.outcome}: {why}",
-        hint=hint if failed else "no pass: the report says what would settle it",
+        hint=hint if failed else "no pass; what would settle it: " + ("; ".join(settling) or LOOK),
     )
 
 
@@ -252,20 +254,20 @@ def _settle(
     gates: Sequence[Gate], measures: Sequence[Measure], readings: Readings
 ) -> tuple[str, ...]:
     """What would make an inconclusive verdict sure, most telling first."""
-    told: list[str] = []
-    for gate in gates:
-        if gate.outcome is not Outcome.INCONCLUSIVE:
-            continue
-        if gate.value is None:
-            lacking = (
-                [readings[m.name] for m in measures if _scored(m) and not readings[m.name].score]
-                if gate.metric == OVERALL
-                else [readings[m.name] for m in (_owner(gate.metric, measures),) if m]
-            )
-            told += [reading.settle for reading in lacking if reading.settle]
-        else:
-            told.append(
-                f"`{gate.metric}`: more prompts (`qa.prompts`), more seeds (`qa.seeds`) or more "
-                "references (`qa.references`) make its interval narrower"
-            )
+    open_ones = (gate for gate in gates if gate.outcome is Outcome.INCONCLUSIVE)
+    told = (text for gate in open_ones for text in _settling(gate, measures, readings))
     return tuple(dict.fromkeys(told))
+
+
+def _settling(gate: Gate, measures: Sequence[Measure], readings: Readings) -> tuple[str, ...]:
+    """What would make a gate sure."""
+    if gate.value is not None:
+        return (
+            f"`{gate.metric}`: more prompts (`qa.prompts`), more seeds (`qa.seeds`) or more "
+            "references (`qa.references`) make its interval narrower",
+        )
+    asked: tuple[Measure | None, ...] = (_owner(gate.metric, measures),)
+    if gate.metric == OVERALL:
+        asked = tuple(m for m in measures if _scored(m) and not readings[m.name].score)
+    lacking = (readings[m.name] for m in asked if m and m.name in readings)
+    return tuple(dict.fromkeys(reading.settle for reading in lacking if reading.settle))

@@ -63,6 +63,8 @@ BARE = {
 MAX_REFERENCE_PROMPTS = 12
 # Weights are compared on the same pictures, so few of them do.
 MAX_STRENGTH_PROMPTS = 6
+# Who copies does so when asked for the very picture, so a few captions show it.
+MAX_RECALLED_PROMPTS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +72,15 @@ class Prompts:
     """The prompts of a judgement, the trigger filled in.
 
     `contexts` are the flexibility prompts without the trigger: what else they ask for. `bare` name
-    no trigger: on them the adapter ought to change nothing.
+    no trigger: on them the adapter ought to change nothing. `recalled` are captions of training
+    pictures, which the adapter alone is asked for: they show what it knows by heart.
     """
 
     identity: tuple[str, ...]
     flexibility: tuple[str, ...]
     contexts: tuple[str, ...]
     bare: tuple[str, ...]
+    recalled: tuple[str, ...] = ()
 
     @property
     def strength(self) -> tuple[str, ...]:
@@ -90,7 +94,11 @@ class Prompts:
 
 
 def make_prompts(
-    kind: LoraType, trigger: str, settings: QaSettings, reference_captions: Sequence[str]
+    kind: LoraType,
+    trigger: str,
+    settings: QaSettings,
+    reference_captions: Sequence[str],
+    training_captions: Sequence[str] = (),
 ) -> Prompts:
     """The config's prompts where given; else the references' own captions and the type's preset.
 
@@ -105,6 +113,9 @@ def make_prompts(
         flexibility=tuple(fill(p, trigger) for p in flexibility),
         contexts=tuple(without_trigger(p, trigger) for p in flexibility),
         bare=settings.base_prompts or BARE[kind],
+        recalled=tuple(
+            spread(list(dict.fromkeys(filter(None, training_captions))), MAX_RECALLED_PROMPTS)
+        ),
     )
 
 

@@ -2,15 +2,86 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
+from PIL import Image
+
+from lora_ci.core.embedders import parse_embedder
+from lora_ci.core.errors import InputError
 from lora_ci.diffusion.request import Picture
+from lora_ci.ruler.program import ANSWER_S, Conversation, conversation
+
+BATCH = 32
+MAX_LABELS = 20
+LONGEST_LABEL = 80
+# docs/qa/safety.md has what is spoken.
+EXPECTED = 'such as `{"labels": [[], ["nudity"]]}`, a list of words for each picture'
 
 
 class Scanner(Protocol):
     """Looks at pictures and names what is wrong with each."""
 
     def scan(self, pictures: Sequence[Picture]) -> Sequence[tuple[str, ...]]:
-        """One tuple of labels a picture, in their order; () for a safe one."""
+        """One tuple of labels a picture, in their order; () for a safe one.
+
+        Raises InfrastructureError where it cannot work, InputError where its answer is none.
+        """
         ...
+
+
+def open_scanner(spec: str | None) -> Scanner | None:
+    """The scanner of `qa.safety`; nothing is started before something must be scanned."""
+    if spec is None:
+        return None
+    return CommandScanner(command=parse_embedder(spec).command, spec=spec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandScanner:
+    """Asks a program of the user's what it sees in PNG files; it runs as long as a call takes."""
+
+    command: tuple[str, ...]
+    spec: str
+    answer_s: float = ANSWER_S
+
+    def scan(self, pictures: Sequence[Picture]) -> Sequence[tuple[str, ...]]:
+        if not pictures:
+            return ()
+        found: list[tuple[str, ...]] = []
+        with tempfile.TemporaryDirectory(prefix="lora-ci-scan-") as name:
+            what, folder = f"scanner `{self.spec}`", Path(name)
+            with conversation(
+                self.command, what=what, folder=folder, answer_s=self.answer_s
+            ) as program:
+                for start in range(0, len(pictures), BATCH):
+                    found += _ask(program, pictures[start : start + BATCH], folder)
+        return found
+
+
+def _ask(program: Conversation, pictures: Sequence[Picture], folder: Path) -> list[tuple[str, ...]]:
+    """Its labels for some pictures."""
+    paths = [folder / f"{number}.png" for number in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture).save(path, compress_level=1)
+    answer = program.ask({"pictures": [str(path) for path in paths]})
+    labels = answer.get("labels")
+    if not isinstance(labels, list) or len(labels) != len(pictures):
+        told = f"{len(labels)} lists of labels" if isinstance(labels, list) else "no `labels`"
+        raise _refused(program, f"answered with {told} for {len(pictures)} pictures")
+    return [_labels(program, some) for some in labels]
+
+
+def _labels(program: Conversation, some: Any) -> tuple[str, ...]:
+    """What it says of one picture. An answer that is none must not look like a safe picture."""
+    if not isinstance(some, list) or not all(isinstance(label, str) and label for label in some):
+        raise _refused(program, f"called a picture `{str(some)[:LONGEST_LABEL]}`")
+    return tuple(label[:LONGEST_LABEL] for label in some[:MAX_LABELS])
+
+
+def _refused(program: Conversation, told: str) -> InputError:
+    message = f"{program.what} {told}; expected {EXPECTED}"
+    return InputError(message, rule="program.answer", hint="next: see docs/qa/safety.md")

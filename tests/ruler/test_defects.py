@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lora_ci.ruler.defects import defects, sound_range
 from lora_ci.ruler.references import read_references
+from lora_ci.ruler.repetition import repetition
+from lora_ci.ruler.structure import luma
 
 PICTURES = Path("examples/emoji/pictures")
 
@@ -49,3 +52,44 @@ def test_damage_is_found(real, sound, damage, share):
 
 def test_blank_pictures_are_called_blank(real, sound):
     assert defects(blank(real[0]), sound) == ("blank",)
+
+
+def repeated(picture):
+    return np.tile(picture[::2, ::2], (2, 2, 1))
+
+
+def beside_itself(picture):
+    left = picture[:, :32]
+    return np.concatenate([left, left], axis=1)
+
+
+def soft(picture):
+    small = Image.fromarray(picture).resize((16, 16), Image.Resampling.BOX)
+    return np.asarray(small.resize((64, 64), Image.Resampling.BICUBIC))
+
+
+def in_blocks(picture):
+    small = Image.fromarray(picture).resize((8, 8), Image.Resampling.BOX)
+    return np.asarray(small.resize((64, 64), Image.Resampling.NEAREST))
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (repeated, "repetition"),
+        (beside_itself, "repetition"),
+        (soft, "high frequencies"),
+        (in_blocks, "blockiness"),
+    ],
+)
+def test_damage_has_its_name(real, sound, damage, name):
+    assert np.mean([name in defects(damage(p), sound) for p in real[50:]]) >= 0.95
+
+
+def test_a_picture_is_measured_alike_at_any_size(real):
+    for picture in real[:5]:
+        large = np.asarray(Image.fromarray(picture).resize((512, 512), Image.Resampling.BICUBIC))
+        assert repetition(luma(large) / 255) == pytest.approx(
+            repetition(luma(picture) / 255), abs=0.15
+        )
+    assert repetition(np.zeros((64, 64))) == 0

@@ -13,7 +13,16 @@ def test_a_character_is_asked_for_by_preset_and_by_reference_captions():
     assert "mei, in a red coat" in found.identity
     assert "a tree" not in found.identity
     assert found.contexts[0] == "anime style"
-    assert found.bare == ()
+    assert found.bare
+    assert not [prompt for prompt in found.bare if "mei" in prompt]
+
+
+def test_some_captions_of_training_pictures_are_asked_again():
+    captions = ["", *(f"mei at {hour}" for hour in range(30)), "mei at 3"]
+    found = make_prompts(LoraType.CHARACTER, "mei", QaSettings(), [], captions)
+    assert len(found.recalled) == len(set(found.recalled)) == 6
+    assert "" not in found.recalled
+    assert not set(found.recalled) & set(found.every)
 
 
 def test_the_config_has_the_last_word():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ from lora_ci.ruler.statistics import divided, mean_of
 ANCHORS = Anchors(0.0, 0.35, 1.0)
 NO_TEXTS = "the embedder knows no texts"
 USE_CLIP = "an embedder that knows texts (`qa.embedder: path:…` of a CLIP or SigLIP model)"
+NAMED, LONGEST_SHOWN = 3, 60
 SET_ASIDE = "flexibility prompts that the base model can draw (`qa.flexibility_prompts`)"
 
 
@@ -34,10 +37,10 @@ def measure(evidence: Evidence) -> Reading:
         return Reading(lacking="one flexibility prompt, needs 2", settle=SET_ASIDE)
     adapter, base = evidence.adapter.of(prompts.flexibility), evidence.base.of(prompts.flexibility)
     contexts = np.stack([evidence.texts[context] for context in prompts.contexts])
-    reached = mean_of(preference(base, contexts))
-    low = reached.interval().low
-    if low is None or low <= 0:
-        return Reading(lacking="the base itself does not follow these prompts", settle=SET_ASIDE)
+    of_base = preference(base, contexts)
+    reached = mean_of(of_base)
+    if problem := deaf(prompts.contexts, of_base):
+        return Reading(lacking=problem, settle=SET_ASIDE)
     kept = np.clip(preference(adapter, contexts) / reached.mean, 0, 1)
     identity = np.clip(identity_by_prompt(scale, adapter, base, same_prompts=False), 0, 1)
     value = divided(mean_of(kept * identity), reached, scale.measured_span())
@@ -50,6 +53,19 @@ def measure(evidence: Evidence) -> Reading:
         why=why,
         score=Score(name="flexibility", metric=value, anchors=ANCHORS, why=why),
     )
+
+
+def deaf(contexts: Sequence[str], reached: NDArray[np.float64]) -> str:
+    """Why prompt following cannot be told: the base's own is not surely there; else nothing.
+
+    `reached` [p] is what the base reaches on each context.
+    """
+    low = mean_of(reached).interval().low
+    if low is not None and low > 0:
+        return ""
+    worst = [contexts[at] for at in np.argsort(reached)[:NAMED]]
+    named = ", ".join(f"`{text[:LONGEST_SHOWN]}`" for text in worst)
+    return f"the base itself does not surely draw what the flexibility prompts ask (least: {named})"
 
 
 def preference(pictures: Features, contexts: Features) -> NDArray[np.float64]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from lora_ci.qa.evidence import Evidence
-from lora_ci.qa.measures.flexibility import NO_TEXTS, SET_ASIDE, USE_CLIP, preference
+from lora_ci.qa.measures.flexibility import NO_TEXTS, SET_ASIDE, USE_CLIP, deaf, preference
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.ratio import ratio_of
-from lora_ci.ruler.statistics import mean_of
 
 
 def measure(evidence: Evidence) -> Reading:
@@ -23,9 +22,8 @@ def measure(evidence: Evidence) -> Reading:
         return Reading(lacking="one flexibility prompt, needs 2", settle=SET_ASIDE)
     contexts = np.stack([evidence.texts[context] for context in prompts.contexts])
     base = preference(evidence.base.of(prompts.flexibility), contexts)
-    low = mean_of(base).interval().low
-    if low is None or low <= 0:
-        return Reading(lacking="the base itself does not follow these prompts", settle=SET_ASIDE)
+    if problem := deaf(prompts.contexts, base):
+        return Reading(lacking=problem, settle=SET_ASIDE)
     value = ratio_of(preference(evidence.adapter.of(prompts.flexibility), contexts), paired=base)
     why = f"pictures follow their prompts {value.mean:.2f} as well as the base's"
     return Reading(metrics={"following": value}, why=why)

@@ -20,7 +20,7 @@ def measure(evidence: Evidence) -> Reading:
     metrics: dict[str, Estimate] = {"loss.against-base": held_out}
     word = "above" if held_out.mean > 0 else "below"
     why = f"loss on held-out pictures {abs(held_out.mean):.1%} {word} the base's"
-    if len(losses.base_trained) > 1:
+    if len(losses.base_trained) > 1 and not evidence.seen:
         trained = against(losses.adapter_trained, losses.base_trained)
         gap = _difference(held_out, trained)
         metrics["loss.gap"] = gap

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lora_ci.qa.measures import (
     artifact,
+    base_look,
     composability,
     consistency,
     flexibility,
@@ -14,6 +15,7 @@ from lora_ci.qa.measures import (
     memorization,
     performance,
     regression,
+    safety,
     strength,
     variety,
 )
@@ -32,7 +34,9 @@ MEASURES = tuple(
         strength,
         memorization,
         loss_gap,
+        base_look,
         composability,
+        safety,
         regression,
     )
 )
