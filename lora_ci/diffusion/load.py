@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.families import Family, family_of, missing_parts
@@ -26,6 +25,7 @@ from lora_ci.diffusion.parts import (
     told_simply,
 )
 
+SCHEDULER = "scheduler"
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
@@ -34,14 +34,14 @@ class BaseModel:
     """A base model whose parts are read on their first use, in evaluation mode, without gradients.
 
     `models` are the parts with weights by folder, `configs` their configs, `tokenizers` go by the
-    folder of their text encoder. `originals` holds the weights that an attached adapter has changed
-    (see `attach`).
+    folder of their text encoder, of `schedulers` there is one. `originals` holds the weights that
+    an attached adapter has changed (see `attach`).
     """
 
     models: Parts
     configs: Mapping[str, Mapping[str, Any]]
     tokenizers: Parts
-    scheduler: Any
+    schedulers: Parts
     folder: Path
     family: Family
     device: torch.device
@@ -58,6 +58,11 @@ class BaseModel:
     def vae(self) -> Any:
         """Pictures to latents and back; in float32."""
         return self.models["vae"]
+
+    @property
+    def scheduler(self) -> Any:
+        """How noise was added while the model was taught, as diffusers knows it."""
+        return self.schedulers[SCHEDULER]
 
     @property
     def text_encoders(self) -> Mapping[str, Any]:
@@ -128,6 +133,7 @@ def load_base(
     _check_vae(folder / "vae", configs["vae"], family)
     for name in family.text_encoders:
         check_tokenizer(folder, name)
+    stored = _check_scheduler(folder / SCHEDULER, family)
 
     def read(name: str) -> Any:
         return read_model(folder, family, name, DTYPES[dtype]).to(device)
@@ -136,7 +142,7 @@ def load_base(
         models=Parts(configs, read),
         configs=configs,
         tokenizers=Parts(family.text_encoders, partial(read_tokenizer, folder, family)),
-        scheduler=_scheduler(folder, family),
+        schedulers=Parts((SCHEDULER,), lambda _: _scheduler(folder / SCHEDULER, family, stored)),
         folder=folder,
         family=family,
         device=torch.device(device),
@@ -183,13 +189,12 @@ def _check_vae(part: Path, config: Mapping[str, Any], family: Family) -> None:
         raise InputError(f"base model {part}: {message}", hint=ANEW)
 
 
-def _scheduler(folder: Path, family: Family) -> Any:
-    """How the family makes pictures: DDIM, or Euler along a flow.
+def _check_scheduler(part: Path, family: Family) -> dict[str, Any]:
+    """The scheduler's config. Raises InputError for one that says the model was taught otherwise.
 
     Other samplers' configs share DDIM's fields, so whichever is stored, it says how noise was
-    added while the model was taught. Raises InputError for one that says it was taught otherwise.
+    added while the model was taught.
     """
-    part = folder / "scheduler"
     stored = read_config(part / "scheduler_config.json")
     kind = str(stored.get("_class_name", ""))
     flow, prediction = kind.startswith("FlowMatch"), stored.get("prediction_type", "epsilon")
@@ -199,5 +204,13 @@ def _scheduler(folder: Path, family: Family) -> Any:
     if not flow and prediction not in PREDICTIONS:
         message = f"predicts {prediction}, expected {' or '.join(PREDICTIONS)}"
         raise InputError(f"base model {part}: {message}", hint=ANEW)
+    return stored
+
+
+def _scheduler(part: Path, family: Family, stored: Mapping[str, Any]) -> Any:
+    """How the family makes pictures: DDIM, or Euler along a flow."""
+    from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+
+    kind = FlowMatchEulerDiscreteScheduler if family.objective == "flow" else DDIMScheduler
     with told_simply(part):
-        return (FlowMatchEulerDiscreteScheduler if flow else DDIMScheduler).from_config(stored)
+        return kind.from_config(stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,31 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, FluxTransformer2DModel, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import (
-    AutoTokenizer,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    T5EncoderModel,
-)
-from transformers.initialization import no_init_weights
 
 from lora_ci.core.errors import InputError, machine_error
 from lora_ci.diffusion.families import Family
 from lora_ci.diffusion.quiet import quiet_transformers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DENOISERS = {"unet": UNet2DConditionModel, "transformer": FluxTransformer2DModel}
+# Classes by name: their libraries take longer to import than all else does where nothing is made.
+DENOISERS = {"unet": "UNet2DConditionModel", "transformer": "FluxTransformer2DModel"}
 TEXT_ENCODERS = {
-    ("sdxl", "text_encoder_2"): CLIPTextModelWithProjection,
-    ("flux", "text_encoder_2"): T5EncoderModel,
+    ("sdxl", "text_encoder_2"): "CLIPTextModelWithProjection",
+    ("flux", "text_encoder_2"): "T5EncoderModel",
 }
-CLIP = (CLIPTextModel, CLIPTextModelWithProjection)
+CLIP = ("CLIPTextModel", "CLIPTextModelWithProjection")
 # What transformers calls them in a config; a whole CLIP or T5 holds its text encoder too.
 MODEL_TYPES = {
     "CLIPTextModel": ("clip_text_model", "clip"),
@@ -80,11 +71,17 @@ class Parts(Mapping[str, Any]):
             self._kept.pop(name, None)
 
 
+def class_name(family: Family, name: str) -> str:
+    """What the class of a part with weights is called, by its folder's name."""
+    if name == "vae":
+        return "AutoencoderKL"
+    return DENOISERS.get(name) or TEXT_ENCODERS.get((family.name, name), "CLIPTextModel")
+
+
 def model_class(family: Family, name: str) -> Any:
     """The class of a part with weights, by its folder's name."""
-    if name == "vae":
-        return AutoencoderKL
-    return DENOISERS.get(name) or TEXT_ENCODERS.get((family.name, name), CLIPTextModel)
+    library = "transformers" if name in family.text_encoders else "diffusers"
+    return getattr(importlib.import_module(library), class_name(family, name))
 
 
 def read_model(folder: Path, family: Family, name: str, dtype: torch.dtype) -> Any:
@@ -96,7 +93,8 @@ def read_model(folder: Path, family: Family, name: str, dtype: torch.dtype) -> A
     kind = model_class(family, name)
     wanted = torch.float32 if name == "vae" else dtype
     with told_simply(folder / name):
-        model = _read_clip(kind, folder / name, wanted) if kind in CLIP else None
+        is_clip = kind.__name__ in CLIP
+        model = _read_clip(kind, folder / name, wanted) if is_clip else None
     model = model or _read_by_library(kind, folder, name, wanted)
     for key, weight in model.named_parameters():
         # Both are NaN if any is; 30 times faster than isfinite, which makes a mask.
@@ -111,6 +109,10 @@ def _read_clip(kind: Any, part: Path, dtype: torch.dtype) -> Any:
     transformers' reader also knows what each of its models called its weights in the past, and how
     they are compressed: its table of names takes a quarter of a second to make.
     """
+    from accelerate import init_empty_weights
+    from transformers import CLIPTextConfig
+    from transformers.initialization import no_init_weights
+
     file = part / "model.safetensors"
     config = CLIPTextConfig.from_pretrained(part, local_files_only=True)
     if not file.is_file() or hasattr(config, "quantization_config"):
@@ -159,8 +161,10 @@ def tokenizer_folder(encoder: str) -> str:
 
 def read_tokenizer(folder: Path, family: Family, encoder: str) -> Any:
     """The tokenizer of a text encoder. Raises InputError."""
+    from transformers import AutoTokenizer, CLIPTokenizer
+
     part = folder / tokenizer_folder(encoder)
-    of_t5 = model_class(family, encoder) is T5EncoderModel
+    of_t5 = class_name(family, encoder) == "T5EncoderModel"
     with told_simply(part):
         return (AutoTokenizer if of_t5 else CLIPTokenizer).from_pretrained(
             part, local_files_only=True
@@ -174,7 +178,7 @@ def check_model(folder: Path, family: Family, name: str) -> dict[str, Any]:
     """
     part = folder / name
     config = read_config(part / "config.json")
-    wanted = model_class(family, name).__name__
+    wanted = class_name(family, name)
     if name in family.text_encoders:
         found, expected = config.get("model_type"), MODEL_TYPES[wanted]
     else:

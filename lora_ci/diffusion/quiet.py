@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import transformers
-
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No bars and no warnings within; afterwards as it was."""
-    logging = transformers.utils.logging
+    from transformers.utils import logging
+
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from lora_ci.diffusion.conditioning import Conditioning, cat
 from lora_ci.diffusion.denoise import TAUGHT_GUIDANCE, denoise
@@ -57,6 +56,8 @@ def _diffusion(
     how: Sampling,
 ) -> torch.Tensor:
     """As StableDiffusionPipeline and StableDiffusionXLPipeline with a DDIM scheduler."""
+    from diffusers import DDIMScheduler
+
     both = wanted if unwanted is None else cat([unwanted, wanted])
     # One set of steps a batch: the model's own scheduler keeps no state of ours.
     scheduler: Any = DDIMScheduler.from_config(model.scheduler.config)
@@ -78,6 +79,8 @@ def _flow(
     how: Sampling,
 ) -> torch.Tensor:
     """As FluxPipeline: guidance is an input of the model, which asks for no second call."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
     scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(model.scheduler.config)
     tokens = latents.shape[2] * latents.shape[3] // model.family.patch**2
     scheduler.set_timesteps(

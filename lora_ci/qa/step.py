@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import msgspec
 
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.digest import sha256_file, sha256_json
-from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.finding import Severity
 from lora_ci.core.settings import LoraType, QaSettings
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.core.versions import RULER_VERSION
 from lora_ci.diffusion.easel import Easel
 from lora_ci.diffusion.load import BaseModel, load_base
-from lora_ci.diffusion.outline import base_shapes
 from lora_ci.diffusion.precision import best_device, dtype_name
 from lora_ci.diffusion.request import Picture
-from lora_ci.formats.contract import check_adapter
-from lora_ci.formats.read import read_adapter
+from lora_ci.qa.contract import check_contract
 from lora_ci.qa.diffusion_studio import DiffusionStudio
 from lora_ci.qa.exhibits import Exhibit, exhibits, grid_of
 from lora_ci.qa.held_out import about_seen
@@ -51,15 +48,16 @@ class Task:
 def run(spec: StepSpec, context: StepContext) -> StepResult:
     """Judges the adapter: contract first, then pictures, more of them until the verdict is sure."""
     task = msgspec.convert(spec.params, Task)
-    folder, device = context.input_path("base_model"), best_device()
+    device = best_device()
     paths = {name: context.input_path(name) for name in ADAPTERS if name in spec.inputs}
     base = load_base(
-        folder,
+        context.input_path("base_model"),
         dtype_name(task.settings.precision, device),
         content_id=spec.inputs["base_model"].content_id,
         device=device,
     )
-    findings = contract(paths, folder, base.family.name)
+    readings = Readings(context.cache)
+    findings = check_contract(paths, base, readings)
     if any(finding.severity is Severity.ERROR for finding in findings):
         return StepResult(outcome=Outcome.FAILED, findings=findings)
     digests = {name: sha256_file(path) for name, path in paths.items()}
@@ -67,7 +65,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     studio = DiffusionStudio(
         easel=Easel(model=base),
         album=make_album(context, bench, base),
-        readings=Readings(context.cache),
+        readings=readings,
         adapters={digests[name]: path for name, path in paths.items()},
         trigger=task.trigger,
         stop=context.stop_requested,
@@ -97,16 +95,6 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
             "ruler": ruler_id(spec, bench, base),
         },
     )
-
-
-def contract(paths: dict[str, Path], base: Path, family: str) -> tuple[Finding, ...]:
-    """What keeps an adapter from working on the base; loaders stay silent about most of it."""
-    shapes, found = base_shapes(base), []
-    for name, path in paths.items():
-        for finding in check_adapter(read_adapter(path), shapes, family):
-            whose = "" if name == "adapter" else f"the {name} adapter: "
-            found.append(replace(finding, message=whose + finding.message))
-    return tuple(found)
 
 
 def make_bench(
