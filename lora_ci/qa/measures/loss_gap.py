@@ -17,11 +17,13 @@ def measure(evidence: Evidence) -> Reading:
     if losses is None or not len(losses.base):
         return Reading(lacking="needs references", settle="references (`qa.references`)")
     held_out = against(losses.adapter, losses.base)
+    if held_out is None:
+        return Reading(lacking="the base itself predicts what is no number")
     metrics: dict[str, Estimate] = {"loss.against-base": held_out}
     word = "above" if held_out.mean > 0 else "below"
     why = f"loss on held-out pictures {abs(held_out.mean):.1%} {word} the base's"
-    if len(losses.base_trained) > 1 and not evidence.seen:
-        trained = against(losses.adapter_trained, losses.base_trained)
+    trained = against(losses.adapter_trained, losses.base_trained)
+    if trained and not evidence.seen:
         gap = _difference(held_out, trained)
         metrics["loss.gap"] = gap
         word = "above" if trained.mean > 0 else "below"

@@ -17,8 +17,10 @@ def measure(evidence: Evidence) -> Reading:
     the same prompts and seeds.
     """
     losses, metrics, told = evidence.losses, dict[str, Estimate](), list[str]()
-    if losses is not None and losses.half is not None and len(losses.half):
+    value = None
+    if losses is not None and losses.half is not None:
         value = against(losses.adapter, losses.half)
+    if value:
         metrics["loss.against-half"] = value
         word = "above" if value.mean > 0 else "below"
         told.append(f"loss on held-out pictures {abs(value.mean):.1%} {word} that at half weight")

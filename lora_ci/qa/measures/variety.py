@@ -32,7 +32,7 @@ def measure(evidence: Evidence) -> Reading:
         value = ratio_of(adapter, apart=real)
     else:
         value = ratio_of(adapter, paired=base)
-    why = f"pictures of different prompts differ {value.mean:.2f} as much as they could"
+    why = f"pictures of different prompts differ {max(value.mean, 0.0):.2f} as much as they could"
     return Reading(metrics={"variety": value}, why=why)
 
 
