@@ -27,6 +27,10 @@ VALIDATION_LOSS, LAST_LOSS = "validation_loss", "loss_last"
 LESS_IS_BETTER = frozenset(
     (VALIDATION_LOSS, LAST_LOSS, "loss.against-base", "leakage", "memorization", "spread")
 )
+DIFFERENT_RULERS = (
+    "judged by {} different rulers, whose figures say nothing of each other; take what `qa` measures "
+    "with out of the matrix, and judge all on machines of one kind"
+)
 More = Callable[[Sequence[Sweep]], frozenset[str]]
 
 
@@ -98,9 +102,14 @@ def _sweep(
         name = VALIDATION_LOSS if known else LAST_LOSS
     lower = name in LESS_IS_BETTER
     found = [_standing(variant, steps[variant.lora], name) for variant in variants]
+    rulers = set() if _is_loss(name) else _rulers(found, steps)
+    if len(rulers) > 1:
+        found = [replace(standing, score=None, low=None, high=None) for standing in found]
     standings = ranked(found, lower_is_better=lower)
     best, why = choose(standings)
-    if best is None and (names := _measured(variants, steps)):
+    if len(rulers) > 1:
+        why = DIFFERENT_RULERS.format(len(rulers))
+    elif best is None and (names := _measured(variants, steps)):
         why += f"; what was: {', '.join(names)}"
     return Sweep(
         of=of,
@@ -121,10 +130,27 @@ def _measured(
     return tuple(sorted({name for result in results if result for name in result.metrics}))
 
 
+def _rulers(
+    standings: Sequence[Standing], steps: Mapping[str, Sequence[StepView]]
+) -> set[str | None]:
+    """The rulers by which the scores were measured; None is one that no result names."""
+    results = (
+        result_of(tuple(steps[standing.lora]), Stage.QA)
+        for standing in standings
+        if standing.score is not None
+    )
+    return {read_details(Stage.QA, result).ruler for result in results}
+
+
+def _is_loss(metric: str) -> bool:
+    """True for what a training measures itself."""
+    return metric in (VALIDATION_LOSS, LAST_LOSS)
+
+
 def _standing(variant: Variant, steps: Sequence[StepView], metric: str) -> Standing:
     whole = tuple(steps)
     train, qa = (result_of(whole, stage) for stage in (Stage.TRAIN, Stage.QA))
-    by_loss = metric in (VALIDATION_LOSS, LAST_LOSS)
+    by_loss = _is_loss(metric)
     judged = train if by_loss else qa or _unless_passed(train)
     score, low, high = _score(train if by_loss else qa, metric)
     mine = [s.result for s in steps if s.result and s.decision.action is Action.RUN]
@@ -151,7 +177,7 @@ def _score(
 
     Metrics have the names that gates use: `identity`, and `score.identity` for the test's score.
     """
-    if metric in (VALIDATION_LOSS, LAST_LOSS):
+    if _is_loss(metric):
         return metric_of(result, metric), None, None
     found = read_details(Stage.QA, result)
     if metric == OVERALL:
@@ -175,7 +201,7 @@ def _suggested(sweep: Sweep, view: RunView, source: Source) -> Sweep:
 
 def _suggestion(sweep: Sweep, view: RunView, source: Source) -> Suggestion:
     if not sweep.passed or sweep.best is None:
-        raise Unsettled("none passed")
+        raise Unsettled("none passed" if sweep.best else "there is no best")
     if view.outcome is Outcome.ERROR:
         raise Unsettled("some configurations could not be done, and one of them may be better")
     if view.event.trust is not Trust.TRUSTED:

@@ -86,6 +86,35 @@ def test_a_metric_that_nobody_measured_is_answered_with_those_that_were(repo):
     assert "what was: identity, leakage, power, score.identity" in sweep.why
 
 
+def judged_by(view, ruler):
+    """The view with other rulers of its judgements: `ruler(name)`, None for none."""
+
+    def renamed(step):
+        if step.decision.stage is not Stage.QA:
+            return step
+        details = {**step.result.details, "ruler": ruler(step.decision.lora)}
+        return replace(step, result=replace(step.result, details=details))
+
+    return replace(view, steps=tuple(map(renamed, view.steps)))
+
+
+def test_figures_of_different_rulers_are_never_compared(repo):
+    view = judged_by(view_of(repo), lambda name: "1" * 64 if "rank-16" in name else "2" * 64)
+    done = with_sweeps(view, open_git_source(repo.root), EXHAUSTIVE)
+    (sweep,) = done.sweeps
+    assert (sweep.best, sweep.suggestion) == (None, None)
+    assert all(standing.score is None for standing in sweep.standings)
+    assert "2 different rulers" in sweep.why
+    assert sweep.unsuggested == "there is no best"
+    # One that nobody names is another one.
+    some = judged_by(view_of(repo), lambda name: None if "prodigy" in name else "1" * 64)
+    assert sweeps_of(some, EXHAUSTIVE)[0].best is None
+    # What a training measures itself has no ruler.
+    assert sweeps_of(view, Search(metric=LOSS))[0].best
+    same = judged_by(view, lambda _: "2" * 64)
+    assert sweeps_of(same, EXHAUSTIVE)[0].best == "mei.rank-32.optimizer-adamw.epochs-20"
+
+
 def test_by_loss_the_held_out_loss_counts_where_all_have_one(repo):
     assert (last_stage(LOSS), last_stage("identity")) == (Stage.TRAIN, Stage.QA)
     view = view_of(repo)
