@@ -28,8 +28,8 @@ LESS_IS_BETTER = frozenset(
     (VALIDATION_LOSS, LAST_LOSS, "loss.against-base", "leakage", "memorization", "spread")
 )
 DIFFERENT_RULERS = (
-    "judged by {} different rulers, whose figures say nothing of each other; take what `qa` measures "
-    "with out of the matrix, and judge all on machines of one kind"
+    "judged by {} different rulers, whose figures say nothing of each other; next: take what `qa` "
+    "measures with out of the matrix, and judge all on machines of one kind"
 )
 More = Callable[[Sequence[Sweep]], frozenset[str]]
 

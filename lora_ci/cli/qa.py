@@ -9,11 +9,12 @@ import argparse
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lora_ci.cli.output import Output
 
 ACTIONS = {
-    "run": "judge a LoRA of the config, after what must be done before; `lora-ci qa LORA`",
+    "run": "judge LoRAs of the config, after what must be done before; `lora-ci qa LORA`",
     "file": "judge an adapter file, without a repository; `lora-ci qa ADAPTER.safetensors`",
     "rejudge": "judge again what is trained, by the present ruler and from pictures that are kept",
     "compare": "tell two judgements apart, metric by metric",
@@ -32,14 +33,28 @@ def spelled_out(words: Sequence[str]) -> list[str]:
     return ["file" if is_file else "run", *words]
 
 
+class LateParser(argparse.ArgumentParser):
+    """A parser that gets its arguments when it has some to parse: no other action is imported."""
+
+    action: str | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, which calls it for the chosen action alone."""
+        if self.action:
+            module = importlib.import_module(f"lora_ci.cli.qa_{self.action}")
+            self.action = None
+            module.add_arguments(self)
+            self.set_defaults(act=module.run)
+        return super().parse_known_args(args, namespace)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A sub-command for each action."""
-    commands = parser.add_subparsers(dest="action", metavar="<action>", required=True)
+    commands = parser.add_subparsers(
+        dest="action", metavar="<action>", required=True, parser_class=LateParser
+    )
     for name, summary in ACTIONS.items():
-        module = importlib.import_module(f"lora_ci.cli.qa_{name}")
-        command = commands.add_parser(name, help=summary, description=summary)
-        module.add_arguments(command)
-        command.set_defaults(act=module.run)
+        commands.add_parser(name, help=summary, description=summary).action = name
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

@@ -17,11 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Runs the stages up to this one."""
-    return run_until(Stage.TRAIN, args, output)
-
-
-def run_until(last: Stage, args: argparse.Namespace, output: Output) -> int:
-    """Runs the stages of one LoRA up to `last`; the exit code is that of the worst step."""
-    scope = Scope(loras=frozenset([args.lora]), last=last)
+    """Runs the stages up to this one; the exit code is that of the worst step."""
+    scope = Scope(loras=frozenset([args.lora]), last=Stage.TRAIN)
     return run_command.run(args, output, scope)

@@ -152,8 +152,10 @@ def _owner(metric: str, measures: Sequence[Measure]) -> Measure | None:
 def _lacking(metric: str, measures: Sequence[Measure], readings: Readings) -> str:
     """Why a metric was not measured."""
     if metric == OVERALL:
-        absent = [m.name for m in measures if _scored(m) and readings[m.name].score is None]
-        return "; ".join(f"{name}: {readings[name].lacking}" for name in absent)
+        absent: dict[str, list[str]] = {}
+        for name in (m.name for m in measures if _scored(m) and readings[m.name].score is None):
+            absent.setdefault(readings[name].lacking, []).append(name)
+        return "; ".join(f"{', '.join(names)}: {why}" for why, names in absent.items())
     owner = _owner(metric, measures)
     if owner is None:
         return ""

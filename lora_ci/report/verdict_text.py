@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.core.text import clean
@@ -22,19 +25,29 @@ def render_verdict_text(view: RunView) -> str:
         return head
     total = found.overall or Overall()
     mean = Score(name="overall", score=total.score, low=total.low, high=total.high)
-    lines = [head, "", *(_row(test, total.pass_mark) for test in (*found.tests, mean)), ""]
+    lines = [head, "", *_rows((*found.tests, mean), total.pass_mark), ""]
     checks = sort_checks(found.checks)
     for check in (*checks.unsound, *(c for c in checks.unknown if c.value is not None)):
         sign, word = standing(check)
-        lines.append(clean(f"{sign} {check.name} {word}: {figure(check)} {check.why}"))
+        told = "; ".join(filter(None, (figure(check), check.why)))
+        lines.append(clean(f"{sign} {check.name} {word}: {told}"))
     if checks.sound:
         lines.append(f"✓ sound: {', '.join(clean(check.name) for check in checks.sound)}")
     if found.window and found.window.recommended is not None:
         lines.append(f"use it at weight {plain(found.window.recommended)}")
     lines += [f"? it would be settled by {clean(words)}" for words in found.settle]
-    if told := stopping(found, outcome):
-        lines.append(clean(told))
+    if stopped := stopping(found, outcome):
+        lines.append(clean(stopped))
     return "\n".join(lines)
+
+
+def _rows(tests: Sequence[Score], mark: float) -> Iterator[str]:
+    """A bar for each test; what several were not measured for is told once."""
+    told: dict[str, str] = {}
+    for test in tests:
+        first = told.setdefault(test.why, test.name)
+        same = test.score is None and first != test.name
+        yield _row(replace(test, why=f"as {first}") if same and test.why else test, mark)
 
 
 def _row(test: Score, mark: float) -> str:
