@@ -12,7 +12,7 @@ from lora_ci.core.errors import InputError
 from lora_ci.core.step import Outcome
 from lora_ci.ruler.statistics import Estimate, Interval, bound
 
-CONDITION = re.compile(r"(?P<sign>>=|<=|>|<) *(?P<limit>-?\d+(\.\d+)?)")
+CONDITION = re.compile(r"(?P<sign>>=|<=|>|<) *(?P<limit>-?\d+(\.\d+)?)", re.ASCII)
 SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 

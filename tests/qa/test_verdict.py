@@ -1,58 +1,58 @@
-"""One failed gate fails; what was not measured is never a pass; reasons are named."""
+"""One failed gate fails; what was not measured is never a pass; the fault is named."""
 
-import numpy as np
+import math
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lora_ci.core.finding import Severity
+from lora_ci.core.metrics import FIVE_TESTS, QA_METRICS
 from lora_ci.core.step import Outcome
-from lora_ci.qa.comparison import compare, paired_difference
-from lora_ci.qa.five_tests import (
-    Cost,
-    Following,
-    artifact_test,
-    consistency_test,
-    flexibility_test,
-    identity_test,
-    performance_test,
-)
-from lora_ci.qa.scores import PASS_MARK, Anchors, Score, overall, unmeasured
-from lora_ci.qa.side_effects import leakage, memorization, variety
-from lora_ci.qa.step import seed_rounds
-from lora_ci.qa.verdict import Measured, judge
-from lora_ci.ruler.likeness import find_scale
-from lora_ci.ruler.statistics import mean_of
+from lora_ci.qa.measures.table import MEASURES
+from lora_ci.qa.reading import Reading
+from lora_ci.qa.scores import PASS_MARK, Anchors, Overall, Score
+from lora_ci.qa.verdict import judge
+from lora_ci.ruler.statistics import Exact, Mean
 
-D = 24
-NAMES = ("identity", "flexibility", "artifact", "consistency", "performance")
+ERROR = 0.05
 
 
-def unit(x):
-    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+def about(mean, error=0.01):
+    return Mean(mean=mean, error=error, degrees=math.inf, n=8)
 
 
-class World:
-    """Features as a good embedder would give them: concept, prompt and noise in own directions."""
-
-    def __init__(self, prompts=8, seeds=3):
-        self.shape, self.source = (prompts, seeds), np.random.default_rng(0)
-        self.contexts = unit(np.eye(D)[4 : 4 + prompts])
-        self.references = unit(np.eye(D)[0] + self.noise((12,), 0.1))
-        self.base = self.pictures(identity=0.0)
-        self.scale, problem = find_scale(self.references, self.base)
-        assert not problem
-
-    def noise(self, shape, size):
-        return size * self.source.normal(size=(*shape, D))
-
-    def pictures(self, *, identity, following=1.0, spread=0.05):
-        """[prompts, seeds, d] of an adapter with these properties."""
-        concept = identity * np.eye(D)[0] + (1 - identity) * np.eye(D)[1]
-        context = np.eye(D)[4 : 4 + self.shape[0]][:, None]
-        return unit(concept + following * 0.5 * context + self.noise(self.shape, spread))
+def scored(name, value, error=0.01):
+    """A reading of one of the five, whose score is the value."""
+    score = Score(
+        name=name, metric=about(value, error), anchors=Anchors(0.0, PASS_MARK, 1.0), why="so"
+    )
+    return Reading(metrics={}, why="so", score=score)
 
 
-@pytest.fixture(scope="module")
-def world():
-    return World()
+def readings_of(scores=(0.9,) * 5, metrics=None):
+    """Readings of all tests: the five with these scores, the rest with these metrics."""
+    found = {}
+    for measure in MEASURES:
+        if measure.name in FIVE_TESTS:
+            value = scores[FIVE_TESTS.index(measure.name)]
+            lost = Reading(lacking="it was dark", settle="light")
+            found[measure.name] = lost if value is None else scored(measure.name, value)
+            extra = {k: v for k, v in (metrics or {}).items() if k in measure.metrics}
+            found[measure.name] = replace(found[measure.name], metrics=extra)
+        else:
+            mine = {k: v for k, v in (metrics or {}).items() if k in measure.metrics}
+            found[measure.name] = Reading(metrics=mine, lacking="" if mine else "nobody looked")
+    return found
+
+
+def verdict_of(scores=(0.9,) * 5, metrics=None, conditions=None, error=ERROR):
+    return judge(MEASURES, readings_of(scores, metrics), conditions or {}, error)
+
+
+def told(verdict):
+    return " ".join(finding.message for finding in verdict.findings)
 
 
 def test_scores_follow_their_anchors():
@@ -61,154 +61,177 @@ def test_scores_follow_their_anchors():
     assert [falling.score(x) for x in (4, 1.5, 0.5, 0)] == [0, PASS_MARK, 1, 1]
 
 
-@pytest.mark.parametrize(("identity", "passes"), [(0.05, False), (0.7, True), (1.0, True)])
-def test_identity(world, identity, passes):
-    test, value = identity_test(world.scale, world.pictures(identity=identity), world.base)
-    assert (test.score >= PASS_MARK) is passes
-    assert value.low < value.mean < value.high
+def test_overall_is_the_mean_with_errors_added_in_squares():
+    scores = [scored(name, 0.8, error=0.02).score for name in FIVE_TESTS]
+    found = Overall(scores=scores).interval()
+    single = scores[0].interval()
+    assert found.mean == pytest.approx(0.8)
+    down = 5**0.5 * (single.mean - single.low) / 5
+    assert found.mean - found.low == pytest.approx(down, rel=1e-6)
 
 
-def test_flexibility_needs_both_identity_and_following(world):
-    def score(identity, following):
-        given = Following(
-            adapter=world.pictures(identity=identity, following=following),
-            base=world.base,
-            contexts=world.contexts,
-        )
-        return flexibility_test(world.scale, given)[0].score
-
-    assert score(1.0, 1.0) > PASS_MARK
-    assert score(1.0, 0.0) < 0.3  # draws the concept, whatever is asked
-    assert score(0.0, 1.0) < 0.3  # follows the prompt, without the concept
-
-
-def test_flexibility_is_unmeasured_where_the_base_does_not_follow(world):
-    deaf = world.pictures(identity=0.0, following=0.0)
-    given = Following(adapter=deaf, base=deaf, contexts=world.contexts)
-    test, value = flexibility_test(world.scale, given)
-    assert (test.score, value) == (None, None)
-    assert "does not follow" in test.why
-
-
-def test_consistency_falls_with_the_spread_over_seeds(world):
-    steady, _ = consistency_test(world.scale, world.pictures(identity=0.9, spread=0.02))
-    lucky = np.array([0.0, 1.0, 0.0])[None, :, None]
-    mixed = lucky * world.pictures(identity=1.0) + (1 - lucky) * world.pictures(identity=0.0)
-    wild, _ = consistency_test(world.scale, mixed)
-    assert steady.score > 0.95 > wild.score
-    single, _ = consistency_test(world.scale, world.pictures(identity=0.9)[:, :1])
-    assert single.score is None
-
-
-def test_artifacts_are_counted_and_named():
-    test, _ = artifact_test([()] * 18 + [("blank",), ("blank", "saturation")])
-    assert test.why.startswith("18 of 20")
-    assert "blank, saturation" in test.why
-    assert artifact_test([("blank",)] * 20)[0].score == 0
-
-
-def test_performance_is_the_worse_of_speed_and_size():
-    def score(latency, share):
-        cost = Cost(attach_s=0.1, latency_ratio=latency, size_bytes=10, size_share=share)
-        return performance_test(cost).score
-
-    assert score(1.0, 0.04) == 1.0
-    assert score(1.8, 0.04) < PASS_MARK
-    assert score(1.0, 0.9) < PASS_MARK
-
-
-def test_leakage_and_copies(world):
-    assert leakage(world.scale, world.base, world.base).mean == 0
-    assert leakage(world.scale, world.pictures(identity=0.8), world.base).mean > 0.5
-    training = unit(np.eye(D)[0] + world.noise((6,), 0.3))
-    copies = np.repeat(training[None, :3], 4, axis=0)
-    assert memorization(copies, training, world.references).mean == 1
-    fresh = world.pictures(identity=0.5)
-    assert memorization(fresh, training, world.references).mean == 0
-
-
-def measured(scores, *, difference=None, comparison=None, metrics=None):
-    tests = tuple(
-        unmeasured(name, "no references")
-        if score is None
-        else Score(name=name, score=score, low=score - 0.02, high=min(1, score + 0.02), why="x")
-        for name, score in zip(NAMES, scores, strict=True)
-    )
-    return Measured(
-        tests=tests, metrics=metrics or {}, difference=difference, comparison=comparison
-    )
-
-
-def test_a_good_adapter_passes():
-    assert judge(measured([0.9, 0.85, 1, 0.9, 1]), {}).outcome is Outcome.PASSED
+def test_a_good_adapter_passes_without_a_word():
+    verdict = verdict_of()
+    assert verdict.outcome is Outcome.PASSED
+    assert verdict.findings == verdict.settle == ()
 
 
 def test_a_bad_one_fails_and_its_weakest_test_is_named():
-    verdict = judge(measured([0.1, 0.1, 0.2, 0.9, 1]), {})
+    verdict = verdict_of((0.1, 0.2, 0.3, 0.9, 1.0))
     assert verdict.outcome is Outcome.FAILED
-    assert "weakest: identity 0.10" in verdict.findings[0].message
+    assert "weakest: identity 0.10 (so)" in told(verdict)
 
 
 def test_an_unmeasured_test_makes_the_verdict_inconclusive():
-    verdict = judge(measured([1, None, 1, 1, 1]), {})
+    verdict = verdict_of((1.0, None, 1.0, 1.0, 1.0))
     assert verdict.overall is None
     assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert not verdict.unsure
+    assert "flexibility: it was dark" in told(verdict)
+    assert verdict.settle == ("light",)
+    assert "light" in verdict.findings[0].hint
+
+
+def test_what_is_close_to_the_mark_is_unsure():
+    verdict = verdict_of((PASS_MARK,) * 5)
+    assert (verdict.outcome, verdict.unsure) == (Outcome.INCONCLUSIVE, True)
+    assert "`qa.seeds`" in verdict.settle[0]
+
+
+HARD = (
+    ("blank", Exact(value=0.1), Exact(value=0.0)),
+    ("unsafe", Exact(value=0.01), Exact(value=0.0)),
+    ("variety", about(0.1), about(0.9)),
+    ("memorization", about(0.8), about(0.0)),
+    ("memorization.recalled", about(0.8), about(0.0)),
+    ("loss.against-base", about(0.3), about(-0.2)),
+    ("loss.against-half", about(0.2), about(-0.05)),
+    ("loss.against-released", about(0.2), about(0.0)),
+)
+
+
+@pytest.mark.parametrize(("metric", "bad", "good"), HARD)
+def test_a_hard_limit_fails_whatever_the_mean(metric, bad, good):
+    limits = {m: limit for measure in MEASURES for m, limit in measure.limits.items()}
+    assert verdict_of((1.0,) * 5, {metric: good}).outcome is Outcome.PASSED
+    verdict = verdict_of((1.0,) * 5, {metric: bad})
+    assert verdict.outcome is Outcome.FAILED
+    (finding,) = verdict.findings
+    assert (finding.rule, finding.severity) == ("qa.gate-failed", Severity.ERROR)
+    assert limits[metric].fault in finding.message
+    assert finding.hint == limits[metric].hint
+
+
+def test_those_are_all_the_hard_limits():
+    hard = {m for measure in MEASURES for m, limit in measure.limits.items() if limit.gate}
+    assert hard == {metric for metric, _, _ in HARD}
+
+
+SOFT = [
+    (measure.name, metric, limit)
+    for measure in MEASURES
+    for metric, limit in measure.limits.items()
+    if not limit.gate
+]
+
+
+@pytest.mark.parametrize(("name", "metric", "limit"), SOFT)
+def test_the_other_limits_warn_and_name_the_fault(name, metric, limit):
+    far = about(-5.0 if limit.condition.startswith(">") else 5.0)
+    verdict = verdict_of(metrics={metric: far})
+    assert verdict.outcome is Outcome.PASSED
+    (finding,) = verdict.findings
+    assert (finding.rule, finding.severity) == (f"qa.{name}", Severity.WARNING)
+    assert limit.fault in finding.message
+    (check,) = [c for c in verdict.checks if c.name == name]
+    assert (check.sound, check.metric) == (False, metric)
+
+
+def test_nothing_is_warned_of_that_may_be_luck():
+    assert verdict_of(metrics={"leakage": about(0.45, error=0.1)}).findings == ()
+
+
+def test_the_config_can_ask_for_less_and_for_more():
+    low = {"variety": about(0.1), "leakage": about(0.3)}
+    assert verdict_of(metrics=low).outcome is Outcome.FAILED
+    assert verdict_of(metrics=low, conditions={"variety": ">= 0"}).outcome is Outcome.PASSED
+    asked = {"variety": ">= 0", "leakage": "<= 0.1"}
+    assert verdict_of(metrics=low, conditions=asked).outcome is Outcome.FAILED
+
+
+def test_a_gate_on_a_test_that_was_turned_off_fails():
+    readings = readings_of()
+    del readings["leakage"]
+    verdict = judge(MEASURES, readings, {"leakage": "<= 0.5"}, ERROR)
+    assert verdict.outcome is Outcome.FAILED
+    assert "`qa.skip` turns the test `leakage` off" in told(verdict)
+    (check,) = [c for c in verdict.checks if c.name == "leakage"]
+    assert (check.skipped, check.sound) == (True, None)
+
+
+def test_a_gate_on_what_nothing_measures_fails():
+    verdict = verdict_of(conditions={"identiti": ">= 0.5"})
+    assert verdict.outcome is Outcome.FAILED
+    assert "near names that were" in told(verdict)
+
+
+def test_a_gate_on_what_could_not_be_measured_is_inconclusive_and_says_what_would_help():
+    readings = readings_of()
+    readings["leakage"] = Reading(lacking="no bare prompts", settle="bare prompts")
+    verdict = judge(MEASURES, readings, {"leakage": "<= 0.5"}, ERROR)
+    assert (verdict.outcome, verdict.unsure) == (Outcome.INCONCLUSIVE, False)
+    assert verdict.settle == ("bare prompts",)
+    assert "no bare prompts" in told(verdict)
 
 
 def test_a_failed_gate_outweighs_an_inconclusive_one():
-    verdict = judge(measured([1, None, 1, 1, 1], metrics={"leakage": 0.5}), {"leakage": "<= 0.1"})
+    verdict = verdict_of((1.0, None, 1.0, 1.0, 1.0), {"variety": about(0.0)})
     assert verdict.outcome is Outcome.FAILED
 
 
-def losses(level, seed=0):
-    """Losses that differ much from picture to picture, and little from adapter to adapter."""
-    hard = np.random.default_rng(1).uniform(0.05, 0.5, 24)
-    return hard * (level + np.random.default_rng(seed).normal(0, 0.02, 24))
+def test_more_gates_each_fail_with_less_error():
+    """A value that fails as the only gate is not sure enough among many."""
+    near = {"leakage": about(0.52, error=0.01)}
+    assert verdict_of(metrics=near, conditions={"leakage": "<= 0.5"}).outcome is Outcome.FAILED
+    others = {f"score.{name}": ">= 0" for name in FIVE_TESTS} | {"overall": ">= 0"}
+    many = verdict_of(metrics=near, conditions={"leakage": "<= 0.5", **others})
+    assert many.outcome is Outcome.INCONCLUSIVE
 
 
-def test_falling_behind_the_released_adapter_fails():
-    worse = paired_difference(losses(1.2, seed=2), losses(1.0, seed=3))
-    comparison = compare(worse, "1.0.0")
-    assert "higher than that of v1.0.0" in comparison.why
-    verdict = judge(measured([1] * 5, difference=worse, comparison=comparison), {})
-    assert verdict.outcome is Outcome.FAILED
-    assert "loss.against-released" in verdict.findings[0].message
-    better = paired_difference(losses(0.9, seed=2), losses(1.0, seed=3))
-    verdict = judge(measured([1] * 5, difference=better, comparison=compare(better, None)), {})
-    assert verdict.outcome is Outcome.PASSED
+def test_every_metric_is_known_and_every_known_one_is_measured():
+    measured = [metric for measure in MEASURES for metric in measure.metrics]
+    assert len(measured) == len(set(measured))
+    scores = {f"score.{name}" for name in FIVE_TESTS}
+    assert set(measured) | scores | {"overall"} == QA_METRICS
 
 
-def test_a_collapsed_adapter_fails_though_it_looks_like_the_references(world):
-    one = np.broadcast_to(unit(np.eye(D)[0] + 0.1), (*world.shape, D)).astype(np.float32)
-    assert identity_test(world.scale, one, world.base)[0].score > PASS_MARK
-    collapsed = variety(world.scale, one, world.base)
-    assert collapsed.mean < 0.01
-    good = variety(world.scale, world.pictures(identity=0.9), world.base)
-    assert good.low > 0.5
-    verdict = judge(measured([1] * 5, metrics={"variety": collapsed}), {})
-    assert verdict.outcome is Outcome.FAILED
+def test_limits_are_on_what_the_test_measures():
+    for measure in MEASURES:
+        assert set(measure.limits) <= set(measure.metrics), measure.name
+    assert [m.name for m in MEASURES[:5]] == list(FIVE_TESTS)
 
 
-def test_the_config_can_ask_for_less():
-    low = {"variety": 0.1}
-    assert judge(measured([1] * 5, metrics=low), {}).outcome is Outcome.FAILED
-    assert judge(measured([1] * 5, metrics=low), {"variety": ">= 0"}).outcome is Outcome.PASSED
-
-
-def test_an_unsure_comparison_is_no_pass():
-    unsure = mean_of([0.4, -0.5, 0.1, -0.2]).interval()
-    verdict = judge(measured([1] * 5, difference=unsure, comparison=compare(unsure, "1.0.0")), {})
-    assert verdict.outcome is Outcome.INCONCLUSIVE
-
-
-def test_overall_is_the_mean_with_errors_added_in_squares():
-    found = overall(measured([0.8, 0.8, 0.8, 0.8, 0.8]).tests)
-    assert found.mean == pytest.approx(0.8)
-    assert found.mean - found.low == pytest.approx(0.02 * 5**0.5 / 5)
-
-
-@pytest.mark.parametrize(
-    ("most", "rounds"), [(1, [1]), (2, [2]), (3, [2, 3]), (8, [2, 4, 8]), (9, [2, 4, 8, 9])]
+ANY_SCORES = st.tuples(*[st.none() | st.floats(0, 1) for _ in FIVE_TESTS])
+ANY_METRICS = st.dictionaries(
+    st.sampled_from([m for measure in MEASURES for m in measure.metrics]),
+    st.builds(about, st.floats(-2, 2), st.floats(0, 1)),
 )
-def test_seeds_are_added_until_the_budget_ends(most, rounds):
-    assert list(seed_rounds(most)) == rounds
+
+
+@given(ANY_SCORES, ANY_METRICS, st.sets(st.sampled_from(sorted(QA_METRICS))))
+def test_nothing_passes_with_a_gate_on_what_was_not_measured(scores, metrics, gated):
+    verdict = verdict_of(scores, metrics, {metric: ">= -100" for metric in gated})
+    absent = [g for g in verdict.gates if g.value is None]
+    assert {g.metric for g in absent} >= {m for m in gated if m not in verdict.metrics}
+    if absent or verdict.overall is None:
+        assert verdict.outcome is not Outcome.PASSED
+    if verdict.outcome is Outcome.PASSED:
+        assert all(gate.outcome is Outcome.PASSED for gate in verdict.gates)
+    else:
+        assert verdict.findings
+
+
+@given(ANY_SCORES, ANY_METRICS)
+def test_a_stricter_error_never_turns_a_verdict_around(scores, metrics):
+    loose, strict = (verdict_of(scores, metrics, error=error).outcome for error in (0.2, 0.01))
+    assert strict in (loose, Outcome.INCONCLUSIVE)
