@@ -28,18 +28,18 @@ def repetition(bright: Plane) -> float:
     edges = down**2 + across**2
     if edges.sum() <= 0:
         return 0.0
-    # Twice as large, so that what leaves on one side does not come in on the other.
-    size = (2 * height, 2 * width)
+    # Twice as large, so that what leaves on one side does not come in on the other; transforms of
+    # powers of two are quick.
+    size = (1 << (2 * height - 1).bit_length(), 1 << (2 * width - 1).bit_length())
 
-    def shifted(one: Plane, other: Plane) -> Plane:
-        spectrum = np.conj(np.fft.rfft2(one, size)) * np.fft.rfft2(other, size)
-        found: Plane = np.fft.irfft2(spectrum, size)
-        return found
-
-    everywhere = np.ones_like(edges)
-    mine, other = shifted(edges, everywhere), shifted(everywhere, edges)
-    scale = np.sqrt(np.maximum(mine, 0) * np.maximum(other, 0)) + 1e-3 * edges.sum()
-    alike = (shifted(down, down) + shifted(across, across)) / scale
+    spectrum, of_down, of_across, of_all = (
+        np.fft.rfft2(plane, size) for plane in (edges, down, across, np.ones_like(edges))
+    )
+    # What a shift lays over the picture, and what the opposite shift does.
+    mine = np.fft.irfft2(np.conj(spectrum) * of_all, size)
+    other = np.roll(mine[::-1, ::-1], 1, axis=(0, 1))
+    both = np.fft.irfft2(np.abs(of_down) ** 2 + np.abs(of_across) ** 2, size)
+    alike = both / (np.sqrt(np.maximum(mine, 0) * np.maximum(other, 0)) + 1e-3 * edges.sum())
     rows, columns = (np.abs(np.fft.fftfreq(side, 1 / side)) for side in size)
     rows, columns = rows[:, None] / height, columns[None, :] / width
     counts = (
