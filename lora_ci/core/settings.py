@@ -268,6 +268,10 @@ class ValidateSettings:
     ] = "warning"
 
 
+# Of each kind: a judgement draws every one of them, several times.
+MAX_PROMPTS = 500
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QaSettings:
     """How an adapter is judged."""
@@ -307,6 +311,7 @@ class QaSettings:
         Meta(
             description="identity prompts; `{trigger}` is replaced",
             examples=[["{trigger}, portrait"]],
+            max_length=MAX_PROMPTS,
         ),
     ] = ()
     flexibility_prompts: Annotated[
@@ -314,6 +319,7 @@ class QaSettings:
         Meta(
             description="prompts that combine the concept with other styles",
             examples=[["{trigger} in the snow"]],
+            max_length=MAX_PROMPTS,
         ),
     ] = ()
     base_prompts: Annotated[
@@ -321,6 +327,7 @@ class QaSettings:
         Meta(
             description="prompts without trigger; leakage is what changes on them",
             examples=[["a woman in a park"]],
+            max_length=MAX_PROMPTS,
         ),
     ] = ()
     negative_prompt: Annotated[

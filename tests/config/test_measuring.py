@@ -70,3 +70,13 @@ def test_what_cannot_be_used_is_an_error_at_its_line(text: str, words: str, hint
 def test_a_license_of_what_is_ours_has_no_effect():
     (note,) = load_config(qa('embedder: "classic:", embedder_license: MIT')).notes
     assert "no effect" in note.message
+
+
+@pytest.mark.parametrize("key", ["prompts", "flexibility_prompts", "base_prompts"])
+def test_more_prompts_than_anybody_could_wait_for_are_refused_at_their_line(key: str):
+    many = ", ".join(f"mei {number}" for number in range(10_000))
+    (found,) = findings(qa(f"{key}: [{many}]"))
+    assert found.line == LINE
+    assert "500" in found.message
+    assert key in found.message
+    assert not load_config(qa(f"{key}: [{', '.join(many.split(', ')[:500])}]")).notes
