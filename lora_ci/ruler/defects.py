@@ -82,8 +82,9 @@ def _blockiness(bright: NDArray[np.float64]) -> float:
     for axis in (0, 1):
         steps = np.abs(np.diff(bright, axis=axis)).mean(axis=1 - axis)
         if len(steps) >= 16:
-            grids = [steps[offset::8].mean() for offset in range(8)]
-            excess.append(max(grids) / (steps.mean() + 0.002) - 1)
+            offset = np.arange(len(steps)) % 8
+            grids = np.bincount(offset, steps) / np.bincount(offset)
+            excess.append(grids.max() / (steps.mean() + 0.002) - 1)
     return float(max(excess, default=0.0))
 
 
