@@ -59,7 +59,10 @@ def test_passing_and_failing_have_errors_of_their_own():
 def test_the_reason_names_the_bound_that_decided():
     found = check_gate("identity", ">= 0.7", {"identity": about(0.8)}, ERRORS)
     assert found.why == "0.80, surely at least 0.76"
-    assert (found.low, found.high) == (pytest.approx(0.761, abs=1e-3), pytest.approx(0.839, abs=1e-3))
+    assert (found.low, found.high) == (
+        pytest.approx(0.761, abs=1e-3),
+        pytest.approx(0.839, abs=1e-3),
+    )
     assert "at most" in check_gate("x", "<= 0", {"x": about(-1.0)}, ERRORS).why
     assert "between 0.66 and 0.74" in check_gate("x", ">= 0.7", {"x": about(0.7)}, ERRORS).why
 

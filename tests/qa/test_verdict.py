@@ -220,7 +220,7 @@ ANY_METRICS = st.dictionaries(
 
 @given(ANY_SCORES, ANY_METRICS, st.sets(st.sampled_from(sorted(QA_METRICS))))
 def test_nothing_passes_with_a_gate_on_what_was_not_measured(scores, metrics, gated):
-    verdict = verdict_of(scores, metrics, {metric: ">= -100" for metric in gated})
+    verdict = verdict_of(scores, metrics, dict.fromkeys(gated, ">= -100"))
     absent = [g for g in verdict.gates if g.value is None]
     assert {g.metric for g in absent} >= {m for m in gated if m not in verdict.metrics}
     if absent or verdict.overall is None:
