@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.measures.identity import REFERENCES
 from lora_ci.qa.reading import Measure, Reading
@@ -23,8 +26,8 @@ def measure(evidence: Evidence) -> Reading:
         return Reading(lacking=evidence.no_scale, settle=REFERENCES)
     if evidence.seeds < 2:
         return Reading(lacking="needs at least 2 seeds", settle="`qa.seeds` of 2 or more")
-    spreads = likeness(scale, evidence.adapter.of(asked)).std(axis=1, ddof=1)
-    n, spread = len(scale.real), float(scale.real.std(ddof=1))
+    spreads = deviation(likeness(scale, evidence.adapter.of(asked)))
+    n, spread = len(scale.real), float(deviation(scale.real))
     # A standard deviation's own error. Source: JCGM 100:2008 (GUM), E.4.3.
     of_real = Mean(mean=spread, error=spread / math.sqrt(2 * (n - 1)), degrees=n - 1, n=n)
     unit = max(of_real, scale.measured_span(), key=lambda measured: measured.mean)
@@ -35,6 +38,18 @@ def measure(evidence: Evidence) -> Reading:
         why=why,
         score=Score(name="consistency", metric=value, anchors=ANCHORS, why=why),
     )
+
+
+def deviation(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The standard deviation along the last axis [..., n], n at least 2, without bias.
+
+    The root of the unbiased variance is too small: of 2 normal values it is 0.80 of the truth.
+    Source: c4 in Duncan, Quality Control and Industrial Statistics (1974), table M.
+    """
+    n = values.shape[-1]
+    c4 = math.sqrt(2 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
+    unbiased: NDArray[np.float64] = values.std(axis=-1, ddof=1) / c4
+    return unbiased
 
 
 MEASURE = Measure(name="consistency", run=measure, metrics=("spread",))
