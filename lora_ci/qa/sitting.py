@@ -31,7 +31,7 @@ FIRST_SEEDS = 2
 # Other weights are compared on the same pictures, so few seeds do.
 STRENGTH_SEEDS = 1
 # A dataset may have few captions, or one: there more seeds are asked.
-RECALLED_PICTURES = 12
+RECALLED_PICTURES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +253,8 @@ class Eyes:
         embedder, prompts = self.bench.embedder, self.bench.prompts
         if not embedder.knows_texts:
             return None
-        texts = list(dict.fromkeys((*prompts.every, *prompts.contexts)))
+        asked = prompts.asks(self.bench.trigger).values()
+        texts = list(dict.fromkeys((*prompts.every, *prompts.contexts, *asked)))
         return dict(zip(texts, embedder.embed_texts(texts), strict=True))
 
     def _unsafe(self, adapter: Views) -> Sequence[tuple[str, ...]] | None:

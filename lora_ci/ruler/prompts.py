@@ -64,7 +64,7 @@ MAX_REFERENCE_PROMPTS = 12
 # Weights are compared on the same pictures, so few of them do.
 MAX_STRENGTH_PROMPTS = 6
 # Who copies does so when asked for the very picture, so a few captions show it.
-MAX_RECALLED_PROMPTS = 6
+MAX_RECALLED_PROMPTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,21 @@ class Prompts:
     def strength(self) -> tuple[str, ...]:
         """Some of the identity prompts, at which other weights are tried."""
         return tuple(spread(self.identity, MAX_STRENGTH_PROMPTS))
+
+    def asks(self, trigger: str) -> dict[str, str]:
+        """Beside the trigger, what each identity and flexibility prompt asks for: prompt → text.
+
+        What asks for the trigger alone, or for the same as another, is left out.
+        """
+        pairs = [
+            *zip(self.flexibility, self.contexts, strict=True),
+            *((prompt, without_trigger(prompt, trigger)) for prompt in self.identity),
+        ]
+        found: dict[str, str] = {}
+        for prompt, text in pairs:
+            if text != prompt and text not in found.values():
+                found[prompt] = text
+        return found
 
     @property
     def every(self) -> tuple[str, ...]:

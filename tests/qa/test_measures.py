@@ -13,7 +13,7 @@ from lora_ci.qa.measures.table import MEASURES
 from lora_ci.qa.scores import PASS_MARK
 from lora_ci.qa.verdict import WARNING_ERRORS
 from lora_ci.ruler.prompts import Prompts
-from tests.judged_world import PROMPTS, Traits, World, bench_of, look, seen_with
+from tests.judged_world import PROMPTS, TRIGGER, Traits, World, bench_of, look, seen_with
 
 BY_NAME = {measure.name: measure for measure in MEASURES}
 SCORED = ("identity", "flexibility", "artifact", "consistency", "performance")
@@ -75,12 +75,12 @@ def test_a_fault_is_scored_below_the_pass_mark(name, traits):
     [
         ("artifact", "blank", {"broken": 0.5, "damage": "blank"}, "blank ("),
         ("variety", "variety", {"one_thing": True}, "differ 0.00"),
-        ("following", "following", {"following": 0.0}, "follow their prompts"),
+        ("following", "following", {"following": 0.05}, "follow their prompts"),
         ("leakage", "leakage", {"leak": 0.8}, "without the trigger"),
         ("strength", "loss.against-half", {"loss": 0.9, "half": 0.7}, "above that at half"),
         ("strength", "recommended_weight", {"best": 0.3}, "best use 0.4"),
         ("memorization", "memorization", {"copies": 0.95}, "pictures are copies"),
-        ("memorization", "memorization.recalled", {"recalls": 1.0}, "12 of 12"),
+        ("memorization", "memorization.recalled", {"recalls": 1.0}, "16 of 16"),
         ("loss-gap", "loss.against-base", {"loss": 1.4, "trained": 1.4}, "above the base's"),
         ("loss-gap", "loss.gap", {"loss": 0.9, "trained": 0.2}, "gap 7"),
         ("base-look", "base_look", {"identity": -0.3}, "as far from the references"),
@@ -123,7 +123,12 @@ def test_what_a_scanner_finds_is_counted_by_name(good):
 WITHOUT = {"references": 0}
 NO_TEXTS = {"knows_texts": False}
 ONE_CONTEXT = {
-    "prompts": replace(PROMPTS, flexibility=PROMPTS.flexibility[:1], contexts=PROMPTS.contexts[:1])
+    "prompts": replace(
+        PROMPTS,
+        identity=(f"{TRIGGER} alone", TRIGGER),
+        flexibility=PROMPTS.flexibility[:1],
+        contexts=PROMPTS.contexts[:1],
+    )
 }
 
 
@@ -138,7 +143,7 @@ ONE_CONTEXT = {
         ("consistency", WITHOUT, "0 references"),
         ("variety", WITHOUT, "three references"),
         ("following", NO_TEXTS, "knows no texts"),
-        ("following", ONE_CONTEXT, "one flexibility prompt"),
+        ("following", ONE_CONTEXT, "2 prompts ask for more"),
         ("leakage", WITHOUT, "0 references"),
         ("leakage", {"prompts": replace(PROMPTS, bare=())}, "no prompts without the trigger"),
         ("strength", WITHOUT, "0 references"),
@@ -213,7 +218,7 @@ def test_one_training_picture_repeated_is_found_by_its_caption():
     reading = read("memorization", look(bench, world, 2))
     assert reading.metrics["memorization"].mean == 0
     recalled = reading.metrics["memorization.recalled"]
-    assert (recalled.hits, recalled.n) == (12, 12)
+    assert (recalled.hits, recalled.n) == (16, 16)
     assert reading.pairs[0].copied
 
 

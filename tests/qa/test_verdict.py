@@ -104,7 +104,9 @@ HARD = (
     ("variety", about(0.1), about(0.9)),
     ("memorization", about(0.8), about(0.0)),
     ("memorization.recalled", about(0.8), about(0.0)),
+    ("following", about(0.1), about(0.8)),
     ("loss.against-base", about(0.3), about(-0.2)),
+    ("loss.gap", about(0.6), about(0.05)),
     ("loss.against-half", about(0.2), about(-0.05)),
     ("loss.against-released", about(0.2), about(0.0)),
 )

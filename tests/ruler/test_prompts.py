@@ -20,7 +20,7 @@ def test_a_character_is_asked_for_by_preset_and_by_reference_captions():
 def test_some_captions_of_training_pictures_are_asked_again():
     captions = ["", *(f"mei at {hour}" for hour in range(30)), "mei at 3"]
     found = make_prompts(LoraType.CHARACTER, "mei", QaSettings(), [], captions)
-    assert len(found.recalled) == len(set(found.recalled)) == 6
+    assert len(found.recalled) == len(set(found.recalled)) == 8
     assert "" not in found.recalled
     assert not set(found.recalled) & set(found.every)
 
@@ -52,3 +52,21 @@ def test_braces_that_are_no_trigger_stay():
     found = make_prompts(LoraType.OBJECT, "mei", QaSettings(prompts=("{x} {trigger}",)), [])
     assert found.identity == ("{x} mei",)
     assert without_trigger("{trigger}", "mei") == "{trigger}"
+
+
+def test_what_prompts_ask_beside_the_trigger_is_told_once_each():
+    settings = QaSettings(
+        prompts=(
+            "{trigger}",
+            "{trigger} on a bus",
+            "photo of {trigger} on a bus",
+            "on a bus {trigger}",
+        ),
+        flexibility_prompts=("{trigger}, ink", "{trigger} ink"),
+    )
+    found = make_prompts(LoraType.OBJECT, "mei", settings, [])
+    assert found.asks("mei") == {
+        "mei, ink": "ink",
+        "mei on a bus": "on a bus",
+        "photo of mei on a bus": "photo of on a bus",
+    }

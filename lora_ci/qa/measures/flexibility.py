@@ -65,7 +65,7 @@ def deaf(contexts: Sequence[str], reached: NDArray[np.float64]) -> str:
         return ""
     worst = [contexts[at] for at in np.argsort(reached)[:NAMED]]
     named = ", ".join(f"`{text[:LONGEST_SHOWN]}`" for text in worst)
-    return f"the base itself does not surely draw what the flexibility prompts ask (least: {named})"
+    return f"the base itself does not surely draw what the prompts ask (least: {named})"
 
 
 def preference(pictures: Features, contexts: Features) -> NDArray[np.float64]:

@@ -50,7 +50,8 @@ MEASURE = Measure(
             "images seen",
         ),
         "loss.gap": Limit(
-            condition="<= 0.15",
+            condition="<= 0.35",
+            gate=True,
             fault="it knows its training pictures much better than new ones: overtrained",
             hint="fewer images seen, more training pictures, or a lower rank",
         ),

@@ -12,6 +12,7 @@ from lora_ci.qa.evidence import Evidence, Views
 from lora_ci.qa.reading import Limit, Measure, Pair, Reading
 from lora_ci.ruler.copies import find_twins
 from lora_ci.ruler.embedder import Features
+from lora_ci.ruler.pixel_copies import pixel_copies
 from lora_ci.ruler.statistics import Estimate, share_of
 
 # How much nearer to a training picture than any reference is a copy.
@@ -23,8 +24,9 @@ NEEDED = "the dataset and references that are not in it (`qa.references`)"
 def measure(evidence: Evidence) -> Reading:
     """The share of copies among pictures of identity prompts, and of training captions.
 
-    A copy is nearer to a training picture than every reference is to any, and nearer to it than
-    any other training picture: pictures of one kind are all near to each other, and no copies.
+    A copy by features is nearer to a training picture than every reference is to any, and nearer
+    to it than any other training picture: pictures of one kind are all near to each other, and no
+    copies. What an embedder misses is found by pixels.
     """
     training, references = evidence.training.features, evidence.references.features
     if not len(training) or not len(references):
@@ -32,16 +34,16 @@ def measure(evidence: Evidence) -> Reading:
     if evidence.seen:
         return Reading(lacking=evidence.no_scale, settle=NEEDED)
     limit = float((references @ training.T).max()) + COPY_MARGIN
-    asked = _look(evidence.prompts.identity, evidence.adapter, training, limit)
+    asked = _look(evidence, evidence.prompts.identity, evidence.adapter, limit)
     share = share_of(asked.copied)
     metrics: dict[str, Estimate] = {"memorization": share}
     why = (
-        f"{share.hits} of {share.n} pictures are copies: nearer to a training picture (cosine "
-        f"above {limit:.2f}) than every reference is and the other training pictures are"
+        f"{share.hits} of {share.n} pictures are copies: nearer to a training picture than "
+        f"references (cosine above {limit:.2f}) and other training pictures are, or the same pixels"
     )
     pairs = asked.pairs
     if evidence.recalled is not None:
-        recalled = _look(evidence.prompts.recalled, evidence.recalled, training, limit)
+        recalled = _look(evidence, evidence.prompts.recalled, evidence.recalled, limit)
         known = share_of(recalled.copied)
         metrics["memorization.recalled"] = known
         why += f"; asked with training captions {known.hits} of {known.n}"
@@ -58,12 +60,17 @@ class _Looked:
     pairs: list[Pair]
 
 
-def _look(prompts: Sequence[str], views: Views, training: Features, limit: float) -> _Looked:
-    made = views.of(prompts)
+def _look(evidence: Evidence, prompts: Sequence[str], views: Views, limit: float) -> _Looked:
+    made, training = views.of(prompts), evidence.training.features
     flat = made.reshape(-1, made.shape[-1])
     cosines = flat @ training.T
     nearest, twins = cosines.max(axis=1), cosines.argmax(axis=1)
     copied = (nearest > limit) & ~_authentic(flat, training)
+    copied |= pixel_copies(
+        views.drawn(prompts),
+        [one.picture for one in evidence.training.pictures],
+        [one.picture for one in evidence.references.pictures],
+    )
     seeds = made.shape[1]
     pairs = [
         Pair(
@@ -98,7 +105,7 @@ MEASURE = Measure(
             hint="fewer images seen, or more training pictures",
         ),
         "memorization.recalled": Limit(
-            condition="<= 0.5",
+            condition="<= 0.3",
             gate=True,
             fault="it knows its training pictures by heart",
             hint="fewer images seen, more training pictures, and captions that differ",
