@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_ci.app.folder_source import FolderSource
+from lora_ci.app.gather import hub_facts
 from lora_ci.app.report_files import write_report
+from lora_ci.app.specs import INPUTS, ensure_input
 from lora_ci.app.votes import with_votes
 from lora_ci.app.wiring import Deps, Places, open_deps
 from lora_ci.changes.folder import read_folder
-from lora_ci.config.model import Config, Lora
+from lora_ci.changes.inputs import InputFacts
+from lora_ci.config.model import Config, HubModel, Lora
 from lora_ci.core.changeset import ChangeSet
 from lora_ci.core.clock import new_run_id
 from lora_ci.core.digest import sha256_file
+from lora_ci.core.embedders import parse_embedder
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.run import RunView, StepView, run_outcome
@@ -65,14 +69,7 @@ def judge_lone(lone: Lone, out: Path, *, cache: Path, watch: Watch) -> RunView:
 
 def _judge(lone: Lone, deps: Deps) -> RunView:
     started, at = deps.clock.monotonic(), deps.clock.now().isoformat(timespec="seconds")
-    found = {name: read_folder(path, str(path)) for name, path in lone.inputs.items()}
-    facts = LoraFacts(
-        dataset=found.get("dataset"),
-        base_model=found["base_model"],
-        references=found.get("references"),
-        embedder=found.get("embedder"),
-        companion=found.get("companion"),
-    )
+    facts = facts_of(lone)
     files = {"adapter": lone.adapter} | ({"released": lone.released} if lone.released else {})
     digests = {name: sha256_file(path) for name, path in files.items()}
     made = qa_fingerprint(lone.lora, facts, digests["adapter"], digests.get("released"))
@@ -91,11 +88,7 @@ def _judge(lone: Lone, deps: Deps) -> RunView:
     deps.ledger.start_run(run_id, event)
     result = record.result if record else None
     if record is None:
-        inputs = {
-            name: StepInput(content_id=found[name].content_id, path=str(path.resolve()))
-            for name, path in lone.inputs.items()
-        }
-        inputs |= {
+        kept = {
             name: StepInput(content_id=deps.store.put(path), sha256=digests[name])
             for name, path in files.items()
         }
@@ -103,7 +96,7 @@ def _judge(lone: Lone, deps: Deps) -> RunView:
             stage=Stage.QA,
             lora=lone.lora.name,
             fingerprint=made.value,
-            inputs=inputs,
+            inputs=inputs_of(lone, facts, deps) | kept,
             params={
                 "settings": settings_json(lone.lora.qa),
                 "trigger": lone.lora.trigger,
@@ -115,6 +108,8 @@ def _judge(lone: Lone, deps: Deps) -> RunView:
         result = deps.ledger.step_result(run_id, lone.lora.name, Stage.QA)
         if result is None and interrupted:
             result = StepResult(outcome=Outcome.INTERRUPTED)
+    if result:
+        result = named(result, {digests[name]: path.name for name, path in files.items()})
     steps = (StepView(decision=decision, result=result),)
     return RunView(
         run_id=run_id,
@@ -125,6 +120,63 @@ def _judge(lone: Lone, deps: Deps) -> RunView:
         duration_s=deps.clock.monotonic() - started,
         outcome=run_outcome(plan, steps, interrupted=interrupted),
     )
+
+
+def facts_of(lone: Lone) -> LoraFacts:
+    """What the folders and files hold. Raises InputError."""
+    found = {name: read_folder(path.resolve(), str(path)) for name, path in lone.inputs.items()}
+    if hub := parse_embedder(lone.lora.qa.embedder).hub:
+        found["embedder"] = hub_facts(HubModel(hub=hub[0], revision=hub[1]))
+    return LoraFacts(
+        dataset=found.get("dataset"),
+        base_model=found["base_model"],
+        references=found.get("references"),
+        embedder=found.get("embedder"),
+        companion=found.get("companion"),
+    )
+
+
+def inputs_of(lone: Lone, facts: LoraFacts, deps: Deps) -> dict[str, StepInput]:
+    """Where the step finds them: where they lie, as nothing else than this run reads them."""
+    inputs = {}
+    for name in INPUTS[Stage.QA]:
+        found: InputFacts | None = getattr(facts, name)
+        if found is None:
+            continue
+        path = lone.inputs.get(name)
+        if path is None:  # a model of the hub
+            inputs[name] = ensure_input(name, found, (), deps)
+        else:
+            place = laid_out(name, path.resolve(), deps.state)
+            inputs[name] = StepInput(
+                content_id=found.content_id, path=str(place), shown_as=str(path)
+            )
+    return inputs
+
+
+def laid_out(name: str, path: Path, state: Path) -> Path:
+    """Where the step finds an input: an embedder of one file is alone in a folder, as always."""
+    if name != "embedder" or path.is_dir():
+        return path
+    folder = state / "inputs" / sha256_file(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    link = folder / path.name
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    return folder
+
+
+def named(result: StepResult, names: Mapping[str, str]) -> StepResult:
+    """The result with files called by their names, which the store does not know."""
+
+    def told(message: str) -> str:
+        for digest, name in names.items():
+            # The store keeps a file below the first two digits of its digest.
+            message = message.replace(digest[2:], name)
+        return message
+
+    findings = tuple(replace(found, message=told(found.message)) for found in result.findings)
+    return replace(result, findings=findings)
 
 
 def _reconciler(deps: Deps) -> Reconciler:

@@ -20,6 +20,7 @@ ACTIONS = {
     "compare": "tell two judgements apart, metric by metric",
     "review": "let people choose between pictures, blind",
     "calibrate": "suggest gates that fit what people chose",
+    "selftest": "judge the judge: how often does it find known faults, how often false ones?",
 }
 ENDING = ".safetensors"
 
@@ -29,7 +30,7 @@ def spelled_out(words: Sequence[str]) -> list[str]:
     first = words[0] if words else ""
     if not first or first.startswith("-") or first in ACTIONS:
         return list(words)
-    is_file = first.lower().endswith(ENDING) or Path(first).is_file()
+    is_file = "/" in first or first.lower().endswith(ENDING) or Path(first).is_file()
     return ["file" if is_file else "run", *words]
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import webbrowser
 from dataclasses import replace
 from pathlib import Path
 
 from lora_ci.cli.junit import add_junit_argument, forget_junit, write_junit
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.core.changeset import READ_IMAGES
 from lora_ci.core.embedders import parse_embedder
 from lora_ci.core.errors import InputError, UsageError
+from lora_ci.core.metrics import QA_METRICS
 from lora_ci.core.run import RunView
 from lora_ci.core.settings import LoraType, QaSettings
 from lora_ci.core.step import Outcome, Stage
@@ -43,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what sees likeness, such as path:models/clip (default: classic:)",
     )
     parser.add_argument("--trigger", metavar="WORD", help="default: what the file says")
-    parser.add_argument("--type", choices=[str(kind) for kind in LoraType], default="concept")
+    parser.add_argument(
+        "--type",
+        choices=[str(kind) for kind in LoraType],
+        help="what it teaches (default: concept)",
+    )
     parser.add_argument("--released", type=Path, metavar="FILE", help="must not fall behind this")
     parser.add_argument("--with", type=Path, dest="companion", metavar="FILE", help="a second one")
     group = parser.add_argument_group("how it is judged")
@@ -81,7 +89,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.config.model import Lora
 
     name = args.adapter.stem
-    out = args.out or Path(f"{name}.qa")
+    out, cache = args.out or Path(f"{name}.qa"), args.cache or default_cache()
+    need_places({"--out": out, "--cache": cache})
     lone = Lone(
         lora=Lora(
             name=name,
@@ -99,7 +108,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     def watch(_lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         output.progress(f"{stage} {name}", done, total, note)
 
-    view = judge_lone(lone, out, cache=args.cache or default_cache(), watch=watch)
+    view = judge_lone(lone, out, cache=cache, watch=watch)
     tell(view, out / PAGE, output)
     write_junit(args, view)
     if args.open:
@@ -125,13 +134,10 @@ def asked_settings(args: argparse.Namespace) -> tuple[QaSettings, str | None, Lo
 
     Raises UsageError.
     """
-    settings, trigger, kind = QaSettings(), args.trigger, LoraType(args.type)
+    settings, trigger, kind = QaSettings(), args.trigger, LoraType(args.type or LoraType.CONCEPT)
     if args.config:
-        from lora_ci.app.folder_source import choose
-        from lora_ci.config.work_tree import read_config
-
-        lora = choose(read_config(args.config), args.lora, args.config)
-        settings, trigger, kind = lora.qa, trigger or lora.trigger, lora.type
+        settings, told, of_config = told_by_config(args.config, args.lora)
+        trigger, kind = trigger or told, kind if args.type else of_config
     given = {
         name: value
         for name in ("embedder", "seeds", "steps", "resolution", "guidance")
@@ -151,6 +157,28 @@ def asked_settings(args: argparse.Namespace) -> tuple[QaSettings, str | None, Lo
     return checked(replace(settings, **given)), trigger, kind
 
 
+def told_by_config(path: Path, name: str | None) -> tuple[QaSettings, str, LoraType]:
+    """The `qa` section of a LoRA, its trigger and type. Raises UsageError.
+
+    What the section names in the repository is looked for there, wherever we are.
+    """
+    from lora_ci.config.work_tree import read_config
+
+    loras, top = read_config(path).loras, path.resolve().parent
+    if name is None and len(loras) == 1:
+        (name,) = loras
+    if name is None or name not in loras:
+        message = f"{path} has no LoRA `{name}`" if name else f"{path} has {len(loras)} LoRAs"
+        raise UsageError(message, hint=f"next: --lora, one of: {', '.join(loras)}")
+    lora = loras[name]
+    embedder = parse_embedder(lora.qa.embedder)
+    if embedder.path:
+        settings = replace(lora.qa, embedder=f"{embedder.kind}:{top / embedder.path}")
+    else:
+        settings = lora.qa
+    return settings, lora.trigger, lora.type
+
+
 def checked(settings: QaSettings) -> QaSettings:
     """The settings, within their ranges. Raises UsageError."""
     import msgspec
@@ -158,17 +186,30 @@ def checked(settings: QaSettings) -> QaSettings:
     from lora_ci.core.settings import parse_settings, settings_json
 
     try:
-        return parse_settings(settings_json(settings), QaSettings)
+        parsed = parse_settings(settings_json(settings), QaSettings)
     except msgspec.ValidationError as error:
-        raise UsageError(str(error), hint="next: lora-ci qa file --help") from error
+        told, _, where = str(error).partition(" - at ")
+        option = re.sub(r"\W|\d", "", where)
+        raise UsageError(f"--{option}: {told}", hint="next: lora-ci qa file --help") from error
+    for metric in parsed.gates:
+        if metric not in QA_METRICS:
+            near = difflib.get_close_matches(metric, QA_METRICS, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(QA_METRICS)}"
+            raise UsageError(f"--gate: nothing measures `{metric[:60]}`", hint=hint)
+    return parsed
 
 
 def parse_gate(text: str) -> tuple[str, str]:
     """`identity >= 0.7` as metric and condition. Raises UsageError."""
-    metric, sign, rest = (part.strip() for part in partition(text))
-    if not metric or not sign or not rest:
-        raise UsageError(f"--gate {text!r}: expected such as 'identity >= 0.7'")
-    return metric, f"{sign} {rest}"
+    from lora_ci.config.language import GATE
+
+    metric, sign, limit = (part.strip() for part in partition(text))
+    if not metric or not GATE.fullmatch(f"{sign} {limit}"):
+        raise UsageError(
+            f"--gate {text[:60]!r}: no condition on a metric",
+            hint="such as --gate 'identity >= 0.7'",
+        )
+    return metric, f"{sign} {limit}"
 
 
 def partition(text: str) -> tuple[str, str, str]:
@@ -180,29 +221,61 @@ def partition(text: str) -> tuple[str, str, str]:
 
 
 def asked_inputs(args: argparse.Namespace, settings: QaSettings) -> dict[str, Path]:
-    """Folders and files by the step's inputs. Raises UsageError for one that is not there."""
+    """Folders and files by the step's inputs. Raises UsageError for what cannot be one."""
+    for option, file in {"ADAPTER": args.adapter, "--released": args.released}.items():
+        need_file(option, file)
     inputs = {
         name: path
         for name, option in FOLDERS.items()
         if (path := getattr(args, option)) is not None
     }
+    for name, path in inputs.items():
+        need_folder(f"--{FOLDERS[name]}", path, pictures=name != "base_model")
+    if args.companion:
+        need_file("--with", args.companion)
+        inputs["companion"] = args.companion
     try:
-        embedder = parse_embedder(settings.embedder)
+        embedder = parse_embedder(settings.embedder).path
     except InputError as error:
         raise UsageError(f"--embedder: {error}", hint=error.findings[0].hint) from error
-    if embedder.path:
-        inputs["embedder"] = Path(embedder.path)
-    if args.companion:
-        inputs["companion"] = args.companion
-    files = {"ADAPTER": args.adapter, "--released": args.released, "--with": args.companion}
-    for option, path in files.items():
-        if path is not None and not path.is_file():
-            raise UsageError(f"{option} {path}: no such file", hint=f"next: ls {path.parent}")
-    for name, path in inputs.items():
-        if not path.exists():
-            option = FOLDERS.get(name, name)
-            raise UsageError(f"--{option} {path}: not there", hint=f"next: ls {path.parent}")
+    if embedder:
+        inputs["embedder"] = Path(embedder)
+        if not inputs["embedder"].exists():
+            message = f"--embedder {settings.embedder}: {embedder} is not there"
+            raise UsageError(message, hint=f"next: ls {inputs['embedder'].parent}")
     return inputs
+
+
+def need_file(option: str, path: Path | None) -> None:
+    """Raises UsageError for a path that is no file; none was given where it is None."""
+    if path is not None and not path.is_file():
+        what = "a folder; expected a file" if path.is_dir() else "no such file"
+        raise UsageError(f"{option} {path}: {what}", hint=f"next: ls {path.parent}")
+
+
+def need_folder(option: str, path: Path, *, pictures: bool) -> None:
+    """Raises UsageError for a path that is no folder, or one without `pictures`."""
+    if not path.is_dir():
+        what = "a file; expected a folder" if path.exists() else "no such folder"
+        raise UsageError(f"{option} {path}: {what}", hint=f"next: ls {path.parent}")
+    if pictures and not has_pictures(path):
+        hint = f"expected pictures: {', '.join(READ_IMAGES)}"
+        raise UsageError(f"{option} {path}: no pictures below it", hint=hint)
+
+
+def has_pictures(folder: Path) -> bool:
+    """True for a folder with any file that is named as a picture."""
+    return any(path.suffix.lower() in READ_IMAGES for path in folder.rglob("*"))
+
+
+def need_places(places: dict[str, Path]) -> None:
+    """Makes the folders by their options. Raises UsageError where that cannot be."""
+    for option, folder in places.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"{option} {folder}: no folder can be made there: {error.strerror}"
+            raise UsageError(message, hint=f"next: another {option}") from error
 
 
 def trigger_of(adapter: Path) -> str:
