@@ -86,8 +86,9 @@ class Evidence:
     """One look. Base, adapter and strengths share prompts and seeds, so they can be paired.
 
     base, adapter: every prompt. released, composed: identity prompts. strengths: identity prompts
-    by weight, with the first seeds alone. texts: features [d] of prompts, contexts and `prompts.asks`; None where
-    the embedder knows no texts. scale: None where identity cannot be judged, `no_scale` says why.
+    by weight, with the first seeds alone. texts: features [d] of prompts, contexts and
+    `prompts.asks`; None where the embedder knows no texts. scale: None where identity cannot be
+    judged, `no_scale` says why.
     recalled: captions of training pictures, by the adapter alone and with seeds of its own number;
     None where none are asked. seen: references that are training pictures too.
     unsafe: what a scanner said of each of the adapter's pictures, in the order of `asked`; None
