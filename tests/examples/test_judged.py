@@ -16,7 +16,7 @@ from lora_ci.formats.contract import check_adapter
 from lora_ci.formats.read import read_adapter
 from lora_ci.formats.write import Format, write_adapter
 from tools.emoji_world.faults import GOOD, TRIGGER, VARIANTS, WORLD, Spoil, Variant
-from tools.emoji_world.judged import TESTS, Judged, summary, table
+from tools.emoji_world.judged import TESTS, Judged, by_variant, summary, table
 
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 
@@ -155,17 +155,20 @@ def test_scrambled_values_are_the_same_values_elsewhere(adapter: Path, tmp_path:
     assert check_adapter(spoilt) == check_adapter(good)
 
 
-def judged(variant: Variant, outcome: Outcome, overall: float | None, *named: str) -> Judged:
-    """A judgement of seed 0."""
+def judged(
+    variant: Variant, outcome: Outcome, overall: float | None, *failed: str, seed: int = 0
+) -> Judged:
+    """A judgement."""
     return Judged(
         variant=variant.name,
-        seed=0,
+        seed=seed,
         outcome=outcome,
         overall=overall,
         scores=dict.fromkeys(TESTS, overall),
-        loud=named,
-        named=named,
-        metrics={},
+        failed=failed,
+        warned=(),
+        named=bool(failed) if variant.named_by else None,
+        metrics={} if overall is None else {"overall": overall},
         took_s=1.0,
     )
 
@@ -178,10 +181,13 @@ def test_the_good_one_is_first_where_it_passed_though_a_failed_one_scores_more()
         judged(BY_NAME["cut-short"], Outcome.FAILED, None),
     ]
     said = summary(found)
-    assert "2 of 2 faulty adapters failed, 0 passed; the fault was named of 1" in said
+    assert "2 of 2 faulty adapters failed, 0 passed; of 1 the fault was named" in said
     assert "seed 0: `good` is number 1 of 3" in said
-    assert "| mislabelled | 0 | failed | 0.95 |" in table(found)
-    assert table(found).splitlines()[-1].endswith("| – | – | – | – | – | – | – |")
+    good, other, refused = table(found).splitlines()[2:]
+    assert good.endswith("|  |  |  |")
+    assert other.startswith("| mislabelled | 0 | failed | 0.95 | 0.95 |")
+    assert other.endswith("| `following` |  | yes |")
+    assert refused.endswith("| – | – | – | – | – | – |  |  | no |")
 
 
 def test_a_faulty_one_that_passed_with_more_is_told_to_be_before_the_good_one() -> None:
@@ -192,3 +198,17 @@ def test_a_faulty_one_that_passed_with_more_is_told_to_be_before_the_good_one() 
     ]
     assert "seed 0: `good` is number 2 of 2, after mislabelled" in summary(found)
     assert "0 of 1 faulty adapters failed, 1 passed" in summary(found)
+
+
+def test_in_short_only_what_was_said_with_every_seed_is_told() -> None:
+    """And the range over the seeds."""
+    found = [
+        judged(BY_NAME["mislabelled"], Outcome.FAILED, 0.7, "following", "overall"),
+        judged(BY_NAME["mislabelled"], Outcome.INCONCLUSIVE, 0.8, "following", seed=1),
+        judged(BY_NAME["mislabelled"], Outcome.FAILED, 0.75, "following", seed=2),
+    ]
+    (line,) = by_variant(found).splitlines()[2:]
+    fault = BY_NAME["mislabelled"].fault
+    start = f"| mislabelled | {fault} | 2 failed, 1 inconclusive | 0.70 … 0.80 | – |"
+    assert line.startswith(start)
+    assert line.endswith("| `following` |")

@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ from tools.emoji_world.faults import GOOD, TRIGGER, VARIANTS, WORLD, Variant
 
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 TESTS = ("identity", "flexibility", "artifact", "consistency", "performance")
+# The metrics that tell the most of the faults.
+SHORT = ("overall", "following", "loss.gap", "loss.against-half", "memorization.recalled")
 
 
 def adapter_path(out: Path, variant: Variant, seed: int) -> Path:
@@ -134,10 +137,11 @@ def tell(line: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """How the judge found an adapter. `named` tells which of the expected names it gave.
+    """How the judge found an adapter.
 
-    `loud` are the metrics of the gates that failed, the test that holds the mean down where that
-    failed, and the rules of all findings.
+    `failed` are the metrics of gates that failed, with the test that holds the mean down where the
+    mean failed. `warned` are the rules of what else it found. `named`: one of the two tells the
+    fault; None where there is none to tell.
     """
 
     variant: str
@@ -145,8 +149,9 @@ class Judged:
     outcome: Outcome
     overall: float | None
     scores: Mapping[str, float | None]
-    loud: tuple[str, ...]
-    named: tuple[str, ...]
+    failed: tuple[str, ...]
+    warned: tuple[str, ...]
+    named: bool | None
     metrics: Mapping[str, float]
     took_s: float
 
@@ -173,51 +178,84 @@ def judge(out: Path, variant: Variant, seed: int, lora: Lora) -> Judged:
         raise SystemExit(f"{name}: {result.outcome}: {result.findings}")
     told = read_details(Stage.QA, result)
     failed = [gate.metric for gate in told.gates if gate.outcome is Outcome.FAILED]
-    weakest = [told.weakest.name] if told.weakest and "overall" in failed else []
-    loud = tuple(dict.fromkeys([*failed, *weakest, *(f.rule for f in result.findings)]))
+    if "overall" in failed and told.weakest:
+        failed.append(told.weakest.name)
+    warned = [f.rule for f in result.findings if not f.rule.startswith("qa.gate-")]
+    words = (*failed, *warned)
     return Judged(
         variant=variant.name,
         seed=seed,
         outcome=result.outcome,
         overall=told.overall.score if told.overall else None,
         scores={test.name: test.score for test in told.tests},
-        loud=loud,
-        named=tuple(n for n in variant.named_by if any(n in word for word in loud)),
+        failed=tuple(dict.fromkeys(failed)),
+        warned=tuple(dict.fromkeys(warned)),
+        named=any(n in word for n in variant.named_by for word in words)
+        if variant.named_by
+        else None,
         metrics=result.metrics,
         took_s=result.timings_s["total"],
     )
 
 
 def table(judged: Sequence[Judged]) -> str:
-    """A markdown table, a row an adapter, the variants in their order."""
-    head = ("adapter", "seed", "outcome", "overall", *TESTS, "named")
+    """A markdown table, a row an adapter."""
+    head = ("adapter", "seed", "outcome", "overall", *TESTS, "failed", "warned", "named")
     lines = [row(head), row(["---"] * len(head))]
     for one in judged:
         scores = [number(one.scores.get(test)) for test in TESTS]
-        named = ", ".join(one.named) or ("–" if BY_NAME[one.variant].named_by else "")
-        cells = (one.variant, str(one.seed), one.outcome, number(one.overall), *scores, named)
-        lines.append(row(cells))
+        words = [", ".join(f"`{word}`" for word in words) for words in (one.failed, one.warned)]
+        named = {True: "yes", False: "no", None: ""}[one.named]
+        head = (one.variant, str(one.seed), one.outcome, number(one.overall))
+        lines.append(row([*head, *scores, *words, named]))
     return "\n".join(lines)
+
+
+def by_variant(judged: Sequence[Judged]) -> str:
+    """The same in short, a row a variant: outcomes and the range of metrics over the seeds."""
+    head = ("adapter", "fault", "outcomes", *SHORT, "failed or warned in all")
+    lines = [row(head), row(["---"] * len(head))]
+    for variant in VARIANTS:
+        own = [one for one in judged if one.variant == variant.name]
+        if not own:
+            continue
+        outcomes = ", ".join(f"{n} {outcome}" for outcome, n in counted(own))
+        ranges = [span([o.metrics[m] for o in own if m in o.metrics]) for m in SHORT]
+        common = set.intersection(*({*one.failed, *one.warned} for one in own))
+        words = ", ".join(f"`{word}`" for word in sorted(common))
+        lines.append(row([variant.name, variant.fault, outcomes, *ranges, words]))
+    return "\n".join(lines)
+
+
+def counted(judged: Sequence[Judged]) -> list[tuple[Outcome, int]]:
+    """Outcomes with their numbers, the most frequent first."""
+    return Counter(one.outcome for one in judged).most_common()
+
+
+def span(values: Sequence[float]) -> str:
+    """The least and the greatest value, or a dash."""
+    ends = [f"{end:.2f}" for end in (min(values), max(values))] if values else ["–"]
+    return " … ".join(dict.fromkeys(ends))
 
 
 def summary(judged: Sequence[Judged]) -> str:
     """How often the judge was right."""
-    lines = []
-    bad = [one for one in judged if BY_NAME[one.variant].named_by]
+    bad = [one for one in judged if one.named is not None]
     caught = sum(one.outcome is Outcome.FAILED for one in bad)
     passed = sum(one.outcome is Outcome.PASSED for one in bad)
-    lines.append(
+    named = sum(one.named is True for one in bad)
+    lines = [
         f"{caught} of {len(bad)} faulty adapters failed, {passed} passed; "
-        f"the fault was named of {sum(bool(one.named) for one in bad)}"
-    )
+        f"of {named} the fault was named"
+    ]
     for seed in sorted({one.seed for one in judged}):
         ranked = sorted((one for one in judged if one.seed == seed), key=lambda one: one.place)
         names = [one.variant for one in ranked]
         if GOOD in names:
             before = names[: names.index(GOOD)]
+            after = f", after {', '.join(before)}" if before else ""
             lines.append(
-                f"seed {seed}: `{GOOD}` is number {len(before) + 1} of {len(names)}"
-                + (f", after {', '.join(before)}" if before else "")
+                f"seed {seed}: `{GOOD}` is number {len(before) + 1} of {len(names)}{after}"
             )
     return "\n".join(lines)
 
@@ -258,7 +296,7 @@ def main() -> None:
         for seed in range(given.seeds)
         if adapter_path(given.out, variant, seed).exists()
     ]
-    print(table(judged), summary(judged), sep="\n\n")
+    print(table(judged), by_variant(judged), summary(judged), sep="\n\n")
     values = json.dumps(msgspec.to_builtins(judged), indent=1)
     (given.out / "judged.json").write_text(f"{values}\n")
 
