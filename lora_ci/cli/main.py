@@ -122,7 +122,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 def spelled_out(argv: Sequence[str]) -> list[str]:
     """The arguments, with what a command lets people leave out."""
     at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
-    if argv[at : at + 1] != ["qa"]:
+    if "qa" not in argv[at : at + 1]:
         return list(argv)
     from lora_ci.cli.qa import spelled_out as spelled
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ from typing import Any
 from lora_ci.app.report_files import TWIN
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.errors import ExitCode, UsageError
-from lora_ci.core.step import Stage
+from lora_ci.core.metrics import OVERALL, TEST
+from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.core.text import clean
+from lora_ci.report.details import read_details
+from lora_ci.report.text import aligned
 
 MAX_BYTES = 64 * 2**20
 # What of a ruler a report tells: named where two rulers differ.
@@ -21,13 +26,22 @@ REJUDGE = "next: lora-ci qa rejudge --all, which judges both by the present rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A metric, and the ends of its 95 % interval where the report tells them."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """What a report says of one LoRA."""
 
     name: str
     ruler: str
-    metrics: dict[str, float]
-    told: dict[str, Any]
+    metrics: Mapping[str, Figure]
+    told: Mapping[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +70,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         raise UsageError(message, hint=REJUDGE)
     names = sorted(one.metrics.keys() | other.metrics.keys())
     rows = [(name, one.metrics.get(name), other.metrics.get(name)) for name in names]
-    width = max((len(name) for name in names), default=6)
-    lines = [f"{'metric':<{width}}  {'A':>8}  {'B':>8}  {'B - A':>8}"]
-    for name, a, b in rows:
-        change = "" if a is None or b is None else f"{b - a:+.3f}"
-        lines.append(f"{clean(name):<{width}}  {shown(a):>8}  {shown(b):>8}  {change:>8}")
+    cells = [(name, shown(a), shown(b), change(a, b)) for name, a, b in rows]
+    lines = aligned(("metric", "A", "B", "B - A"), cells)
     value = {
         "a": one.name,
         "b": other.name,
@@ -71,9 +82,17 @@ def run(args: argparse.Namespace, output: Output) -> int:
     return ExitCode.PASSED
 
 
-def shown(value: float | None) -> str:
-    """A value, or that there is none."""
-    return "–" if value is None else f"{value:.3f}"
+def shown(figure: Figure | None) -> str:
+    """A value with its interval, or that there is none."""
+    if figure is None:
+        return "–"
+    ends = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
+    return f"{figure.value:.3f}{ends}"
+
+
+def change(a: Figure | None, b: Figure | None) -> str:
+    """The difference, if both are known."""
+    return "" if a is None or b is None else f"{b.value - a.value:+.3f}"
 
 
 def read_judgement(path: Path, lora: str | None) -> Judgement:
@@ -99,10 +118,28 @@ def read_judgement(path: Path, lora: str | None) -> Judgement:
         return Judgement(
             name=name,
             ruler=str(details["ruler"]),
-            metrics={str(key): float(value) for key, value in stage["metrics"].items()},
+            metrics=figures(stage["metrics"], details),
             told={key: details.get(key) for key in TOLD},
         )
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", hint=hint) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file}: holds no judgement of a LoRA", hint=hint) from error
+
+
+def figures(metrics: Mapping[str, Any], details: dict[str, Any]) -> dict[str, Figure]:
+    """The metrics of a judgement with their intervals. Raises ValueError for no numbers."""
+    found = read_details(Stage.QA, StepResult(outcome=Outcome.PASSED, details=details))
+    ends = {check.metric: (check.low, check.high) for check in (*found.checks, *found.gates)}
+    ends |= {f"{TEST}{test.name}": (test.low, test.high) for test in found.tests}
+    if found.overall:
+        ends[OVERALL] = found.overall.low, found.overall.high
+    made = {}
+    for name, value in metrics.items():
+        low, high = ends.get(name, (None, None))
+        known = low is not None and high is not None
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(name)
+        made[name] = Figure(value=number, low=low if known else None, high=high if known else None)
+    return made
