@@ -31,7 +31,8 @@ SETTINGS = QaSettings(
     flexibility_prompts=tuple(
         f"a glossy emoji of {x}, {{trigger}}" for x in ("pig face", "blue heart", "tangerine")
     ),
-    seeds=2, steps=8, guidance=4.0, guidance_rescale=0.7,
+    base_prompts=("a flat emoji of panda face", "a glossy emoji of lemon"),
+    strengths=(0.4, 1.0), seeds=2, steps=8, guidance=4.0, guidance_rescale=0.7,
 )  # fmt: skip
 
 
@@ -101,8 +102,17 @@ def test_every_picture_is_kept_and_named(judge, style_adapter):
     result = judge.qa(style_adapter)
     shown = result.details["pictures"]
     kinds = [p["kind"] for p in shown]
-    assert kinds.count("base") == kinds.count("adapter") == 8 * 2
+    assert kinds.count("base") == (8 + 2) * 2
+    asked = [(p["prompt"], p["seed"]) for p in shown if p["kind"] == "base"]
+    drawn = [(p["prompt"], p["seed"]) for p in shown if p["kind"] == "adapter"]
+    # What is drawn for captions of training pictures, to find copies, comes after.
+    assert drawn[: len(asked)] == asked
+    assert len(drawn) > len(asked)
+    assert kinds.count("strength") == 2 * 3
     assert kinds.count("reference") == 24
+    assert kinds.count("training") == len(result.details["pairs"]) > 0
+    placed = [p for p in shown if p["likeness"] is not None]
+    assert {p["kind"] for p in placed} == {"base", "adapter"}
     for picture in (*shown, {"artifact": "grid.png"}):
         path = judge.store.get(result.artifact(picture["artifact"]).sha256)
         with Image.open(path) as image:
@@ -111,11 +121,16 @@ def test_every_picture_is_kept_and_named(judge, style_adapter):
 
 def test_the_same_adapter_is_judged_the_same_again(judge, style_adapter):
     one, two = judge.qa(style_adapter), judge.qa(style_adapter)
-    timed = ("latency_ratio", "score.performance", "overall")
-    assert {k: v for k, v in one.metrics.items() if k not in timed} == {
-        k: v for k, v in two.metrics.items() if k not in timed
-    }
+    assert one.metrics == two.metrics
     assert one.details["ruler"] == two.details["ruler"]
+    assert two.details["drawn"]["made"] == 0
+
+
+def test_another_gate_is_another_ruler(judge, style_adapter):
+    one = judge.qa(style_adapter)
+    two = judge.qa(style_adapter, replace(SETTINGS, gates={"identity": ">= 0.01"}))
+    assert one.details["ruler"] != two.details["ruler"]
+    assert two.details["drawn"]["made"] == 0
 
 
 def test_a_ruined_adapter_fails_against_the_released_one(judge, style_adapter, tmp_path):
