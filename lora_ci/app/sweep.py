@@ -25,7 +25,11 @@ LOSS = "loss"
 VALIDATION_LOSS, LAST_LOSS = "validation_loss", "loss_last"
 # Of these less is better; of all others that QA knows, more.
 LESS_IS_BETTER = frozenset(
-    (VALIDATION_LOSS, LAST_LOSS, "loss.against-base", "leakage", "memorization", "spread")
+    (
+        *(VALIDATION_LOSS, LAST_LOSS, "loss.against-base", "loss.against-half", "loss.gap"),
+        *("loss.against-released", "memorization", "memorization.recalled", "leakage", "spread"),
+        *("base_look", "blank", "unsafe", "latency_ratio", "size_share"),
+    )
 )
 DIFFERENT_RULERS = (
     "judged by {} different rulers, whose figures say nothing of each other; next: take what `qa` "

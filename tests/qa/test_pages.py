@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_ci.app.sweep import LESS_IS_BETTER
 from lora_ci.qa.measures.table import MEASURES
 from lora_ci.report.checks import DOCUMENTED
 
@@ -38,3 +39,10 @@ def test_links_lead_somewhere():
     for path in [DOCS / "qa.md", *(DOCS / "qa").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+?\.md)", path.read_text()):
             assert (path.parent / target).is_file(), f"{path}: {target}"
+
+
+def test_a_sweep_looks_for_less_of_what_is_limited_from_above():
+    limits = {m: limit.condition for measure in MEASURES for m, limit in measure.limits.items()}
+    for metric, condition in limits.items():
+        if metric != "recommended_weight":
+            assert (metric in LESS_IS_BETTER) is condition.startswith("<"), metric
