@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from lora_ci.ruler.student import t_quantile
 
+# A factor of more than this exponent is as good as endless.
+MOST_EXPONENT = 50.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
@@ -76,6 +79,40 @@ class Mean:
     def scaled(self, factor: float, shift: float = 0.0) -> Mean:
         """The estimate of `factor · x + shift`."""
         return replace(self, mean=factor * self.mean + shift, error=abs(factor) * self.error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positive:
+    """What cannot be below 0 and has an error that grows with it, such as a mean of deviations.
+
+    Its logarithm has Student's interval, so the upper end lies farther away than the lower one.
+    Source: Bartlett and Kendall, J. R. Stat. Soc. Suppl. 8 (1946), 128-138.
+    """
+
+    of: Mean
+
+    def __post_init__(self) -> None:
+        if self.of.mean < 0 or (self.of.mean == 0 and self.of.error > 0):
+            raise ValueError(f"{self.of.mean} with standard error {self.of.error} has no logarithm")
+
+    @property
+    def mean(self) -> float:
+        """The mean itself."""
+        return self.of.mean
+
+    @property
+    def n(self) -> int:
+        """The units of the mean."""
+        return self.of.n
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """From the mean over a factor to the mean times that factor."""
+        around = self.of.interval(confidence)
+        if around.high is None or self.of.error == 0:
+            return around
+        factor = math.exp(min(around.high / self.of.mean - 1, MOST_EXPONENT))
+        mean = self.of.mean
+        return Interval(mean=mean, low=mean / factor, high=mean * factor, n=self.n)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

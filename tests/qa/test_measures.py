@@ -139,7 +139,7 @@ ONE_CONTEXT = {
         ("identity", {"references": 2}, "2 references, needs 3"),
         ("flexibility", WITHOUT, "0 references"),
         ("flexibility", NO_TEXTS, "knows no texts"),
-        ("flexibility", ONE_CONTEXT, "one flexibility prompt"),
+        ("flexibility", ONE_CONTEXT, "flexibility prompts: 1, needs 3"),
         ("consistency", WITHOUT, "0 references"),
         ("variety", WITHOUT, "three references"),
         ("following", NO_TEXTS, "knows no texts"),

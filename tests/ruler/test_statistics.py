@@ -11,6 +11,7 @@ from lora_ci.ruler.statistics import (
     Exact,
     Interval,
     Mean,
+    Positive,
     Share,
     bound,
     divided,
@@ -187,3 +188,24 @@ def test_separation_counts_deviations():
     one, other = source.normal(3, 1, 2000), source.normal(1, 1, 2000)
     assert separation(one, other) == pytest.approx(2, abs=0.15)
     assert separation(np.ones(3), np.zeros(3)) == math.inf
+
+
+def test_a_positive_mean_is_less_sure_upward():
+    found = Positive(of=Mean(mean=2.0, error=0.5, degrees=math.inf, n=9)).interval()
+    factor = math.exp(0.25 * 1.959964)
+    assert (found.low, found.high) == pytest.approx((2 / factor, 2 * factor))
+    assert Positive(of=Mean(mean=0.0, error=0.0, degrees=3, n=4)).interval().high == 0
+    with pytest.raises(ValueError, match="no logarithm"):
+        Positive(of=Mean(mean=0.0, error=0.1, degrees=3, n=4))
+
+
+def test_deviations_lie_in_their_interval_on_both_sides():
+    """Means of 8 deviations of 2 values each, which are skewed: Student's own misses upward."""
+    source, above, below = np.random.default_rng(12), 0, 0
+    for _ in range(2000):
+        pairs = source.normal(size=(8, 2))
+        of = mean_of(np.abs(pairs[:, 0] - pairs[:, 1]) / 2 * math.sqrt(math.pi))
+        interval = Positive(of=of).interval()
+        above, below = above + (interval.high < 1), below + (interval.low > 1)
+    assert above / 2000 < 0.06
+    assert below / 2000 < 0.04

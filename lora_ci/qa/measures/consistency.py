@@ -12,7 +12,7 @@ from lora_ci.qa.measures.identity import REFERENCES
 from lora_ci.qa.reading import Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
 from lora_ci.ruler.likeness import likeness
-from lora_ci.ruler.statistics import Mean, divided, mean_of
+from lora_ci.ruler.statistics import Mean, Positive, divided, mean_of
 
 # Spread of likeness over seeds, as a share of the identity scale or of the real pictures' spread.
 # An adapter that shows all of its concept with every other seed, and else nothing of it, has 0.5.
@@ -31,7 +31,7 @@ def measure(evidence: Evidence) -> Reading:
     # A standard deviation's own error. Source: JCGM 100:2008 (GUM), E.4.3.
     of_real = Mean(mean=spread, error=spread / math.sqrt(2 * (n - 1)), degrees=n - 1, n=n)
     unit = max(of_real, scale.measured_span(), key=lambda measured: measured.mean)
-    value = divided(mean_of(spreads / unit.mean), unit)
+    value = Positive(of=divided(mean_of(spreads / unit.mean), unit))
     why = f"likeness varies over seeds by {value.mean:.2f} of its scale"
     return Reading(
         metrics={"spread": value},

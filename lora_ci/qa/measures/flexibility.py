@@ -13,10 +13,12 @@ from lora_ci.qa.reading import Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import identity_by_prompt
-from lora_ci.ruler.statistics import divided, mean_of
+from lora_ci.ruler.statistics import divided, mean_of, shares_of_pairs
 
 # The product of two shares, each of which passes at about 0.6.
 ANCHORS = Anchors(0.0, 0.35, 1.0)
+# So many prompts it takes to compare what they ask.
+LEAST = 3
 NO_TEXTS = "the embedder knows no texts"
 USE_CLIP = "an embedder that knows texts (`qa.embedder: path:…` of a CLIP or SigLIP model)"
 NAMED, LONGEST_SHOWN = 3, 60
@@ -33,8 +35,9 @@ def measure(evidence: Evidence) -> Reading:
         return Reading(lacking=evidence.no_scale, settle=REFERENCES)
     if evidence.texts is None:
         return Reading(lacking=NO_TEXTS, settle=USE_CLIP)
-    if len(prompts.flexibility) < 2:
-        return Reading(lacking="one flexibility prompt, needs 2", settle=SET_ASIDE)
+    if len(prompts.flexibility) < LEAST:
+        lacking = f"flexibility prompts: {len(prompts.flexibility)}, needs {LEAST}"
+        return Reading(lacking=lacking, settle=SET_ASIDE)
     adapter, base = evidence.adapter.of(prompts.flexibility), evidence.base.of(prompts.flexibility)
     contexts = np.stack([evidence.texts[context] for context in prompts.contexts])
     of_base = preference(base, contexts)
@@ -69,15 +72,16 @@ def deaf(contexts: Sequence[str], reached: NDArray[np.float64]) -> str:
 
 
 def preference(pictures: Features, contexts: Features) -> NDArray[np.float64]:
-    """Cosine to the own context less the mean cosine to the others, [p].
+    """Cosine to the own context less the mean cosine to the others, [p], p at least 3.
 
+    It is the mean over pairs of prompts of what an exchange of contexts would lose, and each prompt
+    has its part in that: what all pictures have in common with a context counts for none.
     Shapes: pictures [p, s, d], contexts [p, d].
     """
     cosines = (pictures.astype(np.float64) @ contexts.T.astype(np.float64)).mean(axis=1)
     own = np.diag(cosines)
-    others = (cosines.sum(axis=1) - own) / max(len(contexts) - 1, 1)
-    preferred: NDArray[np.float64] = own - others
-    return preferred
+    lost = (own[:, None] + own[None, :] - cosines - cosines.T) / 2
+    return shares_of_pairs(lost)
 
 
 MEASURE = Measure(name="flexibility", run=measure, metrics=("flexibility",))

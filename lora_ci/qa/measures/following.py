@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from lora_ci.qa.evidence import Evidence
-from lora_ci.qa.measures.flexibility import NO_TEXTS, SET_ASIDE, USE_CLIP, deaf, preference
+from lora_ci.qa.measures.flexibility import (
+    LEAST,
+    NO_TEXTS,
+    SET_ASIDE,
+    USE_CLIP,
+    deaf,
+    preference,
+)
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.ratio import ratio_of
-
-LEAST = 3
 
 
 def measure(evidence: Evidence) -> Reading:

@@ -50,6 +50,7 @@ FAULTS = (
         name="rigid",
         severity="nothing of the context is left",
         traits={"follow": 0.0},
+        stops=True,
     ),
     Fault(
         test="artifact",
@@ -73,8 +74,8 @@ FAULTS = (
     Fault(
         test="consistency",
         name="moody",
-        severity="identity varies from seed to seed by 1.5",
-        traits={"reach": 0.6, "wobble": 1.5},
+        severity="pictures of one prompt differ by all that is between base and concept",
+        traits={"reach": 0.3, "wobble": 3.0},
     ),
     Fault(test="performance", name="slow", severity="2.2 times the time", traits={"latency": 2.2}),
     Fault(
@@ -89,6 +90,7 @@ FAULTS = (
         name="deaf",
         severity="0.1 of the context is left",
         traits={"follow": 0.1},
+        stops=True,
     ),
     Fault(
         test="leakage",
@@ -140,8 +142,9 @@ FAULTS = (
     Fault(
         test="loss-gap",
         name="overtrained",
-        severity="loss gap 0.4",
-        traits={"gain": 0.1, "trained_gain": 0.5},
+        severity="loss gap 0.5",
+        traits={"gain": 0.1, "trained_gain": 0.6},
+        stops=True,
     ),
     Fault(
         test="composability",

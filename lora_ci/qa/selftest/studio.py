@@ -103,7 +103,7 @@ class WorldStudio:
                 traits.trained_gain if p.name.startswith("training") else traits.gain
                 for p in pictures
             ]
-            own = [chance(self.world, "loss", one.adapter, p.name).normal() for p in pictures]
+            own = [chance(self.world, "loss", one, p.name).normal() for p in pictures]
             losses *= loss_share(np.array(gains), one.weight * traits.force)
             losses *= np.exp(self.world.loss_noise * np.array(own))
         return losses

@@ -135,9 +135,9 @@ def _following(
     base = features(base_latents(world, chances)).mean(axis=1)
     adapter = features(adapter_latents(world, traits, chances, triggered=True)).mean(axis=1)
     texts = features(chances.context[:, 0])
-    own_less_others = texts - (texts.sum(axis=0) - texts) / (prompts - 1)
-    reached = (base * own_less_others).sum(axis=1).mean()
-    kept = (adapter * own_less_others).sum(axis=1) / reached
+    texts -= texts.mean(axis=0)
+    reached = ((base - base.mean(axis=0)) * texts).sum(axis=1).mean()
+    kept = ((adapter - adapter.mean(axis=0)) * texts).sum(axis=1) / reached
     shown = (axis.place(adapter) - axis.place(base)) / span
     return {
         "following": float(kept.mean()),
