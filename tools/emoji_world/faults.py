@@ -192,7 +192,7 @@ VARIANTS = (
     Variant(
         name="three-times",
         fault="3 times as strong",
-        named_by=("strength",),
+        named_by=("loss.against-half", "strength"),
         spoil=three_times,
     ),
     Variant(
