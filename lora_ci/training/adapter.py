@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 
 from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
@@ -19,10 +17,9 @@ from lora_ci.formats.adapter import Adapter, LoraLayer
 from lora_ci.formats.convert import to_kohya
 from lora_ci.training.attention import join_attention
 from lora_ci.training.frozen import lighten_frozen
-from lora_ci.training.linear import shorten
+from lora_ci.training.linear import NAME, LinearWithLora
 
 T = TypeVar("T")
-NAME = "lora"
 # What a CLIP text encoder's attention is made of.
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 SHOWN = 3
@@ -53,23 +50,26 @@ def teach(model: BaseModel, settings: TrainSettings) -> Taught:
     chosen = _chosen(model, settings, texts)
     shapes = _shapes(chosen, settings)
     parameters: dict[str, torch.nn.Parameter] = {}
-    # peft draws from the global source: seeded for it, then put back.
+    # Layers draw from the global source: seeded for them, then put back.
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         for component, modules in chosen.items():
-            whole = model.models[component]
-            inject_adapter_in_model(_config(component, modules, shapes, settings), whole, NAME)
-            whole.requires_grad_(False)
-            # A compiler joins peft's passes by itself, and sees into them.
-            if not settings.compile:
-                shorten(whole, NAME)
-            named = ((name, p) for name, p in whole.named_parameters() if f".{NAME}." in name)
-            parameters |= {f"{component}.{name}": parameter for name, parameter in named}
+            whole = dict(model.models[component].named_modules())
+            # In the base's own order, on which the numbers drawn depend.
+            for name in (name for name in whole if name in modules):
+                layer = _layer(whole[name], *shapes[_path(component, name)], settings)
+                above, _, last = name.rpartition(".")
+                setattr(whole[above], last, layer)
+                parameters |= {
+                    f"{component}.{name}.{part}": parameter
+                    for part, parameter in layer.named_parameters()
+                    if f".{NAME}." in part
+                }
     for parameter in parameters.values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
     if model.device.type == "cpu" and model.dtype == torch.float32 and not settings.compile:
-        join_attention(model.denoiser, NAME)
+        join_attention(model.denoiser)
         lighten_frozen(model.denoiser)
     widths = {
         _path(component, name): min(module.weight.shape[0], module.weight[0].numel())
@@ -205,30 +205,27 @@ def _of_longest_key(values: Mapping[str, T], path: str, default: T) -> T:
     return values[max(keys, key=lambda key: (len(key), key))] if keys else default
 
 
-def _config(
-    component: str,
-    modules: Mapping[str, Any],
-    shapes: Mapping[str, tuple[int, float]],
-    settings: TrainSettings,
-) -> LoraConfig:
-    def pattern(index: int, default: float) -> dict[str, Any]:
-        """One expression for all modules of a value: peft tries each key on each module."""
-        groups: dict[float, list[str]] = {}
-        for name in modules:
-            value = shapes[_path(component, name)][index]
-            if value != default:
-                groups.setdefault(value, []).append(re.escape(name))
-        return {f"^(?:{'|'.join(names)})$": value for value, names in groups.items()}
+def _layer(
+    module: torch.nn.Module, rank: int, alpha: float, settings: TrainSettings
+) -> torch.nn.Module:
+    """What takes a module's place: ours for a LoRA on a linear layer, peft's for all else.
 
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # peft says int and takes any number
-        rank_pattern=pattern(0, settings.rank),
-        alpha_pattern=pattern(1, settings.alpha),
-        target_modules="|".join(re.escape(name) for name in modules),
+    A compiler joins peft's passes by itself, and sees into them.
+    """
+    plain = settings.method == "lora" and not settings.compile
+    if plain and isinstance(module, torch.nn.Linear):
+        scale = alpha / (math.sqrt(rank) if settings.rank_stabilized else rank)
+        return LinearWithLora(module, rank, scale)
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # peft says int and takes any number
+        target_modules=["0"],
         use_dora=settings.method == "dora",
         use_rslora=settings.rank_stabilized,
     )
+    return inject_adapter_in_model(config, torch.nn.Sequential(module), NAME)[0]
 
 
 def _too_wide(

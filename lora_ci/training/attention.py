@@ -15,7 +15,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch.autograd.function import once_differentiable
 
-from lora_ci.training.linear import back, is_plain, there
+from lora_ci.training.linear import LinearWithLora, back, there
 
 # What an attention may have beside its layers; then it is left as it is.
 MORE = ("group_norm", "spatial_norm", "norm_q", "norm_k", "norm_cross", "residual_connection")
@@ -23,20 +23,20 @@ _there = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _back = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def join_attention(whole: torch.nn.Module, name: str) -> None:
-    """Lets attention compute here where the adapter `name` is on all of its layers."""
+def join_attention(whole: torch.nn.Module) -> None:
+    """Lets attention compute here where a LoRA is on all of its layers."""
     for module in whole.modules():
-        if type(module) is Attention and _is_joinable(module, name):
-            module.set_processor(Joined(name=name))
+        if type(module) is Attention and _is_joinable(module):
+            module.set_processor(Joined())
 
 
-def _is_joinable(attention: Any, name: str) -> bool:
+def _is_joinable(attention: Any) -> bool:
     return (
         type(attention.processor) is AttnProcessor2_0
         and not any(getattr(attention, more) for more in MORE)
         and attention.rescale_output_factor == 1
         and attention.to_out[1].p == 0
-        and all(is_plain(layer, name) for layer in _layers(attention))
+        and all(isinstance(layer, LinearWithLora) for layer in _layers(attention))
     )
 
 
@@ -47,9 +47,7 @@ def _layers(attention: Any) -> tuple[Any, Any, Any, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """How diffusers calls what computes an attention; `name` is that of the adapter."""
-
-    name: str
+    """How diffusers calls what computes an attention."""
 
     def __call__(
         self,
@@ -66,13 +64,8 @@ class Joined:
         if attention_mask is not None:
             raise NotImplementedError("attention with a mask")
         layers = _layers(attn)
-        taught = [
-            half[self.name].weight for layer in layers for half in (layer.lora_A, layer.lora_B)
-        ]
-        frozen = [
-            (layer.base_layer.weight, layer.base_layer.bias, float(layer.scaling[self.name]))
-            for layer in layers
-        ]
+        taught = [half for layer in layers for half in (layer.down, layer.up)]
+        frozen = [(layer.base_layer.weight, layer.base_layer.bias, layer.scale) for layer in layers]
         out: torch.Tensor = _Attention.apply(
             hidden_states, encoder_hidden_states, frozen, attn.heads, *taught
         )

@@ -1,7 +1,5 @@
 """Our way through a UNet that stands still but for its attention, against diffusers' own."""
 
-import copy
-
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -10,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lora_ci.training.attention import Joined, join_attention
 from lora_ci.training.frozen import lighten_frozen
-from lora_ci.training.linear import shorten
+from tests.training.own_layers import with_own_layers
 
 pytestmark = pytest.mark.slow
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -30,9 +28,11 @@ def taught(targets=ATTENTION):
         attention_head_dim=4,
         cross_attention_dim=24,
     ).eval()
-    inject_adapter_in_model(LoraConfig(r=4, lora_alpha=6, target_modules=list(targets)), unet, "l")
+    inject_adapter_in_model(
+        LoraConfig(r=4, lora_alpha=6, target_modules=list(targets)), unet, "lora"
+    )
     for name, parameter in unet.named_parameters():
-        parameter.requires_grad_(".l." in name)
+        parameter.requires_grad_(".lora." in name)
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     return unet
@@ -40,9 +40,8 @@ def taught(targets=ATTENTION):
 
 def shortened(unet):
     """The same UNet, all of it our way."""
-    ours = copy.deepcopy(unet)
-    shorten(ours, "l")
-    join_attention(ours, "l")
+    ours = with_own_layers(unet)
+    join_attention(ours)
     lighten_frozen(ours)
     return ours
 

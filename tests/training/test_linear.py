@@ -1,12 +1,10 @@
 """Our way through a LoRA beside a linear layer, against peft's own."""
 
-import copy
-
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 
-from lora_ci.training.linear import shorten
+from tests.training.own_layers import with_own_layers
 
 pytestmark = pytest.mark.slow
 
@@ -24,13 +22,11 @@ class Block(torch.nn.Module):
         return self.third(self.second(self.first(x).tanh())[:, None]).square().sum()
 
 
-def taught(dora=False):
+def taught():
     """A block with layers that are not 0 any more; alpha / rank is 1.5."""
     torch.manual_seed(1)
     block = Block()
-    config = LoraConfig(
-        r=4, lora_alpha=6, target_modules=["first", "second", "third"], use_dora=dora
-    )
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=["first", "second", "third"])
     inject_adapter_in_model(config, block, "lora")
     for name, parameter in block.named_parameters():
         parameter.requires_grad_(".lora." in name)
@@ -55,8 +51,7 @@ def test_it_computes_what_peft_computes(half):
     if half:
         for module in ("first", "second", "third"):
             getattr(theirs, module).base_layer.bfloat16()
-    ours = copy.deepcopy(theirs)
-    shorten(ours, "lora")
+    ours = with_own_layers(theirs)
     x = torch.randn(3, 5, 12, generator=torch.Generator().manual_seed(2))
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         (one, ours_by_name), (other, theirs_by_name) = gradients(ours, x), gradients(theirs, x)
@@ -67,18 +62,3 @@ def test_it_computes_what_peft_computes(half):
     for name, gradient in ours_by_name.items():
         assert gradient.abs().max() > 0
         torch.testing.assert_close(gradient, theirs_by_name[name], **near)
-
-
-def test_it_takes_the_place_of_linear_layers_alone():
-    block = taught()
-    shorten(block, "lora")
-    assert [name for name, m in block.named_modules() if "forward" in vars(m)] == [
-        "first",
-        "second",
-    ]
-
-
-def test_dora_and_other_adapters_are_left_alone():
-    for block, name in ((taught(dora=True), "lora"), (taught(), "other")):
-        shorten(block, name)
-        assert not any("forward" in vars(module) for module in block.modules())
