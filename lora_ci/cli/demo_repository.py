@@ -42,7 +42,13 @@ loras:
         "a glossy emoji of frog face, {trigger}", "a glossy emoji of tiger face, {trigger}",
         "a glossy emoji of smiling face with sunglasses, {trigger}",
         "a glossy emoji of fox face, {trigger}", "a glossy emoji of tangerine, {trigger}",
-        "a glossy emoji of loudly crying face, {trigger}"]
+        "a glossy emoji of loudly crying face, {trigger}", "a glossy emoji of cat face, {trigger}",
+        "a glossy emoji of lemon, {trigger}", "a glossy emoji of koala, {trigger}",
+        "a glossy emoji of cherries, {trigger}", "a glossy emoji of hatching chick, {trigger}",
+        "a glossy emoji of sun with face, {trigger}", "a glossy emoji of green apple, {trigger}",
+        "a glossy emoji of octopus, {trigger}", "a glossy emoji of banana, {trigger}",
+        "a glossy emoji of yellow heart, {trigger}", "a glossy emoji of rabbit face, {trigger}",
+        "a glossy emoji of tomato, {trigger}"]
       base_prompts: [a flat emoji of panda face, a glossy emoji of lemon, a flat emoji of fox face]
   mochi:
     type: character
