@@ -23,6 +23,8 @@ Readings = Mapping[str, Reading]
 
 # A warning may be wrong as often.
 WARNING_ERRORS = Errors(passing=0.025, failing=0.025)
+# Metrics that no generated picture has a part in.
+OF_REFERENCES = "loss."
 LOOK = "compare the pictures in the report with those of the references"
 
 
@@ -54,9 +56,11 @@ class Verdict:
 
     @property
     def unsure(self) -> bool:
-        """True if only sureness is lacking: all that gates ask was measured, and none failed."""
+        """True if only sureness is lacking that more pictures may bring, and no gate failed."""
         open_ones = [g for g in self.gates if g.outcome is Outcome.INCONCLUSIVE]
-        return self.outcome is Outcome.INCONCLUSIVE and all(g.value is not None for g in open_ones)
+        return self.outcome is Outcome.INCONCLUSIVE and all(
+            g.value is not None and not g.metric.startswith(OF_REFERENCES) for g in open_ones
+        )
 
 
 def judge(
@@ -263,6 +267,8 @@ def _settle(
 
 def _settling(gate: Gate, measures: Sequence[Measure], readings: Readings) -> tuple[str, ...]:
     """What would make a gate sure."""
+    if gate.value is not None and gate.metric.startswith(OF_REFERENCES):
+        return (f"`{gate.metric}`: more references (`qa.references`) make its interval narrower",)
     if gate.value is not None:
         return (
             f"`{gate.metric}`: more prompts (`qa.prompts`), more seeds (`qa.seeds`) or more "

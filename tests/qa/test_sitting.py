@@ -60,6 +60,17 @@ def test_what_more_pictures_cannot_measure_ends_it_at_once():
     assert any("qa.references" in text for text in sitting.verdict.settle)
 
 
+def test_what_more_references_alone_make_sure_ends_it_at_once():
+    sitting, world = judged(Traits(loss=0.72, half=0.7))
+    gates = {gate.metric: gate for gate in sitting.verdict.gates}
+    assert gates["loss.against-half"].outcome is Outcome.INCONCLUSIVE
+    assert sitting.verdict.outcome is Outcome.INCONCLUSIVE
+    assert drawn(world) == {0, 1}
+    assert sitting.verdict.settle == (
+        "`loss.against-half`: more references (`qa.references`) make its interval narrower",
+    )
+
+
 @how(max_examples=6)
 @given(st.integers(1, 5), st.sampled_from([Traits(), BORDER, Traits(identity=0.0)]))
 def test_never_more_seeds_than_allowed_nor_more_error(seeds, traits):
