@@ -30,7 +30,7 @@ from lora_ci.ruler.references import Reference
 from lora_ci.ruler.statistics import share_of
 
 BUDGETS = (4, 8)
-CASES = 100
+CASES = 60
 TARGET = 0.6
 
 

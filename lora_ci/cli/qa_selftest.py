@@ -73,6 +73,9 @@ def as_text(found: Tally) -> Iterator[str]:
         yield from (f"  {miss}" for miss in found.misses)
     else:
         yield "all targets are met"
+    if found.wide:
+        yield "wider than they need be, which costs pictures and misleads nobody:"
+        yield from (f"  {wide}" for wide in found.wide)
 
 
 def _row(test: TestTally) -> tuple[str, ...]:
@@ -105,6 +108,7 @@ def as_value(found: Tally, cases: int, seed: int) -> dict[str, Any]:
                         "name": fault.name,
                         "severity": fault.severity,
                         "stops": fault.stops,
+                        "prompts": fault.prompts,
                         **_rate("detection_rate", share),
                     }
                     for fault, share in found.faults
@@ -118,6 +122,7 @@ def as_value(found: Tally, cases: int, seed: int) -> dict[str, Any]:
             for name, held in found.metrics.items()
         },
         "missed": found.misses,
+        "wide": found.wide,
         "cases": cases,
         "seed": seed,
         "error": QaSettings().error,

@@ -4,6 +4,7 @@ import argparse
 import json
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,12 +187,12 @@ def test_what_must_stop_and_passes_is_not_found(observed):
     assert any(miss.startswith("what must fail") for miss in found.misses)
 
 
-def test_the_judge_finds_faults_and_leaves_a_sound_adapter_alone():
-    found = [observe(case) for case in (*sound_cases(1), *cases_of("variety", 1))]
-    assert found[0].outcome is Outcome.PASSED
-    assert not found[0].blamed
-    assert found[0].sides
-    assert found[1].found
+def test_the_judge_finds_a_fault_and_leaves_sound_adapters_alone():
+    *sound, faulty = [observe(case) for case in (*sound_cases(3), *cases_of("variety", 1))]
+    assert Outcome.PASSED in {one.outcome for one in sound}
+    assert Outcome.FAILED not in {one.outcome for one in sound}
+    assert all(one.sides and not one.blamed for one in sound)
+    assert faulty.found
 
 
 @pytest.mark.slow
@@ -272,6 +273,14 @@ def command(monkeypatch, capsys, observed, *words):
     return code, capsys.readouterr().out
 
 
+def test_what_is_wider_than_need_be_is_told_and_no_miss(observed):
+    wide = [replace(one, sides={"spread": 0}) for one in observed] * 10
+    found = tally([*wide, *(replace(one, sides={"leakage": 1, "spread": 0}) for one in wide)])
+    assert [text.partition(":")[0] for text in found.wide] == ["spread"]
+    assert any(text.startswith("leakage") for text in found.misses)
+    assert not any(text.startswith("spread") for text in found.misses)
+
+
 def test_a_program_gets_rates(monkeypatch, capsys, observed):
     code, out = command(monkeypatch, capsys, observed, "--json", "--cases", "40")
     told = json.loads(out)
@@ -290,6 +299,16 @@ def test_a_person_is_told_what_is_missed(monkeypatch, capsys, observed):
     code, out = command(monkeypatch, capsys, blind)
     assert code == 1
     assert "identity: weak: 0 % (0 to 16 %) of 20 found, expected 95 to 100 %" in out
+
+
+def test_the_docs_name_every_fault():
+    told = (Path(__file__).parents[2] / "docs/qa.md").read_text()
+    rows = [line for line in told.splitlines() if line.startswith("|")]
+    for fault in FAULTS:
+        verdict = "`failed`" if fault.stops else "may pass"
+        (row,) = [row for row in rows if f"| {fault.name}" in row]
+        assert row.startswith(f"| {fault.test} |")
+        assert row.endswith(f": {fault.severity} | {verdict} |")
 
 
 def test_a_handful_of_cases_tells_nothing(capsys):

@@ -15,7 +15,8 @@ from lora_ci.qa.selftest.world import Sizes, Traits, World
 class Fault:
     """What is wrong, which test has to say so, and how bad it is.
 
-    `stops`: the verdict has to be `failed` too; the other faults are warned of.
+    `stops`: the verdict has to be `failed` too; the other faults are warned of. `prompts`: how many
+    identity prompts it takes to be sure, at least and at most.
     """
 
     test: str
@@ -24,6 +25,7 @@ class Fault:
     traits: Mapping[str, Any]
     released: Traits | None = None
     stops: bool = False
+    prompts: tuple[int, int] = (8, 12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,7 @@ FAULTS = (
         name="moody",
         severity="pictures of one prompt differ by all that is between base and concept",
         traits={"reach": 0.3, "wobble": 3.0},
+        prompts=(20, 24),
     ),
     Fault(test="performance", name="slow", severity="2.2 times the time", traits={"latency": 2.2}),
     Fault(
@@ -209,7 +212,7 @@ def fault_case(fault: Fault, source: np.random.Generator) -> Case:
     """A sound adapter but for the fault, judged with as much as is usual."""
     sound = sound_case(source)
     sizes = Sizes(
-        prompts=int(source.integers(8, 13)),
+        prompts=int(source.integers(*fault.prompts, endpoint=True)),
         flexibility=8,
         bare=6,
         seeds=4,

@@ -68,14 +68,23 @@ class Tally:
             *((f"test {test.name}", test.alarms) for test in self.tests),
         ]
         held = [(metric, held.share) for metric, held in self.metrics.items()]
-        if self.held:
-            held = [("all metrics", self.held), *held]
         return (
             *_missing("found", found, FOUND, 1.0),
             *_missing("false alarms", alarms, 0.0, ALARMS),
             *_missing("passed", (("what must fail", self.slipped),), 0.0, ALARMS),
-            *_missing("of intervals hold the truth", held, *HELD),
+            *_missing("of intervals hold the truth", held, HELD[0], 1.0),
+            *_missing("of intervals hold the truth", self._pooled, *HELD),
         )
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """The metrics whose intervals surely are wider than they need be: no error, but dear."""
+        shares = ((metric, held.share) for metric, held in self.metrics.items())
+        return tuple(_missing("of intervals hold the truth", shares, 0.0, HELD[1]))
+
+    @property
+    def _pooled(self) -> tuple[tuple[str, Share], ...]:
+        return (("all metrics", self.held),) if self.held else ()
 
 
 def tally(observed: Sequence[Observed]) -> Tally:

@@ -7,6 +7,7 @@ identity is by definition a ratio on the axis that was found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -32,6 +33,8 @@ from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import Axis
 
 GROUPS = 2500
+# Kernels look at all pairs of so many and as many others.
+COMPARED = 600
 # Flexibility is clipped prompt by prompt, so each prompt needs many seeds.
 NESTED = (500, 20)
 
@@ -57,7 +60,7 @@ def population(
         "spread": _spread(placed) / max(float(axis.place(real).std()), abs(span)),
         "variety": _unlike(adapter) / min(_unlike(base), 1 - _cosine(real[:, 0], real[:, 1])),
         "base_look": _discrepancy(adapter, real) / _discrepancy(base, real),
-        **_losses(traits, released),
+        **_losses(world, traits, released),
         **_following(world, traits, axis, span, source),
     }
     if released:
@@ -103,9 +106,10 @@ def _cosine(one: Features, other: Features) -> float:
 
 
 def _discrepancy(one: Features, other: Features) -> float:
-    """The squared kernel distance by (x·y + 1)³ of pictures [groups, ..., d], one of each group."""
+    """The squared kernel distance by (x·y + 1)³ of pictures [groups, ..., d], one a group."""
     (mine, more), (real, further) = (
-        p.reshape(len(p), -1, p.shape[-1])[:, 0].reshape(2, len(p) // 2, -1) for p in (one, other)
+        p.reshape(len(p), -1, p.shape[-1])[: 2 * COMPARED, 0].reshape(2, COMPARED, -1)
+        for p in (one, other)
     )
 
     def alike(some: Features, others: Features) -> float:
@@ -114,13 +118,13 @@ def _discrepancy(one: Features, other: Features) -> float:
     return alike(mine, more) + alike(real, further) - alike(mine, real) - alike(more, further)
 
 
-def _losses(traits: Traits, released: Traits | None) -> dict[str, float]:
-    """Ratios of means of losses: a gain is a share of them all, noise is alike for all adapters."""
-    left = 1 - traits.gain
+def _losses(world: World, traits: Traits, released: Traits | None) -> dict[str, float]:
+    """Ratios of means of losses: a gain is a share of them all, and all adapters have noise."""
+    left, noise = 1 - traits.gain, math.exp(world.loss_noise**2 / 2)
     found = {
-        "loss.against-base": left - 1,
+        "loss.against-base": left * noise - 1,
         "loss.against-half": left / (1 - traits.gain / 2) - 1,
-        "loss.gap": traits.trained_gain - traits.gain,
+        "loss.gap": (traits.trained_gain - traits.gain) * noise,
     }
     if released:
         found["loss.against-released"] = left / (1 - released.gain) - 1
