@@ -130,7 +130,8 @@ def read_judgement(path: Path, lora: str | None) -> Judgement:
 def figures(metrics: Mapping[str, Any], details: dict[str, Any]) -> dict[str, Figure]:
     """The metrics of a judgement with their intervals. Raises ValueError for no numbers."""
     found = read_details(Stage.QA, StepResult(outcome=Outcome.PASSED, details=details))
-    ends = {check.metric: (check.low, check.high) for check in (*found.checks, *found.gates)}
+    ends = {check.metric: (check.low, check.high) for check in found.checks}
+    ends |= {gate.metric: (gate.low, gate.high) for gate in found.gates}
     ends |= {f"{TEST}{test.name}": (test.low, test.high) for test in found.tests}
     if found.overall:
         ends[OVERALL] = found.overall.low, found.overall.high

@@ -10,12 +10,15 @@ from lora_ci.app.bundle import read_bundles
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import EXIT_CODES, shared
 from lora_ci.app.publish import publish
+from lora_ci.app.report_files import PAGE, write_report
 from lora_ci.app.sweep import EXHAUSTIVE, with_sweeps
+from lora_ci.app.votes import with_votes
 from lora_ci.app.wiring import Deps
 from lora_ci.cli.events import read_run
 from lora_ci.cli.hub import Hub, open_hub
 from lora_ci.cli.junit import add_junit_argument, forget_junit, write_junit
 from lora_ci.cli.output import Output
+from lora_ci.cli.qa_state import open_kept
 from lora_ci.cli.run import add_common_arguments, tell
 from lora_ci.cli.wire import open_wired
 from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
@@ -27,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run."""
     parser.add_argument("run_id", nargs="?", help="id of the run (default: the newest)")
     parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FOLDER",
+        help="write the report of a judged file again: --out of `qa ADAPTER`",
+    )
     parser.add_argument(
         "--bundles",
         type=Path,
@@ -52,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> int:
     """Shows the run where the forge shows things, and says where its page is."""
     forget_junit(args)
+    if args.state:
+        return report_of_state(args, output)
     hub = open_hub(args)
     deps = open_wired(args, open_git_source(args.repo), hub, lambda *_: None)
     if args.bundles:
@@ -69,6 +80,25 @@ def run(args: argparse.Namespace, output: Output) -> int:
         raise InfrastructureError("the report could not be published", findings=published.notes)
     told = {"run": run_id, "report": address, "notes": published.notes}
     output.result(address, told, schema="report")
+    return ExitCode.PASSED
+
+
+def report_of_state(args: argparse.Namespace, output: Output) -> int:
+    """The report of a judgement without a repository, in its folder, with the votes of today."""
+    kept = open_kept(args)
+    try:
+        newest = kept.ledger.recent_runs(1)
+        run_id = args.run_id or (newest[0].id if newest else "")
+        view = kept.ledger.load_view(run_id)
+        if view is None:
+            raise UsageError(f"{args.state}: no finished run `{run_id}`", hint="next: lora-ci qa")
+        notes = write_report(with_votes(view, kept.ledger), kept.store, args.state)
+    finally:
+        kept.ledger.close()
+    write_junit(args, view)
+    output.findings(notes)
+    page = str(args.state / PAGE)
+    output.result(page, {"run": run_id, "report": page, "notes": notes}, schema="report")
     return ExitCode.PASSED
 
 
