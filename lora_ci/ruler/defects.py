@@ -47,11 +47,16 @@ def sound_range(pictures: Sequence[Picture]) -> SoundRange:
 
 def defects(picture: Picture, sound: SoundRange) -> tuple[str, ...]:
     """What is wrong with a picture, by the names of the statistics; () for a sound one."""
-    values = measure(picture)
-    if values[NAMES.index("contrast")] < MIN_CONTRAST:
+    if is_blank(picture):
         return ("blank",)
+    values = measure(picture)
     outside = np.maximum(values - sound.high, sound.low - values) / sound.spread
     return tuple(n for n, far in zip(NAMES, outside, strict=True) if far > MAX_DEVIATIONS)
+
+
+def is_blank(picture: Picture) -> bool:
+    """True for a picture [height, width, 3] of one brightness, or nearly."""
+    return float(luma(picture).std()) / 255 < MIN_CONTRAST
 
 
 def measure(picture: Picture) -> NDArray[np.float64]:

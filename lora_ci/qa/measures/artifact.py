@@ -9,7 +9,7 @@ import numpy as np
 from lora_ci.qa.evidence import Evidence
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
-from lora_ci.ruler.defects import defects
+from lora_ci.ruler.defects import defects, is_blank
 from lora_ci.ruler.statistics import Exact, share_of
 
 ANCHORS = Anchors(0.5, 0.85, 1.0)
@@ -23,9 +23,10 @@ def measure(evidence: Evidence) -> Reading:
     prompts = evidence.prompts
     asked = tuple(dict.fromkeys((*prompts.identity, *prompts.flexibility)))
     found = [defects(picture, evidence.sound) for picture in evidence.adapter.drawn(asked)]
-    of_base = [defects(picture, evidence.sound) for picture in evidence.base.drawn(asked)]
+    of_base = evidence.base.drawn(asked)
     blank = sum(
-        "blank" in mine and "blank" not in other for mine, other in zip(found, of_base, strict=True)
+        "blank" in names and not is_blank(other)
+        for names, other in zip(found, of_base, strict=True)
     )
     sound = share_of(np.array([not names for names in found]).reshape(len(asked), -1))
     why = f"{sound.hits} of {sound.n} pictures are sound"
