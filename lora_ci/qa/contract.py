@@ -7,12 +7,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from lora_ci.core.finding import Finding
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.formats.contract import check_adapter
+from lora_ci.formats.inspection import inspect_file
 from lora_ci.formats.read import read_adapter
 from lora_ci.ruler.readings import Readings
 
+SHOWN = 80
 # Raise it when the same base would get other shapes.
 SHAPES_VERSION = 1
 # What builds the base's parts.
@@ -21,19 +23,51 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def check_contract(
-    paths: Mapping[str, Path], base: BaseModel, readings: Readings
+    paths: Mapping[str, Path], base: BaseModel, trigger: str, readings: Readings
 ) -> tuple[Finding, ...]:
     """What keeps adapters from working on the base; loaders stay silent about most of it.
 
-    `paths` are their files by what they are to the judgement. Raises InputError for one that is no
-    adapter.
+    `paths` are their files by what they are to the judgement, `trigger` is what the judged one
+    must listen to. Raises InputError for one that is no adapter.
     """
     shapes, found = shapes_of(base, readings), []
     for name, path in paths.items():
-        for finding in check_adapter(read_adapter(path), shapes, base.family.name):
-            whose = "" if name == "adapter" else f"the {name} adapter: "
+        whose = "" if name == "adapter" else f"the {name} adapter: "
+        told = check_file(path, trigger if name == "adapter" else None)
+        for finding in (*told, *check_adapter(read_adapter(path), shapes, base.family.name)):
             found.append(replace(finding, message=whose + finding.message))
     return tuple(found)
+
+
+def check_file(path: Path, trigger: str | None) -> list[Finding]:
+    """Does the file keep its own word: the digest of its tensors, and the trigger that it names?
+
+    No picture tells another trigger: a style hangs on all words of its captions.
+    """
+    found, seen = [], inspect_file(path)
+    if seen.hash_matches is False:
+        found.append(
+            Finding(
+                rule="adapter.digest",
+                severity=Severity.WARNING,
+                message="its tensors are not those that its own digest names: it was damaged, or "
+                "changed by a tool that left the digest as it was",
+                hint="next: fetch or export it again",
+            )
+        )
+    named = seen.metadata.get("modelspec.trigger_phrase", "").strip()
+    if trigger and named and trigger not in named:
+        found.append(
+            Finding(
+                rule="adapter.trigger",
+                severity=Severity.ERROR,
+                message=f"the file says that its trigger is `{named[:SHOWN]}`, it is judged with "
+                f"`{trigger[:SHOWN]}`",
+                hint="next: judge it with its own trigger, or train it with captions that name "
+                "this one",
+            )
+        )
+    return found
 
 
 def shapes_of(base: BaseModel, readings: Readings) -> Shapes:

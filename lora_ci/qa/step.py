@@ -57,7 +57,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         device=device,
     )
     readings = Readings(context.cache)
-    findings = check_contract(paths, base, readings)
+    findings = check_contract(paths, base, task.trigger, readings)
     if any(finding.severity is Severity.ERROR for finding in findings):
         return StepResult(outcome=Outcome.FAILED, findings=findings)
     digests = {name: sha256_file(path) for name, path in paths.items()}
