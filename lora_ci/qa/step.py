@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.digest import sha256_file, sha256_json
+from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Severity
 from lora_ci.core.settings import LoraType, QaSettings
 from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
@@ -49,7 +51,11 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     """Judges the adapter: contract first, then pictures, more of them until the verdict is sure."""
     task = msgspec.convert(spec.params, Task)
     device = best_device()
-    paths = {name: context.input_path(name) for name in ADAPTERS if name in spec.inputs}
+    paths = {
+        name: adapter_file(context.input_path(name), name)
+        for name in ADAPTERS
+        if name in spec.inputs
+    }
     base = load_base(
         context.input_path("base_model"),
         dtype_name(task.settings.precision, device),
@@ -95,6 +101,17 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
             "ruler": ruler_id(spec, bench, base),
         },
     )
+
+
+def adapter_file(path: Path, name: str) -> Path:
+    """The file of an adapter: one from a commit lies alone in a folder. Raises InputError."""
+    if not path.is_dir():
+        return path
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    if len(files) != 1:
+        message = f"the {name} adapter is a folder of {len(files)} files; expected one file"
+        raise InputError(message, hint="next: name the file itself in `qa.compose_with`")
+    return files[0]
 
 
 def make_bench(
