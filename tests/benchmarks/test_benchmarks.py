@@ -50,6 +50,15 @@ def test_files_are_written_and_both_ways_to_resize_agree():
     assert "| 640×640 | 70 " in printed
 
 
+def test_judging_again_makes_no_picture_and_a_second_adapter_only_its_own():
+    printed = run("benchmarks.rejudging", "--share", "0.1", "--steps", "1", "--repeat", "1")
+    rows = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()]
+    made = {row[1]: row[2] for row in rows if len(row) > 4}
+    assert made["first adapter"] == "24"
+    assert made["second adapter of the base"] == "12"
+    assert made["the first with another gate, 24 pictures kept"] == "0"
+
+
 def test_without_the_official_scripts_their_side_is_missing_and_that_is_said():
     printed = run("benchmarks.training", "--worlds", "emoji", "--steps", "2", "--pairs", "1")
     assert "skipped: the official scripts; next: --scripts" in printed
