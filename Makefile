@@ -46,6 +46,7 @@ bench: venv
 	$(BIN)/python -m benchmarks.decide
 	$(BIN)/python -m benchmarks.webhooks
 	$(BIN)/python -m benchmarks.formats
+	$(BIN)/python -m benchmarks.qa
 	$(BIN)/python -m benchmarks.rejudging
 	$(BIN)/python -m benchmarks.training $(if $(SCRIPTS),--scripts $(SCRIPTS) --python $(SCRIPT_PYTHON))
 
