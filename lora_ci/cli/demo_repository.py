@@ -56,6 +56,8 @@ loras:
     train: {learning_rate: 1e-3}
     qa:
       references: datasets/mochi-references
+      # It turns every face into a cat's, so it cannot keep all that the words ask for.
+      gates: {following: ">= 0.2"}
       prompts: ["a glossy emoji of crying face, {trigger}",
         "a glossy emoji of smirking face, {trigger}", "a glossy emoji of weary face, {trigger}",
         "a glossy emoji of winking face, {trigger}", "a glossy emoji of grinning face, {trigger}",
