@@ -27,13 +27,14 @@ class Reading:
     """What one test measured; `metrics` holds what could be, and no more.
 
     `why` puts the figures in words. `lacking` says why there are none, `settle` what would make
-    them measurable.
+    them measurable. `owed` are metrics that were asked for and are not there: no pass without them.
     """
 
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     why: str = ""
     lacking: str = ""
     settle: str = ""
+    owed: tuple[str, ...] = ()
     score: Score | None = None
     pairs: tuple[Pair, ...] = ()
     curve: tuple[Strength, ...] = ()

@@ -75,7 +75,7 @@ def judge(
     bounds the chance of passing what a gate should stop, and that of failing a sound adapter.
     """
     metrics, total = _metrics(measures, readings)
-    limits = _gates(measures, metrics) | dict(conditions)
+    limits = _gates(measures, readings, metrics) | dict(conditions)
     errors = Errors(passing=error, failing=error / len(limits))
     gates = tuple(
         check_gate(
@@ -125,15 +125,19 @@ def _metrics(
     return metrics | ({OVERALL: total} if total else {}), total
 
 
-def _gates(measures: Sequence[Measure], metrics: Mapping[str, Estimate]) -> dict[str, str]:
-    """What every adapter must hold, where it was measured.
+def _gates(
+    measures: Sequence[Measure], readings: Readings, metrics: Mapping[str, Estimate]
+) -> dict[str, str]:
+    """What every adapter must hold, where it was measured, or ought to have been.
 
     Where `overall` is unmeasured the verdict is so too: the others need not say it again.
     """
+    owed = {metric for reading in readings.values() for metric in reading.owed}
+    judged = metrics.keys() | (owed if OVERALL in metrics else set())
     own = {
         metric: limit.condition
         for metric, limit in _limits(measures).items()
-        if limit.gate and metric in metrics
+        if limit.gate and metric in judged
     }
     return {OVERALL: f">= {PASS_MARK:g}"} | own
 

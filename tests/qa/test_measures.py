@@ -163,6 +163,29 @@ def test_what_cannot_be_measured_says_why(name, bench, told):
     assert told in reading.lacking
 
 
+@pytest.mark.parametrize(
+    ("name", "bench", "owed"),
+    [
+        ("variety", {"prompts": replace(PROMPTS, identity=PROMPTS.identity[:2])}, ("variety",)),
+        ("following", ONE_CONTEXT, ("following",)),
+        ("memorization", {"training": 0}, ()),
+        ("safety", {}, ()),
+        ("regression", {}, ()),
+    ],
+)
+def test_a_gate_is_owed_where_what_it_takes_was_asked_for(name, bench, owed):
+    assert read(name, seen_with(2, bench=bench)).owed == owed
+
+
+def test_losses_of_the_base_that_are_no_number_are_owed(good):
+    none = np.full(len(good.losses.base), np.inf)
+    reading = read("loss-gap", replace(good, losses=replace(good.losses, base=none)))
+    assert (reading.metrics, reading.owed) == ({}, ("loss.against-base",))
+    trained = np.full(len(good.losses.base_trained), np.inf)
+    reading = read("loss-gap", replace(good, losses=replace(good.losses, base_trained=trained)))
+    assert (list(reading.metrics), reading.owed) == (["loss.against-base"], ("loss.gap",))
+
+
 def test_one_seed_tells_no_spread():
     assert "2 seeds" in read("consistency", seen_with(1)).lacking
 

@@ -186,6 +186,22 @@ def test_a_gate_on_what_could_not_be_measured_is_inconclusive_and_says_what_woul
     assert "no bare prompts" in told(verdict)
 
 
+def test_a_limit_that_was_asked_for_and_could_not_be_measured_is_no_pass():
+    readings = readings_of()
+    readings["variety"] = Reading(lacking="two prompts", settle="three", owed=("variety",))
+    verdict = judge(MEASURES, readings, {}, ERROR)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "`variety >= 0.3`" in told(verdict)
+    assert "two prompts" in told(verdict)
+    assert verdict.settle == ("three",)
+    del readings["variety"]
+    assert judge(MEASURES, readings, {}, ERROR).outcome is Outcome.PASSED, "it was turned off"
+    readings = readings_of((1.0, None, 1.0, 1.0, 1.0))
+    readings["variety"] = Reading(lacking="two prompts", owed=("variety",))
+    (one,) = judge(MEASURES, readings, {}, ERROR).findings
+    assert "`overall" in one.message, "told once"
+
+
 def test_a_failed_gate_outweighs_an_inconclusive_one():
     verdict = verdict_of((1.0, None, 1.0, 1.0, 1.0), {"variety": about(0.0)})
     assert verdict.outcome is Outcome.FAILED

@@ -28,11 +28,11 @@ def measure(evidence: Evidence) -> Reading:
     asks = evidence.prompts.asks(evidence.trigger)
     if len(asks) < LEAST:
         lacking = f"{len(asks)} prompts ask for more than the trigger, needs {LEAST}"
-        return Reading(lacking=lacking, settle=SET_ASIDE)
+        return Reading(lacking=lacking, settle=SET_ASIDE, owed=("following",))
     texts = np.stack([evidence.texts[text] for text in asks.values()])
     base = preference(evidence.base.of(list(asks)), texts)
     if problem := deaf(list(asks.values()), base):
-        return Reading(lacking=problem, settle=SET_ASIDE)
+        return Reading(lacking=problem, settle=SET_ASIDE, owed=("following",))
     value = ratio_of(preference(evidence.adapter.of(list(asks)), texts), paired=base)
     why = f"pictures follow their prompts {value.mean:.2f} as well as the base's"
     return Reading(metrics={"following": value}, why=why)

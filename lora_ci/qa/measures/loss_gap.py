@@ -18,7 +18,11 @@ def measure(evidence: Evidence) -> Reading:
         return Reading(lacking="needs references", settle="references (`qa.references`)")
     held_out = against(losses.adapter, losses.base)
     if held_out is None:
-        return Reading(lacking="the base itself predicts what is no number")
+        return Reading(
+            lacking="the base itself predicts what is no number",
+            settle="another `qa.precision`",
+            owed=("loss.against-base",),
+        )
     metrics: dict[str, Estimate] = {"loss.against-base": held_out}
     word = "above" if held_out.mean > 0 else "below"
     why = f"loss on held-out pictures {abs(held_out.mean):.1%} {word} the base's"
@@ -28,7 +32,8 @@ def measure(evidence: Evidence) -> Reading:
         metrics["loss.gap"] = gap
         word = "above" if trained.mean > 0 else "below"
         why += f"; on those it was trained on {abs(trained.mean):.1%} {word}: gap {gap.mean:.1%}"
-    return Reading(metrics=metrics, why=why)
+    owed = ("loss.gap",) if len(losses.base_trained) and trained is None else ()
+    return Reading(metrics=metrics, why=why, owed=owed)
 
 
 def _difference(one: Mean, other: Mean) -> Mean:

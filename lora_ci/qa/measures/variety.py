@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ci.qa.evidence import Evidence
+from lora_ci.qa.measures.identity import REFERENCES
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.ratio import ratio_of
@@ -22,12 +23,17 @@ def measure(evidence: Evidence) -> Reading:
     """
     asked = evidence.prompts.identity
     if min(len(asked), len(evidence.references.features)) < 3:
-        return Reading(lacking="needs three identity prompts and three references")
+        return Reading(
+            lacking="needs three identity prompts and three references",
+            settle="more identity prompts (`qa.prompts`) and references (`qa.references`)",
+            owed=("variety",),
+        )
     real = mean_of_pairs(unlike(evidence.references.features[:, None]))
     base = shares_of_pairs(unlike(evidence.base.of(asked)))
     adapter = shares_of_pairs(unlike(evidence.adapter.of(asked)))
     if min(real.mean, float(base.mean())) < LEAST:
-        return Reading(lacking="the references, or the base's pictures, are all the same")
+        same = "the references, or the base's pictures, are all the same"
+        return Reading(lacking=same, settle=REFERENCES, owed=("variety",))
     if real.mean < base.mean():
         value = ratio_of(adapter, apart=real)
     else:
