@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -117,21 +117,26 @@ def make_prompts(
 ) -> Prompts:
     """The config's prompts where given; else the references' own captions and the type's preset.
 
-    A caption of a held-out picture asks for just that picture, so it makes a fair question.
+    A caption of a held-out picture asks for just that picture, so it makes a fair question. Prompts
+    are what is counted, so one that is named twice is asked once.
     """
     kind = settings.preset or kind
     captions = [text for text in dict.fromkeys(reference_captions) if trigger in text]
     asked = settings.prompts or (*IDENTITY[kind], *spread(captions, MAX_REFERENCE_PROMPTS))
-    flexibility = settings.flexibility_prompts or FLEXIBILITY[kind]
+    flexibility = _once(fill(p, trigger) for p in settings.flexibility_prompts or FLEXIBILITY[kind])
     return Prompts(
-        identity=tuple(dict.fromkeys(fill(p, trigger) for p in asked)),
-        flexibility=tuple(fill(p, trigger) for p in flexibility),
+        identity=_once(fill(p, trigger) for p in asked),
+        flexibility=flexibility,
         contexts=tuple(without_trigger(p, trigger) for p in flexibility),
-        bare=settings.base_prompts or BARE[kind],
+        bare=_once(settings.base_prompts or BARE[kind]),
         recalled=tuple(
             spread(list(dict.fromkeys(filter(None, training_captions))), MAX_RECALLED_PROMPTS)
         ),
     )
+
+
+def _once(prompts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(prompts))
 
 
 def fill(template: str, trigger: str) -> str:

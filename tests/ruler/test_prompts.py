@@ -32,6 +32,19 @@ def test_the_config_has_the_last_word():
     assert (found.flexibility, found.contexts) == (("a mei doll",), ("a doll",))
 
 
+def test_a_prompt_that_is_named_twice_counts_once():
+    settings = QaSettings(
+        prompts=("mei at sea", "{trigger} at sea"),
+        flexibility_prompts=("{trigger} in ink", "mei in ink", "{trigger} in oil"),
+        base_prompts=("a tree", "a tree"),
+    )
+    found = make_prompts(LoraType.STYLE, "mei", settings, [])
+    assert found.identity == ("mei at sea",)
+    assert found.flexibility == ("mei in ink", "mei in oil")
+    assert found.contexts == ("in ink", "in oil")
+    assert found.bare == ("a tree",)
+
+
 def test_many_references_are_sampled_evenly():
     captions = [f"mei {i}" for i in range(100)]
     found = make_prompts(LoraType.STYLE, "mei", QaSettings(), captions)
