@@ -15,6 +15,7 @@ from lora_ci.diffusion.request import Picture
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000
+NO_PICTURE = (OSError, UnidentifiedImageError, ValueError, SyntaxError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def _decode(path: Path, side: int) -> Picture:
             if file.width * file.height > MAX_PIXELS:
                 raise InputError(f"{path.name}: more than {MAX_PIXELS} pixels")
             upright = ImageOps.exif_transpose(file).convert("RGBA")
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except (*NO_PICTURE, Image.DecompressionBombError) as error:
         hint = "next: lora-ci dataset validate on this folder"
         raise InputError(f"{path.name}: cannot be decoded: {error}", hint=hint) from error
     paper = Image.new("RGBA", upright.size, "white")

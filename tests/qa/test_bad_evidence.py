@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Severity
 from lora_ci.core.settings import LoraType, QaSettings
 from lora_ci.core.step import Outcome
@@ -161,6 +162,12 @@ def test_the_same_prompt_in_every_list_is_drawn_once():
     base = [(prompt, seed) for worn, prompt, seed in world.asked if not worn]
     assert len(base) == len(set(base))
     assert sitting.readings["memorization"].metrics
+
+
+def test_a_reference_of_far_too_many_pixels_is_refused_by_name(tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    with pytest.raises(InputError, match=r"huge\.png"):
+        read_references(tmp_path, 24)
 
 
 def test_references_of_any_size_are_cut_to_the_size_of_the_pictures(tmp_path):
