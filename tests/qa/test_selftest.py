@@ -84,12 +84,19 @@ def held(truths, conditions):
 @pytest.fixture(scope="module")
 def observed():
     """What a judge may have said of some sound adapters, and of one with each fault."""
-    said = [Observed(fault=None, outcome=Outcome.PASSED, blamed=frozenset(), sides={"spread": 0})]
-    said *= 7
+    usual = Observed(
+        fault=None,
+        outcome=Outcome.PASSED,
+        measured=frozenset(m.name for m in MEASURES) - {"composability"},
+        blamed=frozenset(),
+        sides={"spread": 0},
+    )
+    said = [usual] * 7
     for fault in FAULTS:
         outcome = Outcome.FAILED if fault.stops else Outcome.PASSED
         blamed = frozenset({fault.test, "identity"})
-        said.append(Observed(fault=fault, outcome=outcome, blamed=blamed, sides={"spread": -1}))
+        sides = {"spread": -1}
+        said.append(replace(usual, fault=fault, outcome=outcome, blamed=blamed, sides=sides))
     return said
 
 
@@ -174,6 +181,7 @@ def test_rates_are_counted(observed):
     by_name = {test.name: test for test in found.tests}
     assert by_name["variety"].alarms.hits == 1
     assert by_name["identity"].alarms.hits == 0
+    assert by_name["composability"].alarms is None
     assert by_name["consistency"].held.hits == 8
     assert (found.metrics["spread"].below, found.metrics["spread"].above) == (len(FAULTS), 0)
 

@@ -46,12 +46,13 @@ Progress = Callable[[int, int], None]
 class Observed:
     """What the judge said of a case, and where the truth lay.
 
-    `blamed` are the tests that surely did not come out well. `sides`: by metric, -1 where the truth
-    lay below the 95 % interval, 1 above, 0 within.
+    `measured` are the tests that measured something, `blamed` those that surely did not come out
+    well. `sides`: by metric, -1 where the truth lay below the 95 % interval, 1 above, 0 within.
     """
 
     fault: Fault | None
     outcome: Outcome
+    measured: frozenset[str]
     blamed: frozenset[str]
     sides: Mapping[str, int]
 
@@ -95,6 +96,7 @@ def observe(case: Case) -> Observed:
     return Observed(
         fault=case.fault,
         outcome=sitting.verdict.outcome,
+        measured=frozenset(name for name, read in sitting.readings.items() if read.metrics),
         blamed=blamed(sitting),
         sides=sides(case, sitting),
     )

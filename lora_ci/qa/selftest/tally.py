@@ -35,11 +35,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestTally:
-    """One test. None: no case has its fault, or none of its metrics has a known truth."""
+    """One test. None: no case has its fault, or none of its metrics has a known truth.
+
+    `alarms` are counted over the sound adapters of which it measured something.
+    """
 
     name: str
     found: Share | None
-    alarms: Share
+    alarms: Share | None
     held: Share | None
 
 
@@ -65,7 +68,7 @@ class Tally:
         ]
         alarms = [
             ("sound adapters", self.alarms),
-            *((f"test {test.name}", test.alarms) for test in self.tests),
+            *((f"test {test.name}", test.alarms) for test in self.tests if test.alarms),
         ]
         held = [(metric, held.share) for metric, held in self.metrics.items()]
         return (
@@ -100,7 +103,9 @@ def tally(observed: Sequence[Observed]) -> Tally:
                 found=_share(
                     one.found for one in faulty if one.fault and one.fault.test == measure.name
                 ),
-                alarms=_sure_share(measure.name in one.blamed for one in sound),
+                alarms=_share(
+                    measure.name in one.blamed for one in sound if measure.name in one.measured
+                ),
                 held=_pooled(
                     {name: held for name, held in metrics.items() if name in measure.metrics}
                 ),
