@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -182,7 +182,16 @@ def ruler_id(spec: StepSpec, bench: Bench, base: BaseModel) -> str:
     ids = {name: spec.inputs[name].content_id for name in names if name in spec.inputs}
     where = [base.device.type, str(base.dtype)]
     embedder = bench.embedder.identity
-    return sha256_json([RULER_VERSION, ids, embedder, where, bench.prompts, bench.settings])
+    # Where things lie and what they may be used for measures nothing; the ids hold their content.
+    measuring = replace(
+        bench.settings,
+        references=None,
+        compose_with=None,
+        embedder="",
+        embedder_license=None,
+        license_policy="any",
+    )
+    return sha256_json([RULER_VERSION, ids, embedder, where, bench.prompts, measuring])
 
 
 def keep(shown: Sequence[Exhibit], grid: Picture, context: StepContext) -> tuple[Artifact, ...]:

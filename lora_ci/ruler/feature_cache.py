@@ -34,10 +34,12 @@ PART = 256
 class FeatureCache:
     """Vectors on disk below `cache`, by the embedder's identity and the digest of the content.
 
-    Processes share it; a file that was damaged is none.
+    `read_by` are the libraries that work for the embedder, with their versions: another one may
+    give other vectors. Processes share it; a file that was damaged is none.
     """
 
     cache: Path
+    read_by: tuple[str, ...] = ()
     limit_bytes: int = LIMIT_BYTES
     # More than any limit: the first that is written looks.
     _unlooked_bytes: int = LOOK_EVERY_BYTES
@@ -59,7 +61,8 @@ class FeatureCache:
             prune([self.cache / FOLDER], self.limit_bytes)
 
     def _path(self, identity: str, digest: str) -> Path:
-        key = hashlib.sha256(f"{identity}\0{digest}".encode()).hexdigest()
+        named = "\0".join((identity, *self.read_by, digest))
+        key = hashlib.sha256(named.encode()).hexdigest()
         return self.cache / FOLDER / key[:2] / f"{key[2:]}{SUFFIX}"
 
 

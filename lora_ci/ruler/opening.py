@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lora_ci.core.digest import sha256_file, sha256_json
@@ -17,6 +19,15 @@ from lora_ci.ruler.model_folder import ModelFolder, look_at
 
 # Raise it when the same files would give other vectors for the same pictures.
 READING_VERSION = 1
+# What turns pictures into vectors beside our own code and the embedder's files.
+LIBRARIES = {
+    EmbedderKind.CLASSIC: ("numpy", "pillow"),
+    EmbedderKind.PATH: ("torch", "transformers", "pillow"),
+    EmbedderKind.HUB: ("torch", "transformers", "pillow"),
+    EmbedderKind.ONNX: ("onnxruntime", "pillow"),
+    EmbedderKind.TORCHSCRIPT: ("torch", "pillow"),
+    EmbedderKind.EXEC: (),
+}
 
 
 def open_embedder(
@@ -48,7 +59,7 @@ def open_embedder(
         license=known,
         knows_texts=texts,
         opener=opener,
-        cache=FeatureCache(cache=cache) if cache else None,
+        cache=FeatureCache(cache=cache, read_by=_read_by(parsed.kind)) if cache else None,
     )
 
 
@@ -83,6 +94,15 @@ def _opener(
         case EmbedderKind.TORCHSCRIPT:
             file = _only_file(_laid_out(folder, spec), spec)
             return lambda: _torchscript(file, spec), False
+
+
+def _read_by(kind: EmbedderKind) -> tuple[str, ...]:
+    """The libraries with their versions; one that is not installed reads nothing."""
+    found = []
+    for name in LIBRARIES[kind]:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return tuple(found)
 
 
 def _content_id(parsed: EmbedderSpec, folder: Path | None) -> str:

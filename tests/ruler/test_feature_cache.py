@@ -206,3 +206,15 @@ def test_what_is_kept_is_judged_without_torch(tmp_path):
     assert told[0][0] == told[1][0]
     assert told[0][1] == "['torch', 'transformers']"
     assert told[1][1] == "[]"
+
+
+def test_other_libraries_read_anew(tmp_path):
+    old, new = (FeatureCache(cache=tmp_path, read_by=(f"torch {n}",)) for n in (1, 2))
+    old.put("one", "abc", VECTOR)
+    assert np.array_equal(old.get("one", "abc"), VECTOR)
+    assert new.get("one", "abc") is None
+
+
+def test_an_embedder_is_kept_by_the_libraries_that_run_it(tmp_path):
+    kept = open_embedder("classic:", None, cache=tmp_path).cache
+    assert [one.split()[0] for one in kept.read_by] == ["numpy", "pillow"]
