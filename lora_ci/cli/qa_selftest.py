@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"sound adapters judged, and an eighth as many of each fault (default: {CASES})",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="other cases of the same kinds (default: 0)"
+        "--seed", type=_seed, default=0, help="other cases of the same kinds (default: 0)"
     )
     add_output_arguments(parser)
 
@@ -139,7 +139,21 @@ def _rate(name: str, share: Share | None) -> dict[str, Any]:
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    count = _whole(text)
     if count < FEWEST:
         raise argparse.ArgumentTypeError(f"{count} cases tell nothing, give {FEWEST} or more")
     return count
+
+
+def _seed(text: str) -> int:
+    seed = _whole(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0")
+    return seed
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number") from None

@@ -319,9 +319,25 @@ def test_the_docs_name_every_fault():
         assert row.endswith(f": {fault.severity} | {verdict} |")
 
 
-def test_a_handful_of_cases_tells_nothing(capsys):
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--cases", "3"], "give 20 or more"),
+        (["--cases", "many"], "expected a whole number"),
+        (["--seed", "-1"], "expected a whole number from 0"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(words, told, capsys):
     parser = argparse.ArgumentParser()
     qa_selftest.add_arguments(parser)
     with pytest.raises(SystemExit):
-        parser.parse_args(["--cases", "3"])
-    assert "give 20 or more" in capsys.readouterr().err
+        parser.parse_args(words)
+    assert told in capsys.readouterr().err
+
+
+def test_progress_counts_all_cases(monkeypatch):
+    seen = []
+    monkeypatch.setattr(selftest, "observe", lambda case: case)
+    judged = selftest.run(16, 0, lambda done, total: seen.append((done, total)))
+    assert len(judged) == 16 + 2 * len(FAULTS)
+    assert seen == [(done, len(judged)) for done in range(len(judged) + 1)]

@@ -72,12 +72,12 @@ class Observed:
 
 def run(cases: int, seed: int, progress: Progress) -> list[Observed]:
     """Judges so many sound adapters, and an eighth as many of each fault; always the same ones."""
-    chosen = list(all_cases(cases, seed))
+    total = cases + len(FAULTS) * _of_each(cases)
     observed = []
-    for done, case in enumerate(chosen):
-        progress(done, len(chosen))
+    for done, case in enumerate(all_cases(cases, seed)):
+        progress(done, total)
         observed.append(observe(case))
-    progress(len(chosen), len(chosen))
+    progress(total, total)
     return observed
 
 
@@ -86,8 +86,13 @@ def all_cases(cases: int, seed: int) -> Iterator[Case]:
     for number in range(cases):
         yield sound_case(np.random.default_rng([seed, 0, number]))
     for kind, fault in enumerate(FAULTS, 1):
-        for number in range(max(cases // SOUND_A_FAULT, 1)):
+        for number in range(_of_each(cases)):
             yield fault_case(fault, np.random.default_rng([seed, kind, number]))
+
+
+def _of_each(cases: int) -> int:
+    """How many cases of each fault."""
+    return max(cases // SOUND_A_FAULT, 1)
 
 
 def observe(case: Case) -> Observed:
