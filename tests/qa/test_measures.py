@@ -233,6 +233,17 @@ def test_pictures_of_one_kind_are_no_copies():
     assert reading.metrics["memorization"].mean < 0.2
 
 
+def test_a_reference_as_near_as_a_copy_is_named():
+    evidence = seen_with(2, copies=1.0)
+    assert "features cannot tell" not in read("memorization", evidence).why
+    features = evidence.references.features.copy()
+    features[1] = evidence.training.features[2]
+    near = replace(evidence, references=replace(evidence.references, features=features))
+    found = read("memorization", near)
+    assert "reference reference-1.png is as near to training-2.png as a copy" in found.why
+    assert found.metrics["memorization"].mean > 0.5, "by pixels"
+
+
 def test_one_training_picture_repeated_is_found_by_its_caption():
     world = World(candidate=Traits(recalls=1.0))
     alone = replace(PROMPTS, recalled=PROMPTS.recalled[:1])

@@ -33,14 +33,23 @@ def measure(evidence: Evidence) -> Reading:
         return Reading(lacking="needs the training pictures and references", settle=NEEDED)
     if evidence.seen:
         return Reading(lacking=evidence.no_scale, settle=NEEDED)
-    limit = float((references @ training.T).max()) + COPY_MARGIN
+    among = references @ training.T
+    limit = float(among.max()) + COPY_MARGIN
     asked = _look(evidence, evidence.prompts.identity, evidence.adapter, limit)
     share = share_of(asked.copied)
     metrics: dict[str, Estimate] = {"memorization": share}
-    why = (
-        f"{share.hits} of {share.n} pictures are copies: nearer to a training picture than "
-        f"references (cosine above {limit:.2f}) and other training pictures are, or the same pixels"
+    nearer = (
+        f"nearer to a training picture than references (cosine above {limit:.2f}) and other "
+        "training pictures are, or the same pixels"
     )
+    if limit >= 1:
+        one, other = np.unravel_index(among.argmax(), among.shape)
+        nearer = (
+            f"the same pixels; features cannot tell, as the reference "
+            f"{evidence.references.pictures[one].name} is as near to "
+            f"{evidence.training.pictures[other].name} as a copy would be"
+        )
+    why = f"{share.hits} of {share.n} pictures are copies: {nearer}"
     pairs = asked.pairs
     if evidence.recalled is not None:
         recalled = _look(evidence, evidence.prompts.recalled, evidence.recalled, limit)
