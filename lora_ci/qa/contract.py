@@ -20,23 +20,32 @@ SHAPES_VERSION = 1
 # What builds the base's parts.
 LIBRARIES = ("diffusers", "transformers")
 Shapes = dict[str, tuple[int, ...]]
+# The test that another adapter than the judged one is there for.
+TEST_WITH = {"released": "regression", "companion": "composability"}
 
 
 def check_contract(
     paths: Mapping[str, Path], base: BaseModel, trigger: str, readings: Readings
-) -> tuple[Finding, ...]:
+) -> dict[str, tuple[Finding, ...]]:
     """What keeps adapters from working on the base; loaders stay silent about most of it.
 
-    `paths` are their files by what they are to the judgement, `trigger` is what the judged one
-    must listen to. Raises InputError for one that is no adapter.
+    `paths` are their files by what they are to the judgement, and so are the findings; `trigger` is
+    what the judged one must listen to. Raises InputError for one that is no adapter.
     """
-    shapes, found = shapes_of(base, readings), []
+    shapes, found = shapes_of(base, readings), {}
     for name, path in paths.items():
-        whose = "" if name == "adapter" else f"the {name} adapter: "
         told = check_file(path, trigger if name == "adapter" else None)
-        for finding in (*told, *check_adapter(read_adapter(path), shapes, base.family.name)):
-            found.append(replace(finding, message=whose + finding.message))
-    return tuple(found)
+        told += check_adapter(read_adapter(path), shapes, base.family.name)
+        found[name] = tuple(_of_other(name, f) if name in TEST_WITH else f for f in told)
+    return found
+
+
+def _of_other(name: str, finding: Finding) -> Finding:
+    """A finding about another adapter than the judged one, with what can be done here."""
+    hint = finding.hint
+    if finding.severity is Severity.ERROR:
+        hint = f"next: name another one, or judge without it: `qa.skip: [{TEST_WITH[name]}]`"
+    return replace(finding, message=f"the {name} adapter: {finding.message}", hint=hint)
 
 
 def check_file(path: Path, trigger: str | None) -> list[Finding]:

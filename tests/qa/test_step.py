@@ -133,6 +133,20 @@ def test_another_gate_is_another_ruler(judge, style_adapter):
     assert two.details["drawn"]["made"] == 0
 
 
+def test_a_released_adapter_of_another_base_says_nothing_of_the_candidate(
+    judge, style_adapter, tmp_path
+):
+    old, foreign = read_adapter(style_adapter), tmp_path / "old.safetensors"
+    layers = {f"unet.gone.{name.removeprefix('unet.')}": la for name, la in old.layers.items()}
+    write_adapter(replace(old, layers=layers), foreign, Format.DIFFUSERS)
+    result = judge.qa(style_adapter, released=foreign)
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.findings[0].message.startswith("the released adapter: ")
+    assert "`qa.skip: [regression]`" in result.findings[0].hint
+    without = judge.qa(style_adapter, replace(SETTINGS, skip=("regression",)), released=foreign)
+    assert without.details["tests"]
+
+
 def test_a_ruined_adapter_fails_against_the_released_one(judge, style_adapter, tmp_path):
     ruined = tmp_path / "ruined.safetensors"
     write_adapter(scaled(read_adapter(style_adapter), -12.0), ruined, Format.DIFFUSERS)
