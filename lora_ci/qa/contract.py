@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -65,7 +66,7 @@ def check_file(path: Path, trigger: str | None) -> list[Finding]:
             )
         )
     named = seen.metadata.get("modelspec.trigger_phrase", "").strip()
-    if trigger and named and trigger not in named:
+    if trigger and named and not _names(named, trigger):
         found.append(
             Finding(
                 rule="adapter.trigger",
@@ -77,6 +78,12 @@ def check_file(path: Path, trigger: str | None) -> list[Finding]:
             )
         )
     return found
+
+
+def _names(phrase: str, trigger: str) -> bool:
+    """True if a phrase holds the trigger as words of its own; CLIP knows no capitals."""
+    word = rf"(?<!\w){re.escape(trigger.casefold())}(?!\w)"
+    return re.search(word, phrase.casefold()) is not None
 
 
 def shapes_of(base: BaseModel, readings: Readings) -> Shapes:

@@ -38,6 +38,25 @@ def test_another_trigger_than_the_one_it_names(adapter, tmp_path):
     assert "`ink`" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("named", "trigger", "fits"),
+    [
+        ("meilin", "mei", False),
+        ("old mei_style", "mei", False),
+        ("mei, portrait", "mei", True),
+        ("Mei", "mei", True),
+        ("<mei>", "<mei>", True),
+        ("photo of a.b", "a.b", True),
+        ("photo of axb", "a.b", False),
+    ],
+)
+def test_a_trigger_is_a_word_of_its_own(adapter, tmp_path, named, trigger, fits):
+    path = tmp_path / "one.safetensors"
+    metadata = {**adapter.metadata, "modelspec.trigger_phrase": named}
+    write_adapter(replace(adapter, metadata=metadata), path, Format.DIFFUSERS)
+    assert (check_file(path, trigger) == []) is fits
+
+
 def test_a_file_that_names_no_trigger_may_have_any(adapter, tmp_path):
     path = tmp_path / "mei.safetensors"
     write_adapter(replace(adapter, metadata={}), path, Format.DIFFUSERS)
