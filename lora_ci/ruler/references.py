@@ -32,7 +32,8 @@ def read_references(folder: Path, side: int) -> list[Reference]:
 
     Raises InputError for a picture that cannot be decoded.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in READ_IMAGES)
+    named = (path for path in folder.rglob("*") if path.suffix.lower() in READ_IMAGES)
+    paths = sorted(path for path in named if path.is_file())
     return [
         Reference(
             name=path.relative_to(folder).as_posix(),

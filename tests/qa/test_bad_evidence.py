@@ -164,6 +164,12 @@ def test_the_same_prompt_in_every_list_is_drawn_once():
     assert sitting.readings["memorization"].metrics
 
 
+def test_a_folder_that_is_named_as_a_picture_is_none(tmp_path):
+    (tmp_path / "set.png").mkdir()
+    Image.new("RGB", (30, 30), 90).save(tmp_path / "set.png" / "a.png")
+    assert [one.name for one in read_references(tmp_path, 24)] == ["set.png/a.png"]
+
+
 def test_a_reference_of_far_too_many_pixels_is_refused_by_name(tmp_path):
     Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
     with pytest.raises(InputError, match=r"huge\.png"):
