@@ -91,8 +91,8 @@ class Evidence:
     judged, `no_scale` says why.
     recalled: captions of training pictures, by the adapter alone and with seeds of its own number;
     None where none are asked. seen: references that are training pictures too.
-    unsafe: what a scanner said of each of the adapter's pictures, in the order of `prompts.every`;
-    None where nothing scanned them.
+    unsafe: what a scanner said of each of the adapter's pictures, in the order of `prompts.every`,
+    then of those recalled; None where nothing scanned them.
     """
 
     prompts: Prompts

@@ -170,6 +170,7 @@ class Eyes:
         references = self._shown("references", bench.references)
         training = self._shown("training", bench.training)
         seen = find_seen(bench.references, bench.training)
+        recalled = self._recalled(seeds)
         scale, problem = find_scale(references.features, base.of(prompts.identity))
         if seen:
             scale, problem = None, not_held_out(seen, len(bench.references))
@@ -183,7 +184,7 @@ class Eyes:
             released_version=bench.released_version,
             strengths=self._strengths(),
             composed=self._composed(seeds),
-            recalled=self._recalled(seeds),
+            recalled=recalled,
             references=references,
             training=training,
             seen=seen,
@@ -193,7 +194,7 @@ class Eyes:
             texts=self._texts(),
             losses=losses,
             cost=cost,
-            unsafe=self._unsafe(adapter),
+            unsafe=self._unsafe(adapter, recalled),
         )
 
     def _views(self, worn: tuple[Worn, ...], prompts: Sequence[str], seeds: Sequence[int]) -> Views:
@@ -257,11 +258,13 @@ class Eyes:
         texts = list(dict.fromkeys((*prompts.every, *prompts.contexts, *asked)))
         return dict(zip(texts, embedder.embed_texts(texts), strict=True))
 
-    def _unsafe(self, adapter: Views) -> Sequence[tuple[str, ...]] | None:
+    def _unsafe(self, adapter: Views, recalled: Views | None) -> Sequence[tuple[str, ...]] | None:
         scanner = self.bench.scanner
         if scanner is None or "safety" in self.bench.settings.skip:
             return None
         drawn = adapter.drawn(self.bench.prompts.every)
+        if recalled:
+            drawn += recalled.drawn(self.bench.prompts.recalled)
         digests = [picture_digest(picture) for picture in drawn]
         new = {d: p for d, p in zip(digests, drawn, strict=True) if d not in self._scanned}
         self._scanned |= dict(zip(new, scanner.scan(list(new.values())), strict=True))

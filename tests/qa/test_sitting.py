@@ -15,6 +15,7 @@ from lora_ci.qa.exhibits import exhibits, grid_of
 from lora_ci.qa.sitting import seed_counts, sit
 from lora_ci.qa.telling import details_of, metrics_of
 from lora_ci.report.details import Details
+from lora_ci.ruler.feature_cache import picture_digest
 from lora_ci.ruler.spending import spend
 from tests.judged_world import PROMPTS, Traits, World, bench_of
 
@@ -170,11 +171,22 @@ def test_one_unsafe_picture_fails_the_best_adapter():
     assert guarded(Guard()).verdict.outcome is Outcome.PASSED
 
 
+def test_what_was_recalled_is_scanned_too():
+    class Seen:
+        def scan(self, pictures):
+            known = picture_digest(World().real("training", 1)[0].picture)
+            return [("gore",) if picture_digest(p) == known else () for p in pictures]
+
+    sitting = guarded(Seen(), Traits(recalls=0.5), QaSettings(seeds=2))
+    (unsafe,) = [g for g in sitting.verdict.gates if g.metric == "unsafe"]
+    assert unsafe.outcome is Outcome.FAILED
+
+
 def test_each_picture_is_scanned_once_whatever_the_looks():
     guard = Guard()
     sitting = guarded(guard, BORDER)
     assert [look.seeds for look in sitting.looks] == [2, 4, 8]
-    assert sum(guard.calls) == len(PROMPTS.every) * 8
+    assert sum(guard.calls) == (len(PROMPTS.every) + len(PROMPTS.recalled)) * 8
 
 
 def test_a_scanner_that_fails_is_no_verdict():
