@@ -43,7 +43,7 @@ def measure(evidence: Evidence) -> Reading:
         "training pictures are, or the same pixels"
     )
     if limit >= 1:
-        one, other = np.unravel_index(among.argmax(), among.shape)
+        one, other = divmod(int(among.argmax()), len(training))
         nearer = (
             f"the same pixels; features cannot tell, as the reference "
             f"{evidence.references.pictures[one].name} is as near to "
