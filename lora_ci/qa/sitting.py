@@ -88,18 +88,20 @@ class Sitting:
 def sit(bench: Bench, studio: Studio) -> Sitting:
     """Judges. Raises Interrupted when asked to stop; what was made by then is kept by the studio.
 
-    Looks are at 2, 4, 8, … seeds a prompt. All looks together err no more than `qa.error`.
+    Looks are at 2, 4, 8, … seeds a prompt. All looks together err no more than `qa.error`, and so
+    do losses, which are measured once.
     """
     eyes = Eyes(bench=bench, studio=studio)
     losses, cost = measure_losses(bench, studio), measure_cost(bench, studio)
-    counts = seed_counts(bench.settings.seeds)
-    errors = spend([count / counts[-1] for count in counts], bench.settings.error)
-    measures = [m for m in MEASURES if m.name not in bench.settings.skip]
+    settings = bench.settings
+    counts = seed_counts(settings.seeds)
+    errors = spend([count / counts[-1] for count in counts], settings.error)
+    measures = [m for m in MEASURES if m.name not in settings.skip]
     looks: tuple[Look, ...] = ()
     for count, error in zip(counts, errors, strict=True):
         evidence = eyes.look(range(count), losses, cost)
         readings = {m.name: m.run(evidence) for m in measures}
-        verdict = judge(MEASURES, readings, bench.settings.gates, error)
+        verdict = judge(MEASURES, readings, settings.gates, error, whole=settings.error)
         looks = (*looks, Look(seeds=count, error=error, outcome=verdict.outcome))
         if count == counts[-1] or not verdict.unsure:
             return Sitting(

@@ -68,21 +68,27 @@ def judge(
     readings: Readings,
     conditions: Mapping[str, str],
     error: float,
+    *,
+    whole: float | None = None,
 ) -> Verdict:
     """The verdict on what was read; a measure without a reading was turned off.
 
     `conditions` are the config's, in place of a limit on the same metric or beside them. `error`
-    bounds the chance of passing what a gate should stop, and that of failing a sound adapter.
+    bounds the chance of passing what a gate should stop, and that of failing a sound adapter, at
+    this look. `whole` is that of all looks, where there are others: losses are the same at each, so
+    they are judged once and for all.
     """
     metrics, total = _metrics(measures, readings)
     limits = _gates(measures, readings, metrics) | dict(conditions)
-    errors = Errors(passing=error, failing=error / len(limits))
+    look, once = (
+        Errors(passing=part, failing=part / len(limits)) for part in (error, whole or error)
+    )
     gates = tuple(
         check_gate(
             metric,
             condition,
             metrics,
-            errors,
+            once if metric.startswith(OF_REFERENCES) else look,
             lacking=_lacking(metric, measures, readings),
             off=_never(metric, measures, readings),
         )

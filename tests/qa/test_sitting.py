@@ -12,8 +12,10 @@ from lora_ci.core.errors import InfrastructureError, Interrupted
 from lora_ci.core.settings import QaSettings
 from lora_ci.core.step import Outcome
 from lora_ci.qa.exhibits import exhibits, grid_of
+from lora_ci.qa.measures.table import MEASURES
 from lora_ci.qa.sitting import seed_counts, sit
 from lora_ci.qa.telling import details_of, metrics_of
+from lora_ci.qa.verdict import judge
 from lora_ci.report.details import Details
 from lora_ci.ruler.feature_cache import picture_digest
 from lora_ci.ruler.spending import spend
@@ -62,7 +64,7 @@ def test_what_more_pictures_cannot_measure_ends_it_at_once():
 
 
 def test_what_more_references_alone_make_sure_ends_it_at_once():
-    sitting, world = judged(Traits(loss=0.72, half=0.7))
+    sitting, world = judged(Traits(loss=0.73, half=0.7))
     gates = {gate.metric: gate for gate in sitting.verdict.gates}
     assert gates["loss.against-half"].outcome is Outcome.INCONCLUSIVE
     assert sitting.verdict.outcome is Outcome.INCONCLUSIVE
@@ -162,6 +164,17 @@ def guarded(guard, traits=None, settings=None):
     world = World(candidate=traits or Traits())
     bench = bench_of(world, settings=settings or QaSettings(seeds=8))
     return sit(replace(bench, scanner=guard), world)
+
+
+def test_losses_are_judged_with_the_whole_error_at_every_look():
+    world = World(candidate=replace(BORDER, half=0.68))
+    sitting = sit(bench_of(world, settings=QaSettings(seeds=8)), world)
+    assert len(sitting.looks) == 3
+    (gate,) = [g for g in sitting.verdict.gates if g.metric == "loss.against-half"]
+    assert gate.outcome is Outcome.PASSED
+    alone = judge(MEASURES, sitting.readings, {}, sitting.looks[-1].error)
+    (gate,) = [g for g in alone.gates if g.metric == "loss.against-half"]
+    assert gate.outcome is Outcome.INCONCLUSIVE, "with the error of one look"
 
 
 def test_one_unsafe_picture_fails_the_best_adapter():

@@ -186,6 +186,14 @@ def test_a_gate_on_what_could_not_be_measured_is_inconclusive_and_says_what_woul
     assert "no bare prompts" in told(verdict)
 
 
+def test_losses_which_no_look_adds_to_have_the_whole_error():
+    near = readings_of(metrics={"loss.against-half": about(0.03, error=0.01)})
+    assert judge(MEASURES, near, {}, 0.01).outcome is Outcome.INCONCLUSIVE
+    assert judge(MEASURES, near, {}, 0.01, whole=0.05).outcome is Outcome.PASSED
+    pictures = readings_of(metrics={"following": about(0.42, error=0.01)})
+    assert judge(MEASURES, pictures, {}, 0.01, whole=0.05).outcome is Outcome.INCONCLUSIVE
+
+
 def test_a_limit_that_was_asked_for_and_could_not_be_measured_is_no_pass():
     readings = readings_of()
     readings["variety"] = Reading(lacking="two prompts", settle="three", owed=("variety",))
