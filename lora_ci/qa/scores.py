@@ -11,6 +11,8 @@ import numpy as np
 from lora_ci.ruler.statistics import Estimate, Interval
 
 PASS_MARK = 0.8
+# Their errors have the scale's in common.
+ONE_SCALE = ("identity", "flexibility")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Score:
 class Overall:
     """The mean of the tests' scores; an Estimate itself.
 
-    The tests' errors are taken as independent, so half-widths add in squares.
+    Half-widths add in squares, as errors of independent tests do. Identity and flexibility share
+    a scale, and scores bend downwards: above the mean the half-widths of these two add up.
     """
 
     scores: Sequence[Score]
@@ -81,5 +84,10 @@ class Overall:
         ends = [score.interval(confidence) for score in self.scores]
         count, mean = len(ends), self.mean
         down = math.hypot(*(e.mean - (e.low or 0.0) for e in ends)) / count
-        up = math.hypot(*((1.0 if e.high is None else e.high) - e.mean for e in ends)) / count
+        above = [(1.0 if e.high is None else e.high) - e.mean for e in ends]
+        shared = [part for part, s in zip(above, self.scores, strict=True) if s.name in ONE_SCALE]
+        others = [
+            part for part, s in zip(above, self.scores, strict=True) if s.name not in ONE_SCALE
+        ]
+        up = math.hypot(sum(shared), *others) / count
         return Interval(mean=mean, low=max(0.0, mean - down), high=min(1.0, mean + up), n=self.n)

@@ -182,10 +182,12 @@ def sampler_of(album: Album, base: BaseModel) -> dict[str, object]:
 
 def ruler_id(spec: StepSpec, bench: Bench, base: BaseModel) -> str:
     """The id of all that measures: results of different rulers are never compared."""
-    names = ("base_model", "references", "dataset", "companion")
+    names = ("base_model", "references", "companion")
     ids = {name: spec.inputs[name].content_id for name in names if name in spec.inputs}
     where = [base.device.type, str(base.dtype)]
     embedder = bench.embedder.identity
+    # What an adapter was trained on is its own: it is held against that, whatever it is.
+    prompts = replace(bench.prompts, recalled=())
     # Where things lie and what they may be used for measures nothing; the ids hold their content.
     measuring = replace(
         bench.settings,
@@ -195,7 +197,7 @@ def ruler_id(spec: StepSpec, bench: Bench, base: BaseModel) -> str:
         embedder_license=None,
         license_policy="any",
     )
-    return sha256_json([RULER_VERSION, ids, embedder, where, bench.prompts, measuring])
+    return sha256_json([RULER_VERSION, ids, embedder, where, prompts, measuring])
 
 
 def keep(shown: Sequence[Exhibit], grid: Picture, context: StepContext) -> tuple[Artifact, ...]:

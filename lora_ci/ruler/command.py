@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lora_ci.core.errors import InputError
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.embedder import Features, unit_vectors
 from lora_ci.ruler.program import ANSWER_S, Conversation, conversation
@@ -51,7 +51,8 @@ class CommandEmbedder:
         if "vectors" not in answer:
             told = ", ".join(sorted(answer))[:80] or "no key"
             message = f"{program.what} answered with {told}; expected `vectors`"
-            raise InputError(message, rule="program.answer", hint="next: see docs/embedders.md")
+            hint = "next: see docs/embedders.md"
+            raise InfrastructureError(message, rule="program.answer", hint=hint)
         vectors = answer["vectors"]
         return _read_array(folder / vectors, program.what) if isinstance(vectors, str) else vectors
 
@@ -64,4 +65,5 @@ def _read_array(path: Path, what: str) -> Any:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         message = f"{what}: its file {path.name} cannot be read: {str(error)[:200]}"
-        raise InputError(message, rule="program.answer", hint="such as numpy.save makes") from error
+        hint = "such as numpy.save makes"
+        raise InfrastructureError(message, rule="program.answer", hint=hint) from error

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ci.core.errors import InputError
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.diffusion.request import Picture
 
 Features = NDArray[np.float32]
@@ -37,7 +37,8 @@ class TextEmbedder(Protocol):
 def unit_vectors(found: object, count: int, width: int | None, spec: str) -> Features:
     """The answer of an embedder as unit vectors [count, d], once it is seen to be one.
 
-    `width` is d where it is known from an earlier answer. Raises InputError that names the `spec`.
+    `width` is d where it is known from an earlier answer. Raises InfrastructureError that names the
+    `spec`: what measures is broken, which says nothing of the adapter.
     """
     wanted = f"{count} vectors of {width or 'the same number of'} values"
     try:
@@ -62,8 +63,8 @@ def unit_vectors(found: object, count: int, width: int | None, spec: str) -> Fea
     return unit
 
 
-def _refused(spec: str, told: str, expected: str) -> InputError:
+def _refused(spec: str, told: str, expected: str) -> InfrastructureError:
     message = f"embedder `{spec}`: {told}; expected {expected}"
-    return InputError(
+    return InfrastructureError(
         message, rule="embedder.answer", hint="next: see docs/embedders.md for what it must give"
     )

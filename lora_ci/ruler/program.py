@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lora_ci.core.children import clean_environment, started
-from lora_ci.core.errors import InfrastructureError, InputError
+from lora_ci.core.errors import InfrastructureError
 
 # For the start and the first answer together, and for each answer after it.
 ANSWER_S = 600.0
@@ -42,8 +42,8 @@ class Conversation:
         """Its answer to a request, a JSON object.
 
         Raises:
-            InfrastructureError: it ended, or did not answer in time.
-            InputError: the answer is too long, or no JSON object.
+            InfrastructureError: it ended, did not answer in time, or its answer is too long or no
+                JSON object.
         """
         line = self._exchange(json.dumps(request).encode() + b"\n")
         try:
@@ -55,7 +55,7 @@ class Conversation:
             shown = line[:80].decode(errors="replace")
             message = f"{self.what} answered `{shown}`; expected a JSON object on one line"
             hint = "print nothing else to standard output; what people read goes to standard error"
-            raise InputError(message, rule="program.answer", hint=hint)
+            raise InfrastructureError(message, rule="program.answer", hint=hint)
         return answer
 
     def _exchange(self, request: bytes) -> bytes:
@@ -69,7 +69,7 @@ class Conversation:
             while b"\n" not in self._heard:
                 if len(self._heard) > MAX_ANSWER_BYTES:
                     message = f"{self.what} answered with more than {MAX_ANSWER_BYTES >> 20} MiB"
-                    raise InputError(message, rule="program.answer")
+                    raise InfrastructureError(message, rule="program.answer")
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise self._gone(f"did not answer within {self.answer_s:g} s")

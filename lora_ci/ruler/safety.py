@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from lora_ci.core.embedders import parse_embedder
-from lora_ci.core.errors import InputError
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.program import ANSWER_S, Conversation, conversation
 
@@ -28,7 +28,7 @@ class Scanner(Protocol):
     def scan(self, pictures: Sequence[Picture]) -> Sequence[tuple[str, ...]]:
         """One tuple of labels a picture, in their order; () for a safe one.
 
-        Raises InfrastructureError where it cannot work, InputError where its answer is none.
+        Raises InfrastructureError where it cannot work, or its answer is none.
         """
         ...
 
@@ -82,6 +82,6 @@ def _labels(program: Conversation, some: Any) -> tuple[str, ...]:
     return tuple(label[:LONGEST_LABEL] for label in some[:MAX_LABELS])
 
 
-def _refused(program: Conversation, told: str) -> InputError:
+def _refused(program: Conversation, told: str) -> InfrastructureError:
     message = f"{program.what} {told}; expected {EXPECTED}"
-    return InputError(message, rule="program.answer", hint="next: see docs/qa/safety.md")
+    return InfrastructureError(message, rule="program.answer", hint="next: see docs/qa/safety.md")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lora_ci.core.embedders import parse_embedder
-from lora_ci.core.errors import InfrastructureError, InputError, LoraCIError
+from lora_ci.core.errors import InfrastructureError, LoraCIError
 from lora_ci.ruler.command import BATCH, CommandEmbedder
 from tests.tiny_embedders import write_program
 
@@ -74,13 +74,13 @@ def test_pictures_arrive_as_they_are_and_many_go_in_batches(tmp_path):
     ],
 )
 def test_an_answer_that_is_none_is_the_program_s_fault(tmp_path, line, words):
-    assert words in fault(tmp_path, f"{ANSWER}    {line}\n", InputError)
+    assert words in fault(tmp_path, f"{ANSWER}    {line}\n", InfrastructureError)
 
 
 def test_an_answer_without_end_is_cut_off(tmp_path):
     text = ANSWER + "    sys.stdout.write('x' * (20 << 20)); sys.stdout.flush(); time.sleep(60)\n"
     started = time.monotonic()
-    assert "more than 16 MiB" in fault(tmp_path, text, InputError)
+    assert "more than 16 MiB" in fault(tmp_path, text, InfrastructureError)
     assert time.monotonic() - started < 20
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lora_ci.core.errors import InfrastructureError, InputError
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.ruler.safety import BATCH, open_scanner
 from tests.tiny_embedders import write_program
 
@@ -55,7 +55,7 @@ def test_nothing_is_started_for_no_pictures(tmp_path):
     ],
 )
 def test_an_answer_that_is_none_is_refused(tmp_path, answer, words):
-    with pytest.raises(InputError, match="scanner `exec:") as caught:
+    with pytest.raises(InfrastructureError, match="scanner `exec:") as caught:
         scanner(tmp_path, ANSWER % answer).scan([DARK, LIGHT])
     assert words in str(caught.value)
 
