@@ -34,6 +34,7 @@ from lora_ci.ruler.statistics import (
 MIN_SEPARATION = 1.0
 SURE_SEPARATION = 0.25
 MIN_REFERENCES = 3
+MIN_PROMPTS = 2
 
 
 # Share of the spread within the groups that is taken as equal in all directions.
@@ -95,8 +96,8 @@ def find_scale(references: Features, base: Features) -> tuple[Scale | None, str]
     n, prompts = len(references), len(base)
     if n < MIN_REFERENCES:
         return None, f"{n} references, needs {MIN_REFERENCES} (`qa.references`)"
-    if prompts < 2:
-        return None, "one identity prompt, needs 2 (`qa.prompts`)"
+    if prompts < MIN_PROMPTS:
+        return None, f"one identity prompt, needs {MIN_PROMPTS} (`qa.prompts`)"
     by_prompt = tuple(find_axis(references, np.delete(base, p, axis=0)) for p in range(prompts))
     placed = np.stack([axis.place(base[p]) for p, axis in enumerate(by_prompt)])
     real = np.array(

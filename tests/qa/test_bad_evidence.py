@@ -61,6 +61,7 @@ def test_references_that_were_trained_on_judge_nothing(count):
     assert f"{count} of 12 references are training pictures" in message
     unmeasured = {name for name, reading in sitting.readings.items() if not reading.metrics}
     assert {"identity", "flexibility", "consistency", "leakage", "memorization"} <= unmeasured
+    assert sitting.readings["identity"].settle.startswith("references that are no training pict")
     assert "loss.gap" not in sitting.verdict.metrics
     (finding,) = about_seen(sitting.evidence.seen, 12)
     assert (finding.rule, finding.severity) == ("qa.not-held-out", Severity.ERROR)

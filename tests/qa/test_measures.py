@@ -186,6 +186,26 @@ def test_losses_of_the_base_that_are_no_number_are_owed(good):
     assert (list(reading.metrics), reading.owed) == (["loss.against-base"], ("loss.gap",))
 
 
+@pytest.mark.parametrize(
+    "name", ["identity", "flexibility", "consistency", "leakage", "composability"]
+)
+@pytest.mark.parametrize(
+    ("bench", "wanted"),
+    [
+        ({"prompts": replace(PROMPTS, identity=PROMPTS.identity[:1])}, "qa.prompts"),
+        ({"references": 0}, "qa.references"),
+        (
+            {"references": 0, "prompts": replace(PROMPTS, identity=PROMPTS.identity[:1])},
+            "qa.references",
+        ),
+    ],
+)
+def test_what_would_give_a_scale_is_what_is_lacking(name, bench, wanted):
+    reading = read(name, seen_with(2, bench={"companion": True, **bench}))
+    assert f"`{wanted}`" in reading.lacking
+    assert f"`{wanted}`" in reading.settle
+
+
 def test_one_seed_tells_no_spread():
     assert "2 seeds" in read("consistency", seen_with(1)).lacking
 

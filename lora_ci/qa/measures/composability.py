@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lora_ci.qa.evidence import Evidence
-from lora_ci.qa.measures.identity import REFERENCES
+from lora_ci.qa.measures.identity import to_scale
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.likeness import identity_by_prompt
 from lora_ci.ruler.ratio import ratio_of
@@ -22,7 +22,7 @@ def measure(evidence: Evidence) -> Reading:
     if composed is None:
         return Reading(lacking="no second adapter is named (`qa.compose_with`)")
     if scale is None:
-        return Reading(lacking=evidence.no_scale, settle=REFERENCES)
+        return Reading(lacking=evidence.no_scale, settle=to_scale(evidence))
     base, alone, both = (
         views.of(asked) for views in (evidence.base, evidence.adapter, composed.both)
     )

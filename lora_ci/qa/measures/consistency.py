@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ci.qa.evidence import Evidence
-from lora_ci.qa.measures.identity import REFERENCES
+from lora_ci.qa.measures.identity import to_scale
 from lora_ci.qa.reading import Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
 from lora_ci.ruler.likeness import likeness
@@ -23,7 +23,7 @@ def measure(evidence: Evidence) -> Reading:
     """The spread of likeness over the seeds of a prompt, in units of the scale."""
     scale, asked = evidence.scale, evidence.prompts.identity
     if scale is None:
-        return Reading(lacking=evidence.no_scale, settle=REFERENCES)
+        return Reading(lacking=evidence.no_scale, settle=to_scale(evidence))
     if evidence.seeds < 2:
         return Reading(lacking="needs at least 2 seeds", settle="`qa.seeds` of 2 or more")
     spreads = deviation(likeness(scale, evidence.adapter.of(asked)))

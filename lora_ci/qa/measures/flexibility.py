@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ci.qa.evidence import Evidence
-from lora_ci.qa.measures.identity import REFERENCES
+from lora_ci.qa.measures.identity import to_scale
 from lora_ci.qa.reading import Measure, Reading
 from lora_ci.qa.scores import Anchors, Score
 from lora_ci.ruler.embedder import Features
@@ -32,7 +32,7 @@ def measure(evidence: Evidence) -> Reading:
     """
     scale, prompts = evidence.scale, evidence.prompts
     if scale is None:
-        return Reading(lacking=evidence.no_scale, settle=REFERENCES)
+        return Reading(lacking=evidence.no_scale, settle=to_scale(evidence))
     if evidence.texts is None:
         return Reading(lacking=NO_TEXTS, settle=USE_CLIP)
     if len(prompts.flexibility) < LEAST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_ci.qa.evidence import Evidence
-from lora_ci.qa.measures.identity import REFERENCES
+from lora_ci.qa.measures.identity import to_scale
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.likeness import identity
 
@@ -12,7 +12,7 @@ def measure(evidence: Evidence) -> Reading:
     """Identity on prompts without the trigger: 0 where nothing changes."""
     scale, asked = evidence.scale, evidence.prompts.bare
     if scale is None:
-        return Reading(lacking=evidence.no_scale, settle=REFERENCES)
+        return Reading(lacking=evidence.no_scale, settle=to_scale(evidence))
     if not asked:
         return Reading(lacking="no prompts without the trigger (`qa.base_prompts`)")
     adapter, base = evidence.adapter.of(asked), evidence.base.of(asked)

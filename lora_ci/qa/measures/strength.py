@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_ci.qa.evidence import Evidence
-from lora_ci.qa.measures.identity import REFERENCES
+from lora_ci.qa.measures.identity import to_scale
 from lora_ci.qa.measures.regression import against
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.statistics import Estimate
@@ -28,7 +28,7 @@ def measure(evidence: Evidence) -> Reading:
     found = trial.window() if trial else None
     curve = trial.curve if trial else ()
     if found is None and not metrics:
-        return Reading(lacking=_lacking(evidence), settle=REFERENCES, curve=curve)
+        return Reading(lacking=_lacking(evidence), settle=to_scale(evidence), curve=curve)
     if found is None:
         told.append(_lacking(evidence))
         return Reading(metrics=metrics, why="; ".join(told), curve=curve)
