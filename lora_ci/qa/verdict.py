@@ -249,7 +249,7 @@ def _check(measure: Measure, reading: Reading | None, metrics: Mapping[str, Esti
         value=None,
         low=None,
         high=None,
-        why="turned off by `qa.skip`" if reading is None else f"not measured: {reading.lacking}",
+        why="turned off by `qa.skip`" if reading is None else reading.lacking,
     )
     if reading is None or not gates:
         return nothing

@@ -18,7 +18,7 @@ from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.core.text import clean
-from lora_ci.report.checks import documentation, figure, sort_checks, stopping
+from lora_ci.report.checks import documentation, figure, sort_checks, standing, stopping
 from lora_ci.report.details import Check, Details, Gate, read_details
 from lora_ci.report.figures import between, number, shorten
 from lora_ci.report.overview import took_s
@@ -31,6 +31,7 @@ MOST_LINES = 200
 MOST_CASES = 500
 MOST_SECONDS = 1e9
 SECOND = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)")
+UNKNOWN = "not measured"
 OURS = (Outcome.ERROR, Outcome.INTERRUPTED)
 
 
@@ -194,10 +195,12 @@ def _scores(stage: Stage, result: StepResult) -> Iterator[str]:
     found = read_details(stage, result)
     for test in found.tests[:MOST_LINES]:
         ends = between(test.low, test.high)
-        score = "not measured" if test.score is None else number(test.score)
-        yield f"{test.name} {score}{f' ({ends})' if ends else ''}: {test.why}"
+        score = UNKNOWN if test.score is None else number(test.score)
+        why = test.why.removeprefix(f"{UNKNOWN}: ")
+        yield f"{test.name} {score}{f' ({ends})' if ends else ''}: {why}"
     for check in sort_checks(found.checks[:MOST_LINES]).unknown:
-        yield f"{check.name} not measured: {check.why}"
+        why = ": ".join(filter(None, (figure(check), check.why)))
+        yield f"{check.name} {standing(check)[1]}: {why}"
     yield stopping(found, result.outcome)
 
 

@@ -108,6 +108,21 @@ def test_stages_gates_and_tests_are_cases():
     assert "the chance that luck passed it is at most 5 %" in said
 
 
+def test_what_was_measured_and_is_not_sure_is_not_told_as_unmeasured():
+    (step,) = (step for step in passed().steps if step.decision.stage is Stage.QA)
+    checks = [
+        {"name": "leakage", "sound": None, "value": 0.1, "low": -1, "high": 1, "why": "near"},
+        {"name": "safety", "sound": None, "value": None, "why": "no program"},
+    ]
+    tests = [{"name": "flexibility", "score": None, "why": "not measured: no texts"}]
+    details = {**step.result.details, "checks": checks, "tests": tests}
+    step = replace(step, result=replace(step.result, details=details))
+    said = read(render_junit(replace(passed(), steps=(step,)))).findtext(".//system-out")
+    assert "leakage not sure: 0.10 (−1.00 to 1.00): near" in said
+    assert "safety not measured: no program" in said
+    assert "flexibility not measured: no texts" in said
+
+
 def test_what_is_not_sure_is_a_failure_and_not_skipped():
     found = faults(read(render_junit(inconclusive())))
     assert found["mei.stage", "qa"] == ("failure", "inconclusive")
