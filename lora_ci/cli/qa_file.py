@@ -183,6 +183,7 @@ def checked(settings: QaSettings) -> QaSettings:
     """The settings, within their ranges. Raises UsageError."""
     import msgspec
 
+    from lora_ci.config.reading import choices, hints_of
     from lora_ci.core.settings import parse_settings, settings_json
 
     try:
@@ -190,7 +191,11 @@ def checked(settings: QaSettings) -> QaSettings:
     except msgspec.ValidationError as error:
         told, _, where = str(error).partition(" - at ")
         option = re.sub(r"\W|\d", "", where)
-        raise UsageError(f"--{option}: {told}", hint="next: lora-ci qa file --help") from error
+        if option == "skip":
+            hint = f"expected one of: {', '.join(choices(hints_of(QaSettings)['skip']))}"
+        else:
+            hint = "next: lora-ci qa file --help"
+        raise UsageError(f"--{option}: {told}", hint=hint) from error
     for metric in parsed.gates:
         if metric not in QA_METRICS:
             near = difflib.get_close_matches(metric, QA_METRICS, n=1)
