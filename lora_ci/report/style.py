@@ -45,6 +45,7 @@ table{border-collapse:collapse;width:100%;font-size:.94rem}
 th{font-size:.86rem;font-weight:400;color:var(--dim)}
 th,td{text-align:left;vertical-align:top;padding:.4rem 1rem .4rem 0;
 border-bottom:1px solid var(--rule)}
+td:first-child{min-width:10.5rem}
 tr:last-child td{border-bottom:0}
 details{margin-top:.8rem}
 summary{cursor:pointer;color:var(--dim)}
