@@ -69,7 +69,8 @@ class DiffusersGenerator:
         side = self.model.side_step
         if request.width % side or request.height % side or min(request.width, request.height) < 1:
             raise InputError(
-                f"pictures of {request.width}×{request.height}: sides must be multiples of {side}"
+                f"pictures of {request.width}×{request.height}: sides must be multiples of {side}",
+                hint=f"next: {max(side, request.width // side * side)} pixels",
             )
         if self.attached is None and self.model.originals:
             # Its pictures would pass for the base's.

@@ -135,7 +135,8 @@ def _check_zeros(adapter: Adapter) -> list[Finding]:
         if layer.magnitude is None and not (layer.up.any() and layer.down.any())
     ]
     if len(idle) == len(adapter.layers):
-        return [_error("no-effect", "all up tensors are zero: the adapter does nothing")]
+        zeros = "every layer has an up or a down tensor of zeros alone"
+        return [_error("no-effect", f"{zeros}: the adapter does nothing")]
     if idle:
         counts = Counter(name.split(".", 1)[0] for name in idle)
         shown = ", ".join(f"{count} of {component}" for component, count in sorted(counts.items()))

@@ -22,6 +22,7 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 MAX_FILE_BYTES = 8 * 1024**3
 MAX_TENSORS = 20_000
 MAX_METADATA_BYTES = 4 * 1024 * 1024
+COPY_ANEW = "next: copy or save it anew; it may be cut off"
 FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -124,7 +125,7 @@ def check_header(data: bytes, size_bytes: int, name: str) -> Layout:
     if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
         raise InputError(
             f"{name}: not a safetensors file (header length {length})",
-            hint="next: copy or save it anew; it may be cut off",
+            hint=COPY_ANEW,
         )
     try:
         header = json.loads(data[8 : 8 + length], object_pairs_hook=_no_double_keys)
@@ -176,7 +177,9 @@ def _check_entries(header: dict[str, Any], data_bytes: int, name: str) -> None:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{name}: the safetensors header has a malformed entry") from error
     if end != data_bytes:
-        raise InputError(f"{name}: {data_bytes} bytes of tensors, the header says {end}")
+        raise InputError(
+            f"{name}: {data_bytes} bytes of tensors, the header says {end}", hint=COPY_ANEW
+        )
 
 
 def _no_double_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from lora_ci.formats.header import read_safetensors
 from lora_ci.formats.keys import base_path, peft_config, split_key
 
 MAX_RANK = 4096
+DIVERGED = "next: train it again with a lower learning rate, or fetch it again if it was whole once"
 
 
 def read_adapter(path: Path) -> Adapter:
@@ -70,7 +71,7 @@ def _layer(
     magnitude = _magnitude(found, int(up.shape[0]), where)
     tensors = (down, up) if magnitude is None else (down, up, magnitude)
     if not (all(bool(t.isfinite().all()) for t in tensors) and math.isfinite(alpha)):
-        raise InputError(f"{where} holds NaN or infinite values")
+        raise InputError(f"{where} holds NaN or infinite values", hint=DIVERGED)
     return LoraLayer(down=down, up=up, alpha=alpha, magnitude=magnitude)
 
 

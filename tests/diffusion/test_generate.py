@@ -108,8 +108,9 @@ def test_a_second_adapter_is_refused(tiny_sd):
 
 
 def test_odd_sides_are_refused(tiny_sd):
-    with pytest.raises(InputError, match="multiples of 2"):
+    with pytest.raises(InputError, match="multiples of 2") as told:
         DiffusersGenerator(load_base(tiny_sd)).generate([replace(REQUEST, width=15)])
+    assert told.value.findings[0].hint == "next: 14 pixels"
 
 
 def test_folders_that_are_no_base_model(tmp_path, tiny_sd):

@@ -87,6 +87,18 @@ def test_tensors_that_are_no_lora(tmp_path, change, words):
         read_adapter(tmp_path / "x.safetensors")
 
 
+def test_what_is_broken_says_what_to_do(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({**GOOD, f"{LAYER}.lora_A.weight": torch.full((2, 4), float("nan"))}, path)
+    with pytest.raises(InputError) as nan:
+        read_adapter(path)
+    assert "a lower learning rate" in nan.value.findings[0].hint
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="the header says") as cut:
+        read_adapter(path)
+    assert "copy or save it anew" in cut.value.findings[0].hint
+
+
 def test_a_layer_without_its_other_half(tmp_path):
     save_file({f"{LAYER}.lora_A.weight": torch.ones(2, 4)}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="no `up` tensor"):
