@@ -148,6 +148,9 @@ def asked_settings(args: argparse.Namespace) -> tuple[QaSettings, str | None, Lo
         ("flexibility_prompts", args.flexibility_prompt),
         ("base_prompts", args.base_prompt),
     ):
+        if prompts and not all(prompt.strip() for prompt in prompts):
+            option = "--" + name.removesuffix("s").replace("_", "-")
+            raise UsageError(f"{option}: an empty prompt", hint="expected what is to be drawn")
         if prompts:
             given[name] = tuple(prompts)
     if args.skip:

@@ -148,6 +148,10 @@ DOOR = {
     "not an embedder": ((*GIVEN, "--embedder", "clip"), ("--embedder", "path:<folder>")),
     "no metric": ((*GIVEN, "--gate", "identiti >= 1"), ("`identiti`", "did you mean `identity`")),
     "no gate": ((*GIVEN, "--gate", "identity > much"), ("--gate 'identity > much'", "such as")),
+    "an empty prompt": (
+        (*GIVEN, "--flexibility-prompt", " "),
+        ("--flexibility-prompt: an empty prompt",),
+    ),
     "no such test": ((*GIVEN, "--skip", "vibes"), ("--skip", "vibes", "loss-gap")),
     "no seeds": ((*GIVEN, "--seeds", "0"), ("--seeds", ">= 1")),
     "too many steps": ((*GIVEN, "--steps", "5000"), ("--steps", "<= 1000")),
