@@ -149,7 +149,7 @@ VARIANTS = (
     Variant(
         name="under-trained",
         fault="5 % of the images",
-        named_by=("identity",),
+        named_by=("identity", "flexibility"),
         images_seen=IMAGES_SEEN // 20,
     ),
     Variant(
@@ -161,7 +161,7 @@ VARIANTS = (
     Variant(
         name="wrong-trigger",
         fault="taught under another word",
-        named_by=("identity", "leakage"),
+        named_by=("adapter.trigger",),
         prepare=another_trigger,
         trigger=OTHER_TRIGGER,
     ),
@@ -198,7 +198,7 @@ VARIANTS = (
     Variant(
         name="scrambled",
         fault="values in another order",
-        named_by=("identity", "loss.against-base"),
+        named_by=("identity", "flexibility"),
         spoil=scrambled,
     ),
     Variant(name="cut-short", fault="file cut off", named_by=REFUSED, spoil=cut_short),
