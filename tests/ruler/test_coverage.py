@@ -26,9 +26,7 @@ def test_intervals_cover_and_miss_on_both_sides():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-@pytest.mark.parametrize(
-    ("prompts", "seeds", "references"), [(4, 4, 24), (8, 2, 5), (12, 4, 12)]
-)
+@pytest.mark.parametrize(("prompts", "seeds", "references"), [(4, 4, 24), (8, 2, 5), (12, 4, 12)])
 def test_intervals_cover_in_every_world(world, prompts, seeds, references):
     found = coverage(world, RUNS, prompts=prompts, seeds=seeds, references=references)
     luck = LUCK / math.sqrt(found.judged)
