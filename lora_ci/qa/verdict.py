@@ -26,6 +26,7 @@ WARNING_ERRORS = Errors(passing=0.025, failing=0.025)
 # Metrics that no generated picture has a part in.
 OF_REFERENCES = "loss."
 LOOK = "compare the pictures in the report with those of the references"
+NEVER = "next: take the gate out of `qa.gates`, or what would measure it out of `qa.skip`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +195,8 @@ def _about(gate: Gate, limit: Limit | None, readings: Readings, settling: Sequen
         why += "; " + _weakest(readings)
     if failed and limit and gate.value is not None:
         why = f"{limit.fault} ({why})"
-    hint = limit.hint if limit else LOOK
+    of_limit = limit.hint if limit else LOOK
+    hint = NEVER if failed and gate.value is None else of_limit
     return Finding(
         rule="qa.gate-failed" if failed else "qa.gate-inconclusive",
         severity=Severity.ERROR if failed else Severity.WARNING,

@@ -167,6 +167,8 @@ def test_a_gate_on_a_test_that_was_turned_off_fails():
     verdict = judge(MEASURES, readings, {"leakage": "<= 0.5"}, ERROR)
     assert verdict.outcome is Outcome.FAILED
     assert "`qa.skip` turns the test `leakage` off" in told(verdict)
+    (finding,) = verdict.findings
+    assert "out of `qa.skip`" in finding.hint
     (check,) = [c for c in verdict.checks if c.name == "leakage"]
     assert (check.skipped, check.sound) == (True, None)
 
