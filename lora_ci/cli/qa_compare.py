@@ -22,7 +22,8 @@ from lora_ci.report.text import aligned
 MAX_BYTES = 64 * 2**20
 # What of a ruler a report tells: named where two rulers differ.
 TOLD = ("embedder", "sampler", "weight", "trigger", "error")
-REJUDGE = "next: lora-ci qa rejudge --all, which judges both by the present ruler"
+REJUDGE = "next: lora-ci qa rejudge --all, which judges both by the present ruler, or of files: "
+REJUDGE += "lora-ci qa ADAPTER alike for both, each with a new --out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

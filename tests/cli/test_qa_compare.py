@@ -83,7 +83,9 @@ def test_different_rulers_are_refused_and_what_differs_is_named(compared, tmp_pa
     details = {"ruler": OTHER, "embedder": "path:clip", "error": 0.05}
     other = report(tmp_path / "b", details=details)
     told = compared(one, other)
-    assert_one_message(told, 2, RULER[:12], OTHER[:12], "embedder", "lora-ci qa rejudge --all")
+    assert_one_message(
+        told, 2, RULER[:12], OTHER[:12], "embedder", "lora-ci qa rejudge --all", "--out"
+    )
     assert told.out == ""
     assert "error)" not in told.err
     unknown = report(tmp_path / "c", ruler="3" * 64)
