@@ -108,6 +108,8 @@ def _judge(lone: Lone, deps: Deps) -> RunView:
         result = deps.ledger.step_result(run_id, lone.lora.name, Stage.QA)
         if result is None and interrupted:
             result = StepResult(outcome=Outcome.INTERRUPTED)
+        # A signal that came when all was judged has stopped nothing.
+        interrupted = interrupted and result is not None and result.outcome is Outcome.INTERRUPTED
     if result:
         result = named(result, {digests[name]: path.name for name, path in files.items()})
     steps = (StepView(decision=decision, result=result),)
