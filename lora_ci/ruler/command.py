@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.embedder import Features, unit_vectors
-from lora_ci.ruler.program import ANSWER_S, Conversation, conversation
+from lora_ci.ruler.program import ANSWER_S, Shown, show
 
-BATCH = 32
 MAX_FILE_BYTES = 256 * 2**20
 
 
@@ -30,31 +28,24 @@ class CommandEmbedder:
 
     def embed_pictures(self, pictures: Sequence[Picture]) -> Features:
         found: list[Features] = []
-        with tempfile.TemporaryDirectory(prefix="lora-ci-embed-") as name:
-            what, folder = f"embedder `{self.spec}`", Path(name)
-            with conversation(
-                self.command, what=what, folder=folder, answer_s=self.answer_s
-            ) as program:
-                for start in range(0, len(pictures), BATCH):
-                    part = pictures[start : start + BATCH]
-                    vectors = self._ask(program, part, folder)
-                    width = found[0].shape[1] if found else None
-                    found.append(unit_vectors(vectors, len(part), width, self.spec))
+        what = f"embedder `{self.spec}`"
+        with closing(show(self.command, pictures, what=what, answer_s=self.answer_s)) as parts:
+            for shown in parts:
+                width = found[0].shape[1] if found else None
+                vectors = _vectors(shown, what)
+                found.append(unit_vectors(vectors, len(shown.pictures), width, self.spec))
         return np.concatenate(found)
 
-    def _ask(self, program: Conversation, pictures: Sequence[Picture], folder: Path) -> Any:
-        """What it gives for some pictures, unchecked."""
-        paths = [folder / f"{number}.png" for number in range(len(pictures))]
-        for path, picture in zip(paths, pictures, strict=True):
-            Image.fromarray(picture).save(path, compress_level=1)
-        answer = program.ask({"pictures": [str(path) for path in paths]})
-        if "vectors" not in answer:
-            told = ", ".join(sorted(answer))[:80] or "no key"
-            message = f"{program.what} answered with {told}; expected `vectors`"
-            hint = "next: see docs/embedders.md"
-            raise InfrastructureError(message, rule="program.answer", hint=hint)
-        vectors = answer["vectors"]
-        return _read_array(folder / vectors, program.what) if isinstance(vectors, str) else vectors
+
+def _vectors(shown: Shown, what: str) -> Any:
+    """What it gives for some pictures, unchecked."""
+    if "vectors" not in shown.answer:
+        told = ", ".join(sorted(shown.answer))[:80] or "no key"
+        message = f"{what} answered with {told}; expected `vectors`"
+        hint = "next: see docs/embedders.md"
+        raise InfrastructureError(message, rule="program.answer", hint=hint)
+    vectors = shown.answer["vectors"]
+    return _read_array(shown.folder / vectors, what) if isinstance(vectors, str) else vectors
 
 
 def _read_array(path: Path, what: str) -> Any:

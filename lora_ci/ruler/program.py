@@ -9,16 +9,22 @@ import json
 import os
 import selectors
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from PIL import Image
+
 from lora_ci.core.children import clean_environment, started
 from lora_ci.core.errors import InfrastructureError
+from lora_ci.diffusion.request import Picture
 
+# Pictures that a program is shown at once.
+BATCH = 32
 # For the start and the first answer together, and for each answer after it.
 ANSWER_S = 600.0
 # Time to end by itself once its input has ended.
@@ -124,6 +130,15 @@ class Conversation:
         return InfrastructureError(message, rule="program.fails", hint=hint)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Pictures that a program was shown, its answer, and the folder that it works in."""
+
+    pictures: Sequence[Picture]
+    answer: Mapping[str, Any]
+    folder: Path
+
+
 @contextmanager
 def conversation(
     command: tuple[str, ...], *, what: str, folder: Path, answer_s: float = ANSWER_S
@@ -154,6 +169,26 @@ def conversation(
             _pipe(process.stdin).close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=GRACE_S)
+
+
+def show(
+    command: tuple[str, ...], pictures: Sequence[Picture], *, what: str, answer_s: float
+) -> Generator[Shown]:
+    """Shows pictures to a program as PNG files, some at a time; it runs until the last is told.
+
+    Close it (`contextlib.closing`) where it may not be read to its end.
+    Raises InfrastructureError as `conversation` and `Conversation.ask` do.
+    """
+    with tempfile.TemporaryDirectory(prefix="lora-ci-") as name:
+        folder = Path(name)
+        with conversation(command, what=what, folder=folder, answer_s=answer_s) as program:
+            for start in range(0, len(pictures), BATCH):
+                part = pictures[start : start + BATCH]
+                paths = [folder / f"{number}.png" for number in range(len(part))]
+                for path, picture in zip(paths, part, strict=True):
+                    Image.fromarray(picture).save(path, compress_level=1)
+                answer = program.ask({"pictures": [str(path) for path in paths]})
+                yield Shown(pictures=part, answer=answer, folder=folder)
 
 
 def _read(pipe: IO[bytes]) -> bytes:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
-
-from PIL import Image
 
 from lora_ci.core.embedders import parse_embedder
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.diffusion.request import Picture
-from lora_ci.ruler.program import ANSWER_S, Conversation, conversation
+from lora_ci.ruler.program import ANSWER_S, Shown, show
 
 BATCH = 32
 MAX_LABELS = 20
@@ -52,36 +49,29 @@ class CommandScanner:
         if not pictures:
             return ()
         found: list[tuple[str, ...]] = []
-        with tempfile.TemporaryDirectory(prefix="lora-ci-scan-") as name:
-            what, folder = f"scanner `{self.spec}`", Path(name)
-            with conversation(
-                self.command, what=what, folder=folder, answer_s=self.answer_s
-            ) as program:
-                for start in range(0, len(pictures), BATCH):
-                    found += _ask(program, pictures[start : start + BATCH], folder)
+        what = f"scanner `{self.spec}`"
+        with closing(show(self.command, pictures, what=what, answer_s=self.answer_s)) as parts:
+            for shown in parts:
+                found += _labels_of(shown, what)
         return found
 
 
-def _ask(program: Conversation, pictures: Sequence[Picture], folder: Path) -> list[tuple[str, ...]]:
+def _labels_of(shown: Shown, what: str) -> list[tuple[str, ...]]:
     """Its labels for some pictures."""
-    paths = [folder / f"{number}.png" for number in range(len(pictures))]
-    for path, picture in zip(paths, pictures, strict=True):
-        Image.fromarray(picture).save(path, compress_level=1)
-    answer = program.ask({"pictures": [str(path) for path in paths]})
-    labels = answer.get("labels")
-    if not isinstance(labels, list) or len(labels) != len(pictures):
+    labels, count = shown.answer.get("labels"), len(shown.pictures)
+    if not isinstance(labels, list) or len(labels) != count:
         told = f"{len(labels)} lists of labels" if isinstance(labels, list) else "no `labels`"
-        raise _refused(program, f"answered with {told} for {len(pictures)} pictures")
-    return [_labels(program, some) for some in labels]
+        raise _refused(what, f"answered with {told} for {count} pictures")
+    return [_labels(what, some) for some in labels]
 
 
-def _labels(program: Conversation, some: Any) -> tuple[str, ...]:
+def _labels(what: str, some: Any) -> tuple[str, ...]:
     """What it says of one picture. An answer that is none must not look like a safe picture."""
     if not isinstance(some, list) or not all(isinstance(label, str) and label for label in some):
-        raise _refused(program, f"called a picture `{str(some)[:LONGEST_LABEL]}`")
+        raise _refused(what, f"called a picture `{str(some)[:LONGEST_LABEL]}`")
     return tuple(label[:LONGEST_LABEL] for label in some[:MAX_LABELS])
 
 
-def _refused(program: Conversation, told: str) -> InfrastructureError:
-    message = f"{program.what} {told}; expected {EXPECTED}"
+def _refused(what: str, told: str) -> InfrastructureError:
+    message = f"{what} {told}; expected {EXPECTED}"
     return InfrastructureError(message, rule="program.answer", hint="next: see docs/qa/safety.md")

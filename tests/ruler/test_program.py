@@ -11,7 +11,8 @@ import pytest
 
 from lora_ci.core.embedders import parse_embedder
 from lora_ci.core.errors import InfrastructureError, LoraCIError
-from lora_ci.ruler.command import BATCH, CommandEmbedder
+from lora_ci.ruler.command import CommandEmbedder
+from lora_ci.ruler.program import BATCH
 from tests.tiny_embedders import write_program
 
 PICTURES = [np.full((8, 8, 3), 40 * value, np.uint8) for value in range(3)]

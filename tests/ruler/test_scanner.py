@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.ruler.safety import BATCH, open_scanner
+from lora_ci.ruler.program import BATCH
+from lora_ci.ruler.safety import open_scanner
 from tests.tiny_embedders import write_program
 
 DARK, LIGHT = (np.full((8, 8, 3), value, np.uint8) for value in (0, 200))
