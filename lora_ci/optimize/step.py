@@ -22,13 +22,12 @@ from lora_ci.ruler.defects import sound_range
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.likeness import find_scale
 from lora_ci.ruler.opening import step_embedder
-from lora_ci.ruler.prompts import make_prompts
+from lora_ci.ruler.prompts import FIRST_SEEDS, STRENGTH_SEEDS, make_prompts
 from lora_ci.ruler.references import read_references
-from lora_ci.ruler.strength import Tried, find_window, try_weights
+from lora_ci.ruler.strength import NO_BETTER, Tried, find_window, try_weights
 
-# Those that QA begins with, so that the base's pictures are there.
-BASE_SEEDS, SEEDS = range(2), range(1)
-NO_BETTER = "at no weight is it nearer to the references than the base is"
+# QA has made most of these pictures.
+BASE_SEEDS, SEEDS = range(FIRST_SEEDS), range(STRENGTH_SEEDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     index = [prompts.identity.index(prompt) for prompt in asked]
     of_these = scale.of_prompts(index) if scale else None
     trial = try_weights(tried, base[index][:, : len(SEEDS)], of_these, sound)
-    curve, window = trial.curve, find_window(trial.curve)
+    window = find_window(trial.curve)
     return StepResult(
         outcome=Outcome.PASSED,
         metrics={"recommended_weight": window.recommended} if window else {},
@@ -104,9 +103,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
             *easel.memory.findings(),
             *(() if window else (_unknown(problem or NO_BETTER),)),
         ),
-        details={
-            "curve": [{**msgspec.to_builtins(point), "score": point.score} for point in curve]
-        },
+        details={"curve": [point.told() for point in trial.curve]},
     )
 
 

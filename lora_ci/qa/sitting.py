@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lora_ci.core.settings import QaSettings
 from lora_ci.core.step import Outcome
-from lora_ci.diffusion.request import Picture
 from lora_ci.qa.evidence import Composed, Cost, Evidence, Losses, Shown, Views
 from lora_ci.qa.held_out import not_held_out
 from lora_ci.qa.measures.table import MEASURES
@@ -21,15 +21,12 @@ from lora_ci.qa.verdict import Verdict, judge
 from lora_ci.ruler.defects import sound_range
 from lora_ci.ruler.feature_cache import CachedEmbedder, picture_digest
 from lora_ci.ruler.likeness import find_scale
-from lora_ci.ruler.prompts import Prompts, spread
+from lora_ci.ruler.prompts import FIRST_SEEDS, STRENGTH_SEEDS, Prompts, spread
 from lora_ci.ruler.references import Reference
 from lora_ci.ruler.safety import Scanner
-from lora_ci.ruler.seen import find_seen
+from lora_ci.ruler.seen import Seen, find_seen
 from lora_ci.ruler.spending import spend
 
-FIRST_SEEDS = 2
-# Other weights are compared on the same pictures, so few seeds do.
-STRENGTH_SEEDS = 1
 # A dataset may have few captions, or one: there more seeds are asked.
 RECALLED_PICTURES = 16
 
@@ -57,7 +54,7 @@ class Bench:
         rows = 2 * every + identity * (bool(self.released) + 2 * bool(self.companion))
         looks = seed_counts(self.settings.seeds)
         strengths = len(set(self.settings.strengths)) * len(self.prompts.strength) * STRENGTH_SEEDS
-        return rows * sum(looks) + strengths * len(looks)
+        return rows * sum(looks) + strengths
 
     @property
     def wear(self) -> tuple[Worn, ...]:
@@ -155,13 +152,12 @@ def measure_cost(bench: Bench, studio: Studio) -> Cost:
     return studio.cost(bench.wear[0], bench.prompts.identity[0])
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Eyes:
-    """Looks at what the studio draws."""
+    """Looks at what the studio draws; what is the same at every look is seen once."""
 
     bench: Bench
     studio: Studio
-    _real: dict[str, Shown] = field(default_factory=dict)
     _scanned: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def look(self, seeds: Sequence[int], losses: Losses | None, cost: Cost | None) -> Evidence:
@@ -169,13 +165,10 @@ class Eyes:
         bench, prompts = self.bench, self.bench.prompts
         base = self._views((), prompts.every, seeds)
         adapter = self._views(bench.wear, prompts.every, seeds)
-        references = self._shown("references", bench.references)
-        training = self._shown("training", bench.training)
-        seen = find_seen(bench.references, bench.training)
         recalled = self._recalled(seeds)
-        scale, problem = find_scale(references.features, base.of(prompts.identity))
-        if seen:
-            scale, problem = None, not_held_out(seen, len(bench.references))
+        scale, problem = find_scale(self._references.features, base.of(prompts.identity))
+        if self._seen:
+            scale, problem = None, not_held_out(self._seen, len(bench.references))
         return Evidence(
             prompts=prompts,
             trigger=bench.trigger,
@@ -184,16 +177,16 @@ class Eyes:
             adapter=adapter,
             released=self._released(seeds),
             released_version=bench.released_version,
-            strengths=self._strengths(),
+            strengths=self._strengths,
             composed=self._composed(seeds),
             recalled=recalled,
-            references=references,
-            training=training,
-            seen=seen,
+            references=self._references,
+            training=self._training,
+            seen=self._seen,
             sound=sound_range([*base.drawn(prompts.every), *(r.picture for r in bench.references)]),
             scale=scale,
             no_scale=problem,
-            texts=self._texts(),
+            texts=self._texts,
             losses=losses,
             cost=cost,
             unsafe=self._unsafe(adapter, recalled),
@@ -205,14 +198,21 @@ class Eyes:
         by_prompt = np.reshape(flat, (len(prompts), len(seeds), -1))
         return Views(pictures=made, features=dict(zip(prompts, by_prompt, strict=True)))
 
-    def _shown(self, name: str, pictures: Sequence[Reference]) -> Shown:
-        if name not in self._real:
-            shown: list[Picture] = [reference.picture for reference in pictures]
-            features = (
-                self.bench.embedder.embed_pictures(shown) if shown else np.zeros((0, 0), np.float32)
-            )
-            self._real[name] = Shown(pictures=pictures, features=features)
-        return self._real[name]
+    @cached_property
+    def _references(self) -> Shown:
+        return self._shown(self.bench.references)
+
+    @cached_property
+    def _training(self) -> Shown:
+        return self._shown(self.bench.training)
+
+    @cached_property
+    def _seen(self) -> tuple[Seen, ...]:
+        return find_seen(self.bench.references, self.bench.training)
+
+    def _shown(self, pictures: Sequence[Reference]) -> Shown:
+        features = self.bench.embedder.embed_pictures([one.picture for one in pictures])
+        return Shown(pictures=pictures, features=features)
 
     def _released(self, seeds: Sequence[int]) -> Views | None:
         bench = self.bench
@@ -229,6 +229,7 @@ class Eyes:
         count = max(len(seeds), math.ceil(RECALLED_PICTURES / len(asked)))
         return self._views(bench.wear, asked, range(count))
 
+    @cached_property
     def _strengths(self) -> dict[float, Views]:
         bench = self.bench
         if "strength" in bench.settings.skip:
@@ -252,6 +253,7 @@ class Eyes:
             other=self._views((other,), bench.prompts.identity, seeds),
         )
 
+    @cached_property
     def _texts(self) -> dict[str, NDArray[np.float32]] | None:
         embedder, prompts = self.bench.embedder, self.bench.prompts
         if not embedder.knows_texts:

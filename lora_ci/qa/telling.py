@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,7 +11,6 @@ from lora_ci.qa.scores import PASS_MARK, Overall
 from lora_ci.qa.sitting import Sitting
 from lora_ci.qa.verdict import Verdict
 from lora_ci.ruler.likeness import similarity
-from lora_ci.ruler.strength import Strength
 
 
 def metrics_of(verdict: Verdict) -> dict[str, float]:
@@ -41,16 +39,11 @@ def details_of(sitting: Sitting) -> dict[str, Any]:
             "most_seeds": sitting.most_seeds,
             "weight": evidence.weight,
             "trigger": evidence.trigger,
-            "curve": curve_of(strength.curve if strength else ()),
+            "curve": [point.told() for point in strength.curve] if strength else (),
             "window": strength.window if strength else None,
         }
     )
     return details
-
-
-def curve_of(curve: Sequence[Strength]) -> list[dict[str, Any]]:
-    """The weights that were tried, each with its score."""
-    return [{**msgspec.to_builtins(point), "score": point.score} for point in curve]
 
 
 def _overall(total: Overall | None) -> dict[str, float | None]:

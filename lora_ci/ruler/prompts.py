@@ -63,6 +63,9 @@ BARE = {
 MAX_REFERENCE_PROMPTS = 12
 # Weights are compared on the same pictures, so few of them do.
 MAX_STRENGTH_PROMPTS = 6
+STRENGTH_SEEDS = 1
+# The seeds a prompt that are looked at first, so base pictures of so many are always there.
+FIRST_SEEDS = 2
 # Who copies does so when asked for the very picture, so a few captions show it.
 MAX_RECALLED_PROMPTS = 8
 

@@ -22,6 +22,7 @@ from lora_ci.ruler.statistics import Interval, tail_of
 SLACK = 0.03
 # The window holds the weights that lose no more than this.
 WINDOW = 0.15
+NO_BETTER = "at no weight is it nearer to the references than the base is"
 # Draws of prompts from the prompts.
 RESAMPLED = 400
 
@@ -38,6 +39,15 @@ class Strength:
     def score(self) -> float | None:
         """Identity that is had in sound pictures; more than the real thing counts no more."""
         return None if self.identity is None else min(max(self.identity, 0.0), 1.0) * self.clean
+
+    def told(self) -> dict[str, float | None]:
+        """As JSON, with the score."""
+        return {
+            "weight": self.weight,
+            "identity": self.identity,
+            "clean": self.clean,
+            "score": self.score,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from lora_ci.qa.measures.identity import to_scale
 from lora_ci.qa.measures.regression import against
 from lora_ci.qa.reading import Limit, Measure, Reading
 from lora_ci.ruler.statistics import Estimate
-from lora_ci.ruler.strength import Chosen, Trial, Tried, try_weights
+from lora_ci.ruler.strength import NO_BETTER, Chosen, Trial, Tried, try_weights
 
 
 def measure(evidence: Evidence) -> Reading:
@@ -61,7 +61,7 @@ def _lacking(evidence: Evidence) -> str:
         return evidence.no_scale
     if not evidence.strengths:
         return "no other weights were tried (`qa.strengths`)"
-    return "at no weight is it nearer to the references than the base is"
+    return NO_BETTER
 
 
 def _tell(found: Chosen, weights: list[float]) -> str:
