@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from lora_ci.core.errors import InputError
 from lora_ci.core.step import Outcome
@@ -14,6 +15,12 @@ from lora_ci.ruler.statistics import Estimate, Interval, bound
 
 CONDITION = re.compile(r"(?P<sign>>=|<=|>|<) *(?P<limit>-?\d+(\.\d+)?)", re.ASCII)
 SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+
+Side = Literal["low", "high"]
+ENDS: Mapping[Side, str] = {"low": "at least", "high": "at most"}
+# The end of an interval that speaks against a condition, and the one that speaks for it.
+BETTER_ABOVE: tuple[Side, Side] = ("low", "high")
+BETTER_BELOW: tuple[Side, Side] = ("high", "low")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,27 +66,22 @@ def check_gate(
         outcome = Outcome.FAILED if off else Outcome.INCONCLUSIVE
         return _gate(metric, condition, None, outcome, _absent(metric, measured, lacking))
     holds, limit = SIGNS[match["sign"]], float(match["limit"])
-    rising = match["sign"].startswith(">")
-    bad, good = ("low", "high") if rising else ("high", "low")
-    pessimist = bound(estimate, "low" if rising else "high", errors.passing)
-    optimist = bound(estimate, "high" if rising else "low", errors.failing)
+    bad, good = BETTER_ABOVE if match["sign"].startswith(">") else BETTER_BELOW
+    pessimist = bound(estimate, bad, errors.passing)
+    optimist = bound(estimate, good, errors.failing)
     shown = estimate.interval()
     if pessimist is None or optimist is None:
         why = f"{estimate.mean:.2f}, but too little was measured to be sure of it"
         return _gate(metric, condition, shown, Outcome.INCONCLUSIVE, why)
     if holds(pessimist, limit):
-        why = f"{estimate.mean:.2f}, surely {_end(bad)} {pessimist:.2f}"
+        why = f"{estimate.mean:.2f}, surely {ENDS[bad]} {pessimist:.2f}"
         return _gate(metric, condition, shown, Outcome.PASSED, why)
     if not holds(optimist, limit):
-        why = f"{estimate.mean:.2f}, surely {_end(good)} {optimist:.2f}"
+        why = f"{estimate.mean:.2f}, surely {ENDS[good]} {optimist:.2f}"
         return _gate(metric, condition, shown, Outcome.FAILED, why)
     low, high = sorted((pessimist, optimist))
     why = f"{estimate.mean:.2f}, somewhere between {low:.2f} and {high:.2f}: not sure enough"
     return _gate(metric, condition, shown, Outcome.INCONCLUSIVE, why)
-
-
-def _end(side: str) -> str:
-    return "at least" if side == "low" else "at most"
 
 
 def _absent(metric: str, measured: Mapping[str, Estimate], lacking: str) -> str:
