@@ -23,7 +23,6 @@ from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Action, Decision, Plan, Record
 from lora_ci.core.run import RunView, StepView, run_outcome
 from lora_ci.core.step import Outcome, Stage, StepResult
-from lora_ci.execution.drive import Reconciler
 from lora_ci.execution.executor import step_folder
 from lora_ci.steps.outcome import result_of
 
@@ -140,14 +139,7 @@ class Work:
 
         Later stages depend on what earlier ones made.
         """
-        deps = self.deps
-        reconciler = Reconciler(
-            ledger=deps.ledger,
-            executor=deps.executor,
-            clock=deps.clock,
-            state=deps.state,
-            watch=deps.live,
-        )
+        reconciler = self.deps.reconciler()
         try:
             while wanted := self.wanted() or self.further(view_now):
                 for decision in wanted:

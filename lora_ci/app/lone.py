@@ -24,7 +24,6 @@ from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.run import RunView, StepView, run_outcome
 from lora_ci.core.settings import settings_json
 from lora_ci.core.step import Outcome, Stage, StepInput, StepResult, StepSpec
-from lora_ci.execution.drive import Reconciler
 from lora_ci.execution.executor import Watch
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import qa_fingerprint
@@ -104,7 +103,7 @@ def _judge(lone: Lone, deps: Deps) -> RunView:
             },
         )
         deps.ledger.ensure_step(run_id, decision, spec, commit="")
-        interrupted = not _reconciler(deps).drive(run_id)
+        interrupted = not deps.reconciler().drive(run_id)
         result = deps.ledger.step_result(run_id, lone.lora.name, Stage.QA)
         if result is None and interrupted:
             result = StepResult(outcome=Outcome.INTERRUPTED)
@@ -179,13 +178,3 @@ def named(result: StepResult, names: Mapping[str, str]) -> StepResult:
 
     findings = tuple(replace(found, message=told(found.message)) for found in result.findings)
     return replace(result, findings=findings)
-
-
-def _reconciler(deps: Deps) -> Reconciler:
-    return Reconciler(
-        ledger=deps.ledger,
-        executor=deps.executor,
-        clock=deps.clock,
-        state=deps.state,
-        watch=deps.live,
-    )

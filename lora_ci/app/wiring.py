@@ -15,6 +15,7 @@ from lora_ci.core.clock import Clock, SystemClock
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Record
+from lora_ci.execution.drive import Reconciler
 from lora_ci.execution.executor import Executor, Watch
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.process import ProcessExecutor
@@ -73,6 +74,16 @@ class Deps:
         """What may be reused, as it is now."""
         kept = kept_records((Snapshot(self.ledger), *self.shared), self.store)
         return AnewRecords(kept, self.anew) if self.anew else kept
+
+    def reconciler(self) -> Reconciler:
+        """What moves the steps of a run on."""
+        return Reconciler(
+            ledger=self.ledger,
+            executor=self.executor,
+            clock=self.clock,
+            state=self.state,
+            watch=self.live,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

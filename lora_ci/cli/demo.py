@@ -190,12 +190,9 @@ class Story:
             tag=TAG if kind is EventKind.TAG else None,
         )
 
-        def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
-            self.output.progress(f"{stage} {lora}", done, total, note)
-
         deps = open_deps(
             open_git_source(self.repository.root),
-            watch=watch,
+            watch=self.output.watch,
             signing_key=self.repository.signing_key,
         )
         plan, _ = plan_event(event, deps.source, deps.records, deps.clock)

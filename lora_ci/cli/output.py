@@ -13,6 +13,7 @@ import msgspec
 from lora_ci.cli.pace import Pace, left_text
 from lora_ci.core.errors import LoraCIError
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.step import Stage
 from lora_ci.core.text import clean
 
 COLORS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
@@ -93,6 +94,10 @@ class Output:
         else:
             return
         self._bar_drawn_at = now
+
+    def watch(self, lora: str, stage: Stage, done: int, total: int, note: str) -> None:
+        """The progress of a step."""
+        self.progress(f"{stage} {lora}", done, total, note)
 
     def _end_bar(self) -> None:
         if self._bar_open:

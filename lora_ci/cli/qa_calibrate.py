@@ -11,6 +11,7 @@ from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.qa_state import add_state_arguments, open_kept
 from lora_ci.core.errors import ExitCode
 from lora_ci.report.figures import counted
+from lora_ci.report.text import aligned
 
 if TYPE_CHECKING:
     from lora_ci.app.opinions import Opinions
@@ -142,11 +143,7 @@ def thresholds_text(found: Sequence[Threshold], lines: Sequence[str]) -> Iterato
     """A line a metric, and what to paste."""
     yield ""
     heads = ("metric", "gate now", "suggested", "95 %", "keeps", "stops", "unseen", "luck")
-    rows = [heads, *map(_row, found)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
+    yield from aligned(heads, [*map(_row, found)])
     yield ""
     if not lines:
         yield "no metric separates what people accept better than luck might: keep the gates"

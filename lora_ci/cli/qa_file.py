@@ -18,7 +18,7 @@ from lora_ci.core.errors import InputError, UsageError
 from lora_ci.core.metrics import QA_METRICS
 from lora_ci.core.run import RunView
 from lora_ci.core.settings import LoraType, QaSettings
-from lora_ci.core.step import Outcome, Stage
+from lora_ci.core.step import Outcome
 
 CACHE = "lora-ci"
 PROMPTS = {
@@ -105,10 +105,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         released=args.released,
     )
 
-    def watch(_lora: str, stage: Stage, done: int, total: int, note: str) -> None:
-        output.progress(f"{stage} {name}", done, total, note)
-
-    view = judge_lone(lone, out, cache=cache, watch=watch)
+    view = judge_lone(lone, out, cache=cache, watch=output.watch)
     tell(view, out / PAGE, output)
     write_junit(args, view)
     if args.open:

@@ -51,10 +51,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     hub = open_hub(args)
     event, source = open_event(args, None, hub.host)
 
-    def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
-        output.progress(f"{stage} {lora}", done, total, note)
-
-    deps = open_wired(args, source, hub, watch)
+    deps = open_wired(args, source, hub, output.watch)
     plan, gathered = plan_event(event, deps.source, deps.records, deps.clock, EVERYTHING)
     check_scope(Scope(loras=frozenset(args.loras)), gathered)
     wanted = list(gathered.config.loras) if args.all else args.loras

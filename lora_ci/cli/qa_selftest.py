@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.errors import ExitCode
 from lora_ci.core.versions import RULER_VERSION
+from lora_ci.report.text import aligned
 
 if TYPE_CHECKING:
     from lora_ci.qa.selftest.tally import Tally, TestTally
@@ -57,10 +58,7 @@ def as_text(found: Tally) -> Iterator[str]:
     from lora_ci.qa.selftest.tally import rate_text
 
     heads = ("test", "faults found", "false alarms", "95 % intervals that hold the truth")
-    rows = [heads, *map(_row, found.tests)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from aligned(heads, [*map(_row, found.tests)])
     yield ""
     yield f"faults found                     {rate_text(found.found)}"
     yield f"sound adapters that failed       {rate_text(found.alarms)}"

@@ -96,11 +96,8 @@ def run(args: argparse.Namespace, output: Output, scope: Scope = EVERYTHING) -> 
 def _run(
     args: argparse.Namespace, asked: Run | None, hub: Hub, output: Output, scope: Scope
 ) -> tuple[RunView, Deps]:
-    def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
-        output.progress(f"{stage} {lora}", done, total, note)
-
     event, source = open_event(args, asked, hub.host)
-    deps = open_wired(args, source, hub, watch)
+    deps = open_wired(args, source, hub, output.watch)
     only = frozenset(args.only) or frozenset(asked.loras if asked else ())
     if only and scope.loras is None:
         scope = replace(scope, loras=only)

@@ -25,7 +25,7 @@ from lora_ci.core.event import Event
 from lora_ci.core.finding import Severity
 from lora_ci.core.metrics import OVERALL
 from lora_ci.core.run import RunView
-from lora_ci.core.step import Outcome, Stage
+from lora_ci.core.step import Outcome
 from lora_ci.core.sweep import Sweep
 from lora_ci.report.sweep_text import render_sweep_text
 from lora_ci.report.text import sharing_text, summary
@@ -93,10 +93,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     if args.write:
         unchanged_text(event, source)  # before hours of training
 
-    def watch(lora: str, stage: Stage, done: int, total: int, note: str) -> None:
-        output.progress(f"{stage} {lora}", done, total, note)
-
-    deps = open_wired(args, source, hub, watch)
+    deps = open_wired(args, source, hub, output.watch)
     view = handle(event, deps, scope=scope, search=search)
     sweep = next((s for s in view.sweeps if s.of == args.lora), None)
     tell(view, sweep, output)
