@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import webbrowser
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
@@ -202,12 +203,14 @@ def serve(args: argparse.Namespace, review: Review, output: Output) -> None:
         output.findings([EVERYBODY])
     name = f"[{review.host}]" if ":" in review.host else review.host
     address = f"http://{name}:{port}/{review.token}/"
-    # Told however quiet it is to be: nobody can guess it.
-    output.fault(f"open {address} in a browser; Ctrl-C ends it")
-    if args.open:
-        webbrowser.open(address)
     try:
-        server.run()  # returns on a signal
+        # The server returns on a signal, and one that comes before it runs ends it as well.
+        with suppress(KeyboardInterrupt):
+            # Told however quiet it is to be: nobody can guess it.
+            output.fault(f"open {address} in a browser; Ctrl-C ends it")
+            if args.open:
+                webbrowser.open(address)
+            server.run()
     finally:
         server.close()
 
