@@ -191,8 +191,12 @@ def pictures(question: Question) -> int:
 
 
 def test_stopped_by_either_signal_the_same_command_goes_on_from_its_pictures(judged, tmp_path):
-    """Other sampler steps: none of the pictures is there."""
-    words = judged.question.words(judged.adapter, "--out", str(tmp_path / "out"), steps=4)
+    """Other sampler steps: none of the pictures is there.
+
+    So many prompts that each signal comes while there is still much to draw.
+    """
+    more = [f"--base-prompt=a flat emoji of {n} foxes" for n in range(2, 18)]
+    words = judged.question.words(judged.adapter, "--out", str(tmp_path / "out"), *more, steps=4)
     counts = [pictures(judged.question)]
     for number in (signal.SIGINT, signal.SIGTERM):
         stopped = start(tmp_path, *words)
@@ -210,4 +214,4 @@ def test_stopped_by_either_signal_the_same_command_goes_on_from_its_pictures(jud
     assert lora_ci(tmp_path, *words).code in VERDICTS.values()
     drawn = drawn_in(tmp_path / "out")
     assert drawn["kept"] >= counts[1] - counts[0] > 0
-    assert drawn["kept"] + drawn["made"] == 20
+    assert drawn["kept"] + drawn["made"] == 20 + 4 * len(more)
