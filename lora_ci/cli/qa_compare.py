@@ -17,6 +17,7 @@ from lora_ci.core.metrics import OVERALL, TEST
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.core.text import clean
 from lora_ci.report.details import read_details
+from lora_ci.report.figures import between
 from lora_ci.report.text import aligned
 
 MAX_BYTES = 64 * 2**20
@@ -87,8 +88,8 @@ def shown(figure: Figure | None) -> str:
     """A value with its interval, or that there is none."""
     if figure is None:
         return "–"
-    ends = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
-    return f"{figure.value:.3f}{ends}"
+    ends = between(figure.low, figure.high, 3)
+    return f"{figure.value:.3f}" + (f" ({ends})" if ends else "")
 
 
 def change(a: Figure | None, b: Figure | None) -> str:

@@ -12,7 +12,7 @@ from lora_ci.core.step import Stage
 
 CHECKS_VERSION = "2"
 TRAINER_VERSION = "3"
-RULER_VERSION = "2"
+RULER_VERSION = "3"
 OPTIMIZER_VERSION = "1"
 
 RECIPES = {**dict.fromkeys(Stage, 1), Stage.TRAIN: 2, Stage.QA: 2, Stage.OPTIMIZE: 2}

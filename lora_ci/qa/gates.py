@@ -70,15 +70,15 @@ def check_gate(
     pessimist = bound(estimate, bad, errors.passing)
     optimist = bound(estimate, good, errors.failing)
     shown = estimate.interval()
+    if pessimist is not None and holds(pessimist, limit):
+        why = f"{estimate.mean:.2f}, surely {ENDS[bad]} {pessimist:.2f}"
+        return _gate(metric, condition, shown, Outcome.PASSED, why)
+    if optimist is not None and not holds(optimist, limit):
+        why = f"{estimate.mean:.2f}, surely {ENDS[good]} {optimist:.2f}"
+        return _gate(metric, condition, shown, Outcome.FAILED, why)
     if pessimist is None or optimist is None:
         why = f"{estimate.mean:.2f}, but too little was measured to be sure of it"
         return _gate(metric, condition, shown, Outcome.INCONCLUSIVE, why)
-    if holds(pessimist, limit):
-        why = f"{estimate.mean:.2f}, surely {ENDS[bad]} {pessimist:.2f}"
-        return _gate(metric, condition, shown, Outcome.PASSED, why)
-    if not holds(optimist, limit):
-        why = f"{estimate.mean:.2f}, surely {ENDS[good]} {optimist:.2f}"
-        return _gate(metric, condition, shown, Outcome.FAILED, why)
     low, high = sorted((pessimist, optimist))
     why = f"{estimate.mean:.2f}, somewhere between {low:.2f} and {high:.2f}: not sure enough"
     return _gate(metric, condition, shown, Outcome.INCONCLUSIVE, why)

@@ -3,7 +3,8 @@
 An adapter passes if every gate holds. Luck can pass a bad one only by getting past the very gate
 that ought to stop it, so each gate may err as much as the whole may (an intersection-union test:
 Berger, Technometrics 24 (1982), 295-300). It fails if any gate surely does not hold: there every
-gate is a chance to err, so each has its share (Bonferroni).
+gate is a chance to err, so each has its share (Bonferroni): half is that of `overall`, which speaks
+for five tests, the other half is the others'.
 """
 
 from __future__ import annotations
@@ -81,15 +82,14 @@ def judge(
     """
     metrics, total = _metrics(measures, readings)
     limits = _gates(measures, readings, metrics) | dict(conditions)
-    look, once = (
-        Errors(passing=part, failing=part / len(limits)) for part in (error, whole or error)
-    )
     gates = tuple(
         check_gate(
             metric,
             condition,
             metrics,
-            once if metric.startswith(OF_REFERENCES) else look,
+            _errors(
+                metric, limits, (whole or error) if metric.startswith(OF_REFERENCES) else error
+            ),
             lacking=_lacking(metric, measures, readings),
             off=_never(metric, measures, readings),
         )
@@ -116,6 +116,13 @@ def judge(
         ),
         settle=_settle(gates, measures, readings) if outcome is Outcome.INCONCLUSIVE else (),
     )
+
+
+def _errors(metric: str, limits: Mapping[str, str], error: float) -> Errors:
+    """The part of the error that a gate may spend."""
+    others = len(limits) - 1
+    share = 1 if not others else 1 / 2 if metric == OVERALL else 1 / (2 * others)
+    return Errors(passing=error, failing=share * error)
 
 
 def _metrics(

@@ -23,10 +23,14 @@ def signed(value: float) -> str:
     return text if text.startswith("−") else f"+{text}"
 
 
-def between(low: float | None, high: float | None) -> str:
-    """`0.78 to 0.88`; empty where nothing is known of the interval, or it has no width."""
-    ends = number(low), number(high)
-    return "" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+def between(low: float | None, high: float | None, digits: int = 2) -> str:
+    """`0.78 to 0.88` or `at least 0.78`; empty where no end is known, or both are the same."""
+    ends = number(low, digits), number(high, digits)
+    if ends[0] == ends[1]:
+        return ""
+    if low is None or high is None:
+        return f"at most {ends[1]}" if low is None else f"at least {ends[0]}"
+    return f"{ends[0]} to {ends[1]}"
 
 
 def plain(value: float) -> str:

@@ -95,6 +95,7 @@ def share_of(top: Discrepancy, bottom: Discrepancy) -> Ratio:
         covariance=float(whole[0, 1]),
         degrees=degrees,
         n=min(len(top.one), len(top.other)),
+        positive=True,
     )
 
 

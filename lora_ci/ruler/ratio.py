@@ -15,7 +15,10 @@ from lora_ci.ruler.student import t_quantile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """`top / bottom` with the variances of the two and their covariance, then scaled."""
+    """`top / bottom` with the variances of the two and their covariance, then scaled.
+
+    `positive`: neither of the two can be below 0 in truth, though what was measured may.
+    """
 
     top: float
     bottom: float
@@ -24,6 +27,7 @@ class Ratio:
     covariance: float
     degrees: float
     n: int
+    positive: bool = False
     factor: float = 1.0
     shift: float = 0.0
 
@@ -43,7 +47,8 @@ class Ratio:
         """All ratios r for which top - r · bottom is not surely unlike 0.
 
         Where the bottom itself is not surely unlike 0, any ratio is possible: there are no ends.
-        Its two ends miss equally often, which those of first-order error propagation do not.
+        But if both are positive and the top surely is, there is one, as small ratios are excluded.
+        The two ends miss equally often, which those of first-order error propagation do not.
         Source: Fieller, J. R. Stat. Soc. B 16 (1954), 175-185.
         """
         tail = tail_of(confidence)
@@ -52,11 +57,16 @@ class Ratio:
             return unknown
         t2 = t_quantile(tail, self.degrees) ** 2
         square = self.bottom**2 - t2 * self.bottom_variance
-        if square <= 0:
-            return unknown
         middle = self.top * self.bottom - t2 * self.covariance
         rest = self.top**2 - t2 * self.top_variance
         half = math.sqrt(max(middle**2 - square * rest, 0.0))
+        if square <= 0:
+            if not (self.positive and self.top > 0 and rest > 0 and square < 0):
+                return unknown
+            only = self.factor * (middle - half) / square + self.shift
+            if self.factor < 0:
+                return replace(unknown, high=max(only, self.mean))
+            return replace(unknown, low=min(only, self.mean))
         ends = ((middle - half) / square, (middle + half) / square)
         low, high = sorted(self.factor * end + self.shift for end in ends)
         return Interval(

@@ -23,7 +23,7 @@ MOST_EXPONENT = 50.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A mean between two ends over `n` units; the ends are None where nothing tells them."""
+    """A mean between two ends over `n` units; an end is None where nothing tells it."""
 
     mean: float
     low: float | None

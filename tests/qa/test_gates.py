@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lora_ci.core.errors import InputError
 from lora_ci.core.step import Outcome
 from lora_ci.qa.gates import Errors, check_gate
+from lora_ci.ruler.ratio import Ratio
 from lora_ci.ruler.statistics import Exact, Mean, Share, mean_of
 
 ERRORS = Errors(passing=0.025, failing=0.025)
@@ -65,6 +66,27 @@ def test_the_reason_names_the_bound_that_decided():
     )
     assert "at most" in check_gate("x", "<= 0", {"x": about(-1.0)}, ERRORS).why
     assert "between 0.66 and 0.74" in check_gate("x", ">= 0.7", {"x": about(0.7)}, ERRORS).why
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"),
+    [(0.5, Outcome.FAILED), (2, Outcome.INCONCLUSIVE), (5, Outcome.INCONCLUSIVE)],
+)
+def test_one_known_end_may_fail_an_adapter_and_never_passes_it(limit, outcome):
+    """A ratio of which all that is known is that it is large."""
+    large = Ratio(
+        top=4.0,
+        bottom=1.0,
+        top_variance=1.0,
+        bottom_variance=1.0,
+        covariance=0.0,
+        degrees=math.inf,
+        n=9,
+        positive=True,
+    )
+    interval = large.interval()
+    assert (0.5 < interval.low < 2, interval.high) == (True, None)
+    assert check_gate("x", f"<= {limit:g}", {"x": large}, ERRORS).outcome is outcome
 
 
 def test_an_unmeasured_metric_is_no_pass():

@@ -1,6 +1,7 @@
 """A ratio of two measured means lies in its interval, and misses on both sides alike."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,52 @@ def test_fiellers_bounds_by_hand():
     root = math.sqrt(256 - 4 * (16 - z2) * (4 - z2))
     wanted = [(16 - root) / (2 * (16 - z2)), (16 + root) / (2 * (16 - z2))]
     assert [interval.low, interval.high] == pytest.approx(wanted, rel=1e-6)
+
+
+POSITIVE = Ratio(
+    top=4.0,
+    bottom=1.0,
+    top_variance=1.0,
+    bottom_variance=1.0,
+    covariance=0.0,
+    degrees=math.inf,
+    n=9,
+    positive=True,
+)
+
+
+def test_of_positive_numbers_the_lower_end_is_known_where_only_the_top_is_sure():
+    """Top 4 and bottom 1 with errors of 1: (z² - 1) r² + 8 r - (16 - z²) = 0 for r above 0."""
+    interval = POSITIVE.interval()
+    z2 = 1.959964**2
+    low = (-8 + math.sqrt(64 + 4 * (z2 - 1) * (16 - z2))) / (2 * (z2 - 1))
+    assert interval.low == pytest.approx(low, rel=1e-6)
+    assert interval.high is None
+    turned = POSITIVE.scaled(-1, 3).interval()
+    assert (turned.low, turned.high) == (None, pytest.approx(3 - low, rel=1e-6))
+
+
+@pytest.mark.parametrize("change", [{"positive": False}, {"top": 1.9}, {"top": -4.0}])
+def test_there_is_no_end_where_the_top_is_unsure_or_signs_are_unknown(change):
+    interval = replace(POSITIVE, **change).interval()
+    assert (interval.low, interval.high) == (None, None)
+
+
+@pytest.mark.parametrize("truth", [1.0, 2.0, 5.0])
+def test_a_lower_end_of_positive_numbers_misses_no_more_often_than_it_may(truth):
+    """The bottom is never sure here: an error as large as itself."""
+    source = np.random.default_rng(9)
+
+    def low():
+        top, bottom = truth + source.normal(0, 0.5), 1 + source.normal(0, 1)
+        drawn = replace(
+            POSITIVE, top=top, bottom=bottom or 1.0, top_variance=0.25, bottom_variance=1.0
+        )
+        return drawn.interval(0.9).low
+
+    lows = [low() for _ in range(3000)]
+    assert np.mean([end is not None and end > truth for end in lows]) <= 0.06
+    assert np.mean([end is not None for end in lows]) > 0.3
 
 
 def misses(draw, truth, runs=1500):
