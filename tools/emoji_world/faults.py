@@ -168,7 +168,7 @@ VARIANTS = (
     Variant(
         name="other-style",
         fault="taught line drawings",
-        named_by=("identity", "loss.against-base"),
+        named_by=("identity", "loss.against-base", "base-look"),
         prepare=drawn_in_ink,
     ),
     Variant(

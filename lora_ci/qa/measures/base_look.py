@@ -49,7 +49,8 @@ MEASURE = Measure(
     limits={
         "base_look": Limit(
             condition="<= 0.9",
-            fault="as a whole its pictures are no nearer to the references than the base's",
+            fault="as a whole its pictures are no nearer to the references than the base's: they "
+            "keep the base's look, or have one of their own",
             hint="more images seen, a higher rank, or references that are like the training "
             "pictures",
         )

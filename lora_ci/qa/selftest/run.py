@@ -170,7 +170,7 @@ def blamed(sitting: Sitting) -> frozenset[str]:
 
 
 def sides(case: Case, sitting: Sitting) -> dict[str, int]:
-    """On which side of its 95 % interval the truth of each metric lies."""
+    """On which side of its 95 % interval the truth of each metric lies; an open side has no end."""
     scale = sitting.evidence.scale
     if scale is None:
         return {}
@@ -185,6 +185,9 @@ def sides(case: Case, sitting: Sitting) -> dict[str, int]:
     for metric, truth in truths.items():
         estimate = sitting.verdict.metrics.get(metric)
         ends = estimate.interval() if estimate else None
-        if ends and ends.low is not None and ends.high is not None:
-            found[metric] = (truth > ends.high) - (truth < ends.low)
+        if ends is None or (ends.low is None and ends.high is None):
+            continue
+        above = ends.high is not None and truth > ends.high
+        below = ends.low is not None and truth < ends.low
+        found[metric] = int(above) - int(below)
     return found
