@@ -82,10 +82,9 @@ class Reviewed:
         )  # fmt: skip
         run_id = f"run-{number}"
         self.ledger.start_run(run_id, make_view().event)
-        self.ledger.ensure_step(run_id, step.decision, spec, commit="c")
-        (row,) = self.ledger.unfinished(run_id)
-        assert self.ledger.mark_running(row, "x")
-        assert self.ledger.finish(row, result)
+        self.ledger.queue.add(run_id, step.decision, spec, commit="c")
+        (row,) = self.ledger.queue.unfinished(run_id)
+        assert self.ledger.queue.settle(row, result)
         for i, pair in enumerate(blind_of(result).pairs):
             choice = Choice.NEW if i < liked else Choice.OTHER
             vote = Vote(

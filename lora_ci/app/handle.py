@@ -18,12 +18,13 @@ from lora_ci.app.sweep import EXHAUSTIVE, Search, sweeps_of, with_sweeps
 from lora_ci.app.wiring import Deps
 from lora_ci.core.clock import new_run_id
 from lora_ci.core.errors import ExitCode, LoraCIError
-from lora_ci.core.event import Event
+from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Action, Decision, Plan, Record
 from lora_ci.core.run import RunView, StepView, run_outcome
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.execution.executor import step_folder
+from lora_ci.execution.turns import INTERACTIVE, SCHEDULED, SEARCH
 from lora_ci.steps.outcome import result_of
 
 EXIT_CODES: dict[Outcome | None, ExitCode] = {
@@ -139,12 +140,12 @@ class Work:
 
         Later stages depend on what earlier ones made.
         """
-        reconciler = self.deps.reconciler()
+        driver = self.deps.driver(self.run_id)
         try:
             while wanted := self.wanted() or self.further(view_now):
                 for decision in wanted:
                     self.begin(decision)
-                if not reconciler.drive(self.run_id):
+                if not driver.drive(self.run_id):
                     self.interrupted = True
                     return
                 self.replan()
@@ -190,7 +191,21 @@ class Work:
         if self.deps.anew and self.deps.anew.covers(decision):
             self.deps.anew.clear(step_folder(self.deps.state, spec.fingerprint))
             spec = self.deps.anew.from_the_start(spec)
-        self.deps.ledger.ensure_step(self.run_id, decision, spec, commit=self.event.head)
+        self.deps.ledger.queue.add(
+            self.run_id,
+            decision,
+            spec,
+            commit=self.event.head,
+            folder=step_folder(self.deps.state, spec.fingerprint).path,
+            repo=self.event.repo,
+            priority=self.priority(decision.lora),
+        )
+
+    def priority(self, lora: str) -> int:
+        """How soon a step is wanted: people go before the clock, a search comes last."""
+        if any(variant.lora == lora for variant in self.plan.variants):
+            return SEARCH
+        return SCHEDULED if self.event.kind is EventKind.SCHEDULE else INTERACTIVE
 
     def steps(self) -> tuple[StepView, ...]:
         """Every decision in the scope with its result, as far as there is one."""
@@ -201,7 +216,7 @@ class Work:
         key = decision.lora, decision.stage
         if key in self.ran:
             decision = self.ran[key]
-            found = self.unborn.get(key) or self.deps.ledger.step_result(self.run_id, *key)
+            found = self.unborn.get(key) or self.deps.ledger.queue.result(self.run_id, *key)
         else:
             found = decision.record.result if decision.record else None
         if found is None and self.interrupted and decision.action is Action.RUN:

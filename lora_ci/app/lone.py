@@ -24,7 +24,7 @@ from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.run import RunView, StepView, run_outcome
 from lora_ci.core.settings import settings_json
 from lora_ci.core.step import Outcome, Stage, StepInput, StepResult, StepSpec
-from lora_ci.execution.executor import Watch
+from lora_ci.execution.executor import Watch, step_folder
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import qa_fingerprint
 
@@ -102,9 +102,10 @@ def _judge(lone: Lone, deps: Deps) -> RunView:
                 "type": str(lone.lora.type),
             },
         )
-        deps.ledger.ensure_step(run_id, decision, spec, commit="")
-        interrupted = not deps.reconciler().drive(run_id)
-        result = deps.ledger.step_result(run_id, lone.lora.name, Stage.QA)
+        folder = step_folder(deps.state, spec.fingerprint).path
+        deps.ledger.queue.add(run_id, decision, spec, commit="", folder=folder)
+        interrupted = not deps.driver(run_id).drive(run_id)
+        result = deps.ledger.queue.result(run_id, lone.lora.name, Stage.QA)
         if result is None and interrupted:
             result = StepResult(outcome=Outcome.INTERRUPTED)
         # A signal that came when all was judged has stopped nothing.

@@ -15,10 +15,12 @@ from lora_ci.core.clock import Clock, SystemClock
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Record
-from lora_ci.execution.drive import Reconciler
+from lora_ci.execution.drive import Driver
 from lora_ci.execution.executor import Executor, Watch
 from lora_ci.execution.inline import InlineExecutor
-from lora_ci.execution.process import ProcessExecutor
+from lora_ci.execution.lead import Leadership
+from lora_ci.execution.local import LocalExecutor
+from lora_ci.execution.tick import INLINE, Reconciler
 from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.local import LocalForge
 from lora_ci.ledger.git_records import GitRecords
@@ -75,15 +77,18 @@ class Deps:
         kept = kept_records((Snapshot(self.ledger), *self.shared), self.store)
         return AnewRecords(kept, self.anew) if self.anew else kept
 
-    def reconciler(self) -> Reconciler:
-        """What moves the steps of a run on."""
-        return Reconciler(
+    def driver(self, run_id: str) -> Driver:
+        """What moves the steps of a run on; where they outlive it, those of other runs too."""
+        alone = self.executor.name == INLINE
+        reconciler = Reconciler(
             ledger=self.ledger,
             executor=self.executor,
+            store=self.store,
             clock=self.clock,
-            state=self.state,
-            watch=self.live,
+            run_id=run_id if alone else None,
         )
+        lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock)
+        return Driver(reconciler=reconciler, clock=self.clock, watch=self.live, lead=lead)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,7 @@ def open_deps(
     places: Places = Places(),
     watch: Watch = lambda *_: None,
     executor: str = "inline",
+    named: tuple[str, ...] = (),
     forge: Forge | None = None,
     signing_key: Path | None = None,
 ) -> Deps:
@@ -119,7 +125,7 @@ def open_deps(
         store=store,
         executor=InlineExecutor(store, cache, live)
         if executor == "inline"
-        else ProcessExecutor(objects, cache, clock),
+        else LocalExecutor(objects, cache, named=named),
         forge=forge or LocalForge(state / FORGE),
         clock=clock,
         state=state,

@@ -21,7 +21,7 @@ import msgspec
 from lora_ci.app.commands import Run
 from lora_ci.bot.result import read_end
 from lora_ci.bot.runner import End
-from lora_ci.execution.process import reap, started_at
+from lora_ci.execution.processes import reap, started_at
 from lora_ci.ledger.jobs import Job
 
 # What a job needs to know of the repository: the token above all, made for it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -61,9 +62,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Where steps run, and where results are kept and shown."""
     parser.add_argument(
         "--executor",
-        choices=("inline", "process"),
+        choices=("inline", "local"),
         default="inline",
         help="in this process, or each step in one of its own that outlives this one",
+    )
+    parser.add_argument(
+        "--pass-env",
+        action="append",
+        default=os.environ.get("LORA_CI_PASS_ENV", "").split(),
+        metavar="NAME",
+        help="a variable of the environment that steps get too, such as WANDB_API_KEY; may be "
+        "given again (default: those that LORA_CI_PASS_ENV names)",
     )
     add_place_arguments(parser)
     add_forge_arguments(parser)

@@ -62,6 +62,7 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
         places=Places(ledger=args.ledger_url, objects=args.store, remotes=remotes),
         watch=watch,
         executor=args.executor,
+        named=tuple(args.pass_env),
         forge=hub.forge,
         signing_key=Path(key).resolve() if key else None,
     )

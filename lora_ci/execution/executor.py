@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -13,19 +15,77 @@ from lora_ci.steps.folder import StepFolder
 Watch = Callable[[str, Stage, int, int, str], None]
 
 
+class Phase(StrEnum):
+    """How far an attempt is, as its executor knows. Of the result it knows nothing."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an attempt is to run. What is empty is left to the executor."""
+
+    node: str = ""
+    gpus: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One execution of the step whose spec is in the folder.
+
+    `key` names it everywhere: letters, digits and `-`, at most 64.
+    """
+
+    key: str
+    folder: StepFolder
+    spec: StepSpec
+    place: Place = Place()
+
+
 class Executor(Protocol):
-    """Submit, poll, cancel. A handle is text that a later process can use as well."""
+    """Starts attempts, says whether they go on, ends them. A handle is text that outlives us.
 
-    def submit(self, folder: StepFolder, spec: StepSpec) -> str:
-        """Starts the step whose spec is in the folder; returns its handle."""
+    The folder is on a disk that both sides see. An attempt prints to the folder's log, and gets of
+    the environment what `execution.environment` lets through.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the ledger calls it: only an executor of this name is asked about its handles."""
         ...
 
-    def running(self, folder: StepFolder, handle: str) -> bool:
-        """False once the attempt ended in any way; its result, if any, is in the folder."""
+    @property
+    def lag_s(self) -> float:
+        """How long after an attempt's end its result may still be on the way."""
         ...
 
-    def cancel(self, folder: StepFolder, handle: str) -> None:
-        """Stops the attempt, gently first; nothing of it is left when this returns."""
+    def submit(self, attempt: Attempt) -> str:
+        """Starts the attempt and returns its handle; one of this key that was started stays alone.
+
+        Raises:
+            LoraCIError, OSError: it could not be started, and will not start later.
+            Interrupted: it ran here, and a signal to us has ended it.
+        """
+        ...
+
+    def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
+        """How far attempts are. What is not known any more has ended.
+
+        Raises InfrastructureError where nothing can be known now.
+        """
+        ...
+
+    def cancel(self, handle: str, *, hard: bool) -> None:
+        """Asks an attempt to save and end, or ends it with all it started; does not wait for it.
+
+        One that has ended is left alone. Raises InfrastructureError where nobody could be asked.
+        """
+        ...
+
+    def clear(self, handle: str) -> None:
+        """Removes what an ended attempt left running, and what the executor keeps of it."""
         ...
 
 

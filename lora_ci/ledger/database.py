@@ -5,36 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, event
+import msgspec
+from sqlalchemy import Connection, Engine, RowMapping, Select
 
 from lora_ci.core.clock import Clock
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.signals import signals_wait
-from lora_ci.ledger.engine import open_engine
+from lora_ci.ledger.engine import READS, open_engine
+
+T = TypeVar("T")
 
 
 def open_database(url: str, clock: Clock) -> Database:
-    """The bot's part of the ledger at an SQLAlchemy URL."""
-    engine = open_engine(url)
-    if engine.dialect.name == "sqlite":
-        engine.dispose()
-        event.listen(engine, "connect", _hurry)
-    return Database(engine, clock)
-
-
-def _hurry(connection: Any, _record: object) -> None:
-    """Waits for the disk now and then instead of at each commit.
-
-    What a power cut takes is found to be missing, and asked for again; a killed process loses
-    nothing.
-    """
-    connection.execute("PRAGMA synchronous=NORMAL")
+    """The database at an SQLAlchemy URL (`sqlite:///path`, `postgresql+psycopg://…`)."""
+    return Database(open_engine(url), clock)
 
 
 class Database:
-    """What inbox and jobs share; threads may use it together."""
+    """What the ledger's subjects share; threads may use it together."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
@@ -49,8 +40,13 @@ class Database:
 
     def rows(self, query: Select[Any]) -> list[RowMapping]:
         """All rows of a query."""
-        with self.transaction() as connection:
+        reader = self._engine.execution_options(**{READS: True})
+        with signals_wait(), self._turn, reader.connect() as connection:
             return list(connection.execute(query).mappings())
+
+    def moment(self) -> datetime:
+        """Now, as the clock says."""
+        return self._clock.now()
 
     def now(self, later_s: float = 0) -> str:
         """Now, or so many seconds later: fixed width, so that text order is time order."""
@@ -60,3 +56,18 @@ class Database:
     def close(self) -> None:
         """Gives the connections back."""
         self._engine.dispose()
+
+
+def as_text(value: object) -> str:
+    """JSON of a value."""
+    return msgspec.json.encode(value).decode()
+
+
+def as_value(text: str, kind: type[T]) -> T:
+    """The value of a JSON text. Raises InfrastructureError for what another version wrote."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        message = f"the ledger has a {kind.__name__} that this lora-ci cannot read: {error}"
+        hint = "next: pip install --upgrade lora-ci; a newer one may have written it"
+        raise InfrastructureError(message, hint=hint) from error

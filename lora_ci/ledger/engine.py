@@ -11,7 +11,17 @@ from sqlalchemy.exc import IntegrityError as DuplicateKey
 from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.ledger.tables import SCHEMA_VERSION
 
+# Of a connection that writes nothing.
+READS = "lora_ci_reads"
 BUSY_TIMEOUT_MS = 30_000
+# It waits for the disk now and then instead of at each commit. What a power cut takes is found to
+# be missing, and asked for or made again; a killed process loses nothing.
+PRAGMAS = (
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
+    "journal_mode=WAL",
+    "foreign_keys=ON",
+    "synchronous=NORMAL",
+)
 DAMAGED = (
     "next: mkdir -p {folder}/damaged && mv {place}* {folder}/damaged/; the same command makes "
     "a new one, and finished steps are not done again"
@@ -61,13 +71,14 @@ def _tune_sqlite(engine: Engine) -> None:
     def configure(connection, _record) -> None:  # type: ignore[no-untyped-def]
         # The driver's own transaction handling would begin too late: we say BEGIN ourselves.
         connection.isolation_level = None
-        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON"):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # Taking the write lock first avoids the upgrade of a read lock, which can deadlock.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _explain(context: ExceptionContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -15,7 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 metadata = MetaData()
 
@@ -27,6 +28,9 @@ run = Table(
     Column("started_at", String(40), nullable=False),
     Column("outcome", String(16)),
     Column("view", Text),
+    # Who moves the run on, and a number that grows as long as it does.
+    Column("owner", String(128)),
+    Column("beat", Integer, nullable=False, server_default="0"),
     Index("run_started", "started_at"),
 )
 
@@ -42,11 +46,78 @@ step = Table(
     Column("git_commit", String(64), nullable=False),
     Column("spec", Text, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("handle", String(128)),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("repo", String(255), nullable=False, server_default=""),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("gpus", Integer, nullable=False, server_default="0"),
+    Column("vram_gib", Float, nullable=False, server_default="0"),
+    Column("folder", Text, nullable=False, server_default=""),
+    Column("queued_at", String(40), nullable=False, server_default=""),
+    Column("due_at", String(40), nullable=False, server_default=""),
+    Column("ended_at", String(40)),
+    Column("stopping", Text),
     Column("result", Text),
     Index("step_key", "run_id", "lora", "stage", unique=True),
-    Index("step_state", "state"),
+    Index("step_queue", "state", "priority", "repo", "id"),
+    Index("step_work", "fingerprint", "state"),
+)
+
+# One execution of a step. Its key names it at the executor, which starts no key twice.
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("step_id", Integer, ForeignKey("step.id"), nullable=False),
+    Column("executor", String(32), nullable=False),
+    Column("handle", String(128)),
+    Column("place", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("ended_at", String(40)),
+    Column("outcome", String(16)),
+    Column("gpu_s", Float, nullable=False, server_default="0"),
+    Column("log_sha256", String(64)),
+    Index("attempt_state", "state"),
+    Index("attempt_step", "step_id"),
+)
+
+# What one process at a time does. The number grows as long as the holder lives.
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("beat", Integer, nullable=False),
+)
+
+# GPU-seconds by repository and day, so that fairness and budgets need not look at all attempts.
+usage = Table(
+    "usage",
+    metadata,
+    Column("repo", String(255), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("gpu_s", Float, nullable=False),
+)
+
+# Machines that run steps, as they were last seen; `state` is what an operator wants of them.
+runner = Table(
+    "runner",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("inventory", Text, nullable=False),
+    Column("seen_at", String(40), nullable=False),
+    Column("why", Text),
+)
+
+# Artifacts that no clean-up takes away.
+pin = Table(
+    "pin",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("why", Text, nullable=False),
+    Column("at", String(40), nullable=False),
 )
 
 record = Table(

@@ -93,6 +93,13 @@ class StepFolder:
         whole = sha256_bytes(canonical_json(sealed.result)) == sealed.digest
         return sealed.result if whole and sealed.fingerprint == fingerprint else None
 
+    def last_result_age_s(self, now: float) -> float | None:
+        """How old the file of the result is at a time (seconds since 1970); None without one."""
+        try:
+            return now - (self.path / "result.json").stat().st_mtime
+        except OSError:
+            return None
+
     def drop_result(self) -> None:
         """Forgets a result that is to be made again."""
         (self.path / "result.json").unlink(missing_ok=True)

@@ -166,7 +166,7 @@ def stop_at(moment: str, repo: RepoBuilder, executor: str, number: signal.Signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-@pytest.mark.parametrize("executor", ["inline", "process"])
+@pytest.mark.parametrize("executor", ["inline", "local"])
 @pytest.mark.parametrize("moment", ["plan", "layout", "validate", "train", "between stages"])
 def test_a_signal_stops_a_run_wherever_it_is(repo, undisturbed, moment, executor, number):
     told = stop_at(moment, repo, executor, number)
@@ -202,7 +202,7 @@ def small(template, tmp_path_factory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("executor", "kills"), [("inline", 10), ("process", 5)])
+@pytest.mark.parametrize(("executor", "kills"), [("inline", 10), ("local", 5)])
 def test_killed_at_random_moments_the_adapter_is_the_same_in_every_byte(
     small, tmp_path, executor, kills
 ):
@@ -240,13 +240,13 @@ def test_killed_at_random_moments_the_adapter_is_the_same_in_every_byte(
 
 
 def test_a_step_that_outlives_its_run_is_adopted(repo, undisturbed):
-    process = start(repo.root, "train", "mei", "--executor", "process")
+    process = start(repo.root, "train", "mei", "--executor", "local")
     wait_for(lambda: progress(repo, "loss"), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     (survivor,) = left(repo)
     folder = Path(next(word for word in survivor.split() if "/steps/" in word))
-    second = start(repo.root, "train", "mei", "--executor", "process", "--json")
+    second = start(repo.root, "train", "mei", "--executor", "local", "--json")
     wait_for((folder / "result.json").exists, second)
     written = (folder / "result.json").stat().st_mtime_ns
     assert adapters(end(second)) == undisturbed[0]

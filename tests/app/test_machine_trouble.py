@@ -63,7 +63,7 @@ def adapters(told: Told) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("checkpoint_every", "max_file_bytes", "executor"),
-    [(3, 1_200_000, "inline"), (500, 400_000, "process")],
+    [(3, 1_200_000, "inline"), (500, 400_000, "local")],
     ids=["a checkpoint", "an adapter"],
 )
 def test_a_limit_on_files_is_named_and_lifted_the_same_command_goes_on(

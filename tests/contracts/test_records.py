@@ -45,11 +45,9 @@ class Past:
             lora=lora, stage=stage, action=Action.RUN, why="", fingerprint=fingerprint
         )
         spec = StepSpec(stage=stage, lora=lora, fingerprint=fingerprint.value, inputs={}, params={})
-        self.ledger.ensure_step(run_id, decision, spec, commit="c")
-        (row,) = self.ledger.unfinished(run_id)
-        self.ledger.mark_running(row, "handle")
-        (row,) = self.ledger.unfinished(run_id)
-        self.ledger.finish(row, result)
+        self.ledger.queue.add(run_id, decision, spec, commit="c")
+        (row,) = self.ledger.queue.unfinished(run_id)
+        self.ledger.queue.settle(row, result)
         return fingerprint.value
 
 

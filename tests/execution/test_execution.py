@@ -15,12 +15,15 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.fingerprint import make_fingerprint
 from lora_ci.core.plan import Action, Decision
 from lora_ci.core.step import Outcome, Resources, Stage, StepSpec
-from lora_ci.execution.drive import Reconciler
-from lora_ci.execution.executor import Executor, step_folder
+from lora_ci.execution.drive import Driver
+from lora_ci.execution.executor import Attempt, Executor, Phase, step_folder
 from lora_ci.execution.inline import InlineExecutor
-from lora_ci.execution.process import ProcessExecutor
+from lora_ci.execution.lead import Leadership
+from lora_ci.execution.local import LocalExecutor
+from lora_ci.execution.tick import Policy, Reconciler
 from lora_ci.ledger import tables
-from lora_ci.ledger.ledger import Ledger, StepState, open_ledger
+from lora_ci.ledger.ledger import Ledger, open_ledger
+from lora_ci.ledger.queue import StepState
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
@@ -50,10 +53,8 @@ class World:
         self.store = LocalStore(root / "objects")
         self.ledger = self.open()
         self.executor: Executor = InlineExecutor(self.store, root / "cache", table=TABLE)
-        if kind == "process":
-            self.executor = ProcessExecutor(
-                root / "objects", root / "cache", self.clock, command=toy_command
-            )
+        if kind == "local":
+            self.executor = LocalExecutor(root / "objects", root / "cache", command=toy_command)
         self.ledger.start_run("run-1", Event(kind=EventKind.PUSH, repo="r", head="h"))
 
     def open(self) -> Ledger:
@@ -68,21 +69,26 @@ class World:
             stage=stage, lora="mei", fingerprint=fingerprint.value, inputs={},
             params={"do": do}, resources=Resources(timeout_s=60),
         )  # fmt: skip
-        self.ledger.ensure_step("run-1", decision, spec, commit="c")
-        self.ledger.ensure_step("run-1", decision, spec, commit="c")
+        folder = step_folder(self.root, spec.fingerprint).path
+        self.ledger.queue.add("run-1", decision, spec, commit="c", folder=folder)
+        self.ledger.queue.add("run-1", decision, spec, commit="c", folder=folder)
         return spec
 
     def drive(self) -> None:
-        Reconciler(
-            ledger=self.ledger, executor=self.executor, clock=self.clock,
-            state=self.root, watch=lambda *_: None,
-        ).drive("run-1")  # fmt: skip
+        alone = self.executor.name == "inline"
+        reconciler = Reconciler(
+            ledger=self.ledger, executor=self.executor, store=self.store, clock=self.clock,
+            run_id="run-1" if alone else None, policy=Policy(delays_s=(0.0,)),
+        )  # fmt: skip
+        lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock)
+        driver = Driver(reconciler=reconciler, clock=self.clock, watch=lambda *_: None, lead=lead)
+        assert driver.drive("run-1")
 
     def result(self, stage: Stage = Stage.TRAIN):
-        return self.ledger.step_result("run-1", "mei", stage)
+        return self.ledger.queue.result("run-1", "mei", stage)
 
 
-@pytest.fixture(params=["inline", "process"])
+@pytest.fixture(params=["inline", "local"])
 def world(request, tmp_path) -> World:
     return World(tmp_path, request.param)
 
@@ -124,21 +130,21 @@ def test_a_full_disk_is_named(world):
 
 
 def test_a_worker_that_is_killed_is_started_again(tmp_path):
-    world = World(tmp_path, "process")
+    world = World(tmp_path, "local")
     world.add("die-once")
     world.drive()
     assert world.result().metrics == {"calls": 2.0}
 
 
 def test_a_driver_that_dies_leaves_work_that_another_adopts(tmp_path):
-    world = World(tmp_path, "process")
+    world = World(tmp_path, "local")
     spec = world.add("slow")
     folder = step_folder(world.root, spec.fingerprint)
     folder.write_spec(spec)
     # The driver got as far as starting the step, and then it died.
-    step = world.ledger.unfinished("run-1")[0]
-    assert world.ledger.mark_running(step, "starting")
-    world.executor.submit(folder, spec)
+    step = world.ledger.queue.unfinished("run-1")[0]
+    key = world.ledger.queue.begin(step, executor="local")
+    world.executor.submit(Attempt(key=key, folder=folder, spec=spec))
     world.ledger = world.open()
     world.drive()
     assert world.result().outcome is Outcome.PASSED
@@ -157,17 +163,19 @@ def test_two_processes_at_one_step_do_it_once(tmp_path):
 
 
 def test_cancel_leaves_nothing_behind(tmp_path):
-    world = World(tmp_path, "process")
+    world = World(tmp_path, "local")
     spec = world.add("wait")
     folder = step_folder(world.root, spec.fingerprint)
     folder.write_spec(spec)
-    handle = world.executor.submit(folder, spec)
+    handle = world.executor.submit(Attempt(key="step-1-1", folder=folder, spec=spec))
     deadline = time.monotonic() + 60
     while folder.read_progress() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    world.executor.cancel(folder, handle)
-    assert not world.executor.running(folder, handle)
+    world.executor.cancel(handle, hard=False)
+    while world.executor.phases([handle])[handle] is not Phase.ENDED:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     assert folder.read_result(spec.fingerprint).outcome is Outcome.INTERRUPTED
     with pytest.raises(ProcessLookupError):
         os.killpg(int(handle.partition(":")[0]), 0)
@@ -191,11 +199,13 @@ def test_a_torn_or_foreign_result_is_never_adopted(tmp_path):
 def test_a_transition_happens_once_however_many_try(tmp_path):
     world = World(tmp_path, "inline")
     world.add()
-    step = world.ledger.unfinished("run-1")[0]
+    step = world.ledger.queue.unfinished("run-1")[0]
     won: list[bool] = []
     ledgers = [world.open() for _ in range(8)]
     threads = [
-        threading.Thread(target=lambda ledger=ledger: won.append(ledger.mark_running(step, "x")))
+        threading.Thread(
+            target=lambda queue=ledger.queue: won.append(bool(queue.begin(step, executor="x")))
+        )
         for ledger in ledgers
     ]
     for thread in threads:
@@ -203,7 +213,7 @@ def test_a_transition_happens_once_however_many_try(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(won) == [False] * 7 + [True]
-    assert world.ledger.unfinished("run-1")[0].state is StepState.RUNNING
+    assert world.ledger.queue.unfinished("run-1")[0].state is StepState.RUNNING
 
 
 def test_migrations_and_tables_agree(tmp_path):

@@ -1,0 +1,96 @@
+"""One process at a time leads: it moves the steps of all runs on.
+
+The lease only spares work. Two that both took themselves for the leader would do nothing twice:
+every transition is one conditional update. So no wall clock is trusted: a holder is gone once its
+number has stood still for a while of our own time, or at once if it was a process of this machine
+that is no more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+
+from lora_ci.core.clock import Clock
+from lora_ci.execution.processes import started_at
+from lora_ci.ledger.queue import Queue
+
+PATIENCE_S = 15.0
+BEAT_S = 3.0
+
+
+def this_process() -> str:
+    """`host:pid:start time`, so that a pid that is used again is no match."""
+    pid = os.getpid()
+    return f"{socket.gethostname()}:{pid}:{started_at(pid) or ''}"
+
+
+def is_gone(holder: str) -> bool:
+    """True for a process of this machine that is no more; of others nothing is known."""
+    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    started = holder.rpartition(":")[2]
+    if host != socket.gethostname() or not rest.isdecimal():
+        return False
+    return started_at(int(rest)) != started
+
+
+@dataclass(slots=True, kw_only=True)
+class Watched:
+    """Tells of numbers that ought to grow whether they have stood still for too long."""
+
+    clock: Clock
+    patience_s: float = PATIENCE_S
+    _seen: dict[str, tuple[object, float]] = field(default_factory=dict)
+
+    def still_for_s(self, name: str, number: object) -> float:
+        """For how long the number has been this one, as far as we have watched."""
+        now = self.clock.monotonic()
+        before = self._seen.get(name)
+        if before is None or before[0] != number:
+            self._seen[name] = (number, now)
+            return 0.0
+        return now - before[1]
+
+    def is_still(self, name: str, number: object) -> bool:
+        """True for one that is as it was for longer than anybody alive would leave it."""
+        return self.still_for_s(name, number) > self.patience_s
+
+    def forget(self, name: str) -> None:
+        """What is not watched any more."""
+        self._seen.pop(name, None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Leadership:
+    """The lease `name`, as the process `holder` sees it."""
+
+    queue: Queue
+    clock: Clock
+    name: str = "steps"
+    holder: str = field(default_factory=this_process)
+    patience_s: float = PATIENCE_S
+    _renewed: float | None = None
+    _watched: Watched | None = None
+
+    def lead(self) -> bool:
+        """Takes or keeps the lead; False while another process has it."""
+        now = self.clock.monotonic()
+        if self._renewed is not None and now - self._renewed < BEAT_S:
+            return True
+        seen = self.queue.lease(self.name)
+        mine = seen is not None and seen[0] == self.holder
+        if seen and not mine and not is_gone(seen[0]):
+            self._renewed = None
+            self._watched = self._watched or Watched(clock=self.clock, patience_s=self.patience_s)
+            if not self._watched.is_still(self.name, seen):
+                return False
+        taken = self.queue.take_lease(self.name, self.holder, seen=seen)
+        self._renewed = now if taken else None
+        return taken
+
+    def resign(self) -> None:
+        """Lets another lead at once."""
+        if self._renewed is not None:
+            self._renewed = None
+            self.queue.drop_lease(self.name, self.holder)

@@ -1,0 +1,126 @@
+"""Runs each attempt in a process group of its own, which outlives the one that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_ci.core.errors import InfrastructureError
+from lora_ci.execution.environment import passed_on
+from lora_ci.execution.executor import Attempt, Phase
+from lora_ci.execution.processes import (
+    kill_marked,
+    reap,
+    signal_group,
+    started_at,
+    started_of,
+)
+from lora_ci.steps.folder import StepFolder
+
+START_S = 30.0
+POLL_S = 0.002
+ATTEMPTS = "attempts"
+MARK = "LORA_CI_ATTEMPT"
+# Writes who it is, unless the file is there already, and becomes the command. Whoever asks for the
+# same attempt again, even while the first is about to start, finds that file.
+SHIM = 'set -C; read -r stat < "/proc/$$/stat" && echo "$stat" > "$0" && exec "$@"'
+
+Command = Callable[[StepFolder, Path, Path], list[str]]
+
+
+def exec_step_command(folder: StepFolder, store: Path, cache: Path) -> list[str]:
+    """The command line that executes a step folder."""
+    # -P: what lies in the current folder, which may be foreign, is never imported.
+    command = [sys.executable, "-P", "-m", "lora_ci", "exec-step", "--quiet", str(folder.path)]
+    return [*command, "--store", str(store), "--cache", str(cache)]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Processes on this machine. The handle is `pid:start time:key`.
+
+    `named` are variables of our environment that attempts get too.
+    """
+
+    store: Path
+    cache: Path
+    command: Command = exec_step_command
+    named: tuple[str, ...] = ()
+
+    name = "local"
+    lag_s = 0.0
+
+    def submit(self, attempt: Attempt) -> str:
+        file = attempt.folder.path / ATTEMPTS / attempt.key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        command = ["/bin/sh", "-c", SHIM, str(file)]
+        command += self.command(attempt.folder, self.store, self.cache)
+        with attempt.folder.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT if not file.exists() else subprocess.DEVNULL,
+                env=self._environment(attempt),
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_S
+        while (found := _own_word(file)) is None:
+            if process.poll() is not None and _own_word(file) is None:
+                raise InfrastructureError(f"{file}: the attempt's process wrote nothing there")
+            if time.monotonic() > deadline:
+                process.kill()
+                raise InfrastructureError(f"{file}: the attempt did not start in {START_S:.0f} s")
+            time.sleep(POLL_S)
+        pid, started = found
+        if pid != process.pid:
+            process.wait(timeout=START_S)
+        return f"{pid}:{started}:{attempt.key}"
+
+    def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
+        return {h: Phase.RUNNING if _is_alive(h) else Phase.ENDED for h in handles}
+
+    def cancel(self, handle: str, *, hard: bool) -> None:
+        pid, _, key = _parts(handle)
+        if _is_alive(handle):
+            signal_group(pid, signal.SIGKILL if hard else signal.SIGTERM)
+        if hard and key:
+            kill_marked(f"{MARK}={key}")
+
+    def clear(self, handle: str) -> None:
+        """Ends what the step left running, in its own group or in one that it made."""
+        key = _parts(handle)[2]
+        if key:
+            kill_marked(f"{MARK}={key}")
+
+    def _environment(self, attempt: Attempt) -> dict[str, str]:
+        environment = {**passed_on(os.environ, self.named), MARK: attempt.key}
+        if attempt.spec.resources.gpus and attempt.place.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, attempt.place.gpus))
+        return environment
+
+
+def _own_word(file: Path) -> tuple[int, str] | None:
+    """Who the attempt's process is, as it wrote itself; None until it did."""
+    try:
+        return started_of(file.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _parts(handle: str) -> tuple[int, str, str]:
+    pid, _, rest = handle.partition(":")
+    started, _, key = rest.partition(":")
+    return int(pid), started, key
+
+
+def _is_alive(handle: str) -> bool:
+    pid, started, _ = _parts(handle)
+    reap(pid)
+    return started_at(pid) == started

@@ -1,0 +1,342 @@
+"""The reconciler: looks at attempts, ends those that are to end, begins what there is room for.
+
+It may be killed between any two lines, and several may be at it: each line is a transition that is
+done once, or a question, or an executor's call that may be made twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from lora_ci.core.clock import Clock
+from lora_ci.core.errors import InfrastructureError, Interrupted, LoraCIError
+from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.signals import stop_on_signal
+from lora_ci.core.step import Outcome, StepResult
+from lora_ci.execution.executor import Attempt, Executor, Phase, Place
+from lora_ci.execution.lead import PATIENCE_S, Watched, is_gone
+from lora_ci.execution.turns import Anywhere, Choice, Placement
+from lora_ci.ledger.ledger import Ledger
+from lora_ci.ledger.queue import OpenAttempt, StepRow, Waiting
+from lora_ci.steps.folder import StepFolder
+from lora_ci.steps.main import is_whole
+from lora_ci.steps.outcome import result_of
+from lora_ci.store.store import ArtifactStore
+
+LOG = logging.getLogger("lora_ci.execution")
+
+INLINE = "inline"
+# Fairness looks back so far.
+LATELY = timedelta(days=7)
+AGAIN = (Outcome.ERROR, Outcome.INTERRUPTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How patient a reconciler is.
+
+    An error is tried `failures` times, after each of `delays_s`; an attempt that a machine cut off
+    (a node that is drained, say) begins again up to `interruptions` times. One that is asked to end
+    has `grace_s` for its checkpoint. A step's own time limit counts from where it was first seen
+    to run; a result that its executor denies is taken after `denied_s`.
+    """
+
+    failures: int = 3
+    interruptions: int = 20
+    delays_s: tuple[float, ...] = (0.0, 5.0, 60.0)
+    grace_s: float = 60.0
+    denied_s: float = 60.0
+    patience_s: float = PATIENCE_S
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What this process remembers of an attempt."""
+
+    running_since: float | None = None
+    ended_since: float | None = None
+    asked_at: float | None = None
+    killed: bool = False
+    limit_s: float | None = None
+    late: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Reconciler:
+    """Moves the steps of one run on, or of all (`run_id` is None)."""
+
+    ledger: Ledger
+    executor: Executor
+    store: ArtifactStore
+    clock: Clock
+    run_id: str | None = None
+    placement: Placement = field(default_factory=Anywhere)
+    room: int = 1
+    policy: Policy = field(default_factory=Policy)
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _owners: Watched | None = None
+
+    def tick(self) -> None:
+        """One look at everything, and what follows from it.
+
+        Raises:
+            InfrastructureError: the ledger cannot be used now.
+            Interrupted, KeyboardInterrupt: a signal came; what was begun goes on.
+        """
+        attempts = self.ledger.queue.open_attempts()
+        self._observe(attempts)
+        self._dispatch(self.ledger.queue.open_attempts())
+
+    # What runs
+
+    def _observe(self, attempts: Sequence[OpenAttempt]) -> None:
+        for key in self._seen.keys() - {a.key for a in attempts}:
+            del self._seen[key]
+        ours = [a for a in attempts if a.executor == self.executor.name]
+        for attempt in attempts:
+            if attempt.executor == INLINE and self._is_left(attempt):
+                self._give_up(attempt)
+        if self.executor.name == INLINE:
+            for attempt in (a for a in ours if a.step.run_id == self.run_id):
+                # It ran here, and this process is not in it any more.
+                self._settle(attempt)
+            return
+        for attempt in ours:
+            if attempt.handle is None:
+                self._submit(attempt)
+        known = [a for a in ours if a.handle is not None]
+        try:
+            phases = self.executor.phases([a.handle for a in known if a.handle])
+        except InfrastructureError as error:
+            LOG.warning("executor.silent name=%s why=%s", self.executor.name, error)
+            return
+        for attempt in known:
+            self._look_at(attempt, phases.get(attempt.handle or "", Phase.ENDED))
+
+    def _look_at(self, attempt: OpenAttempt, phase: Phase) -> None:
+        seen, now = self._seen.setdefault(attempt.key, _Seen()), self.clock.monotonic()
+        if phase is Phase.ENDED:
+            seen.ended_since = now if seen.ended_since is None else seen.ended_since
+            # The result may still be on its way from another machine.
+            late = now - seen.ended_since < self.executor.lag_s
+            if not (late and self._result(attempt) is None):
+                self._settle(attempt)
+            return
+        seen.ended_since = None
+        if phase is Phase.RUNNING and seen.running_since is None:
+            seen.running_since = now
+        if attempt.stopping:
+            self._end(attempt, seen)
+        elif self._is_over_time(attempt, seen):
+            seen.late = f"took longer than {seen.limit_s:.0f} s (`resources.timeout_hours`)"
+            self._end(attempt, seen)
+        elif phase is Phase.RUNNING and self._is_denied(attempt, seen):
+            self._end(attempt, seen)
+
+    def _is_over_time(self, attempt: OpenAttempt, seen: _Seen) -> bool:
+        if seen.running_since is None:
+            return False
+        if seen.limit_s is None:
+            seen.limit_s = self.ledger.queue.spec(attempt.step).resources.timeout_s
+        return self.clock.monotonic() - seen.running_since > seen.limit_s
+
+    def _is_denied(self, attempt: OpenAttempt, seen: _Seen) -> bool:
+        """True where the result has been there for long, and the executor says that it runs."""
+        if seen.running_since is None:
+            return False
+        result = _folder(attempt.step).last_result_age_s(self.clock.now().timestamp())
+        return (
+            result is not None
+            and result > self.policy.denied_s
+            and self.clock.monotonic() - seen.running_since > self.policy.denied_s
+            and self._result(attempt) is not None
+        )
+
+    def _end(self, attempt: OpenAttempt, seen: _Seen) -> None:
+        """Asks the attempt to end, and ends it where it does not heed that."""
+        now, handle = self.clock.monotonic(), attempt.handle or ""
+        try:
+            if seen.asked_at is None:
+                self.executor.cancel(handle, hard=False)
+                seen.asked_at = now
+            elif now - seen.asked_at > self.policy.grace_s:
+                self.executor.cancel(handle, hard=True)
+        except InfrastructureError as error:
+            LOG.warning("cancel.failed key=%s why=%s", attempt.key, error)
+
+    def _settle(self, attempt: OpenAttempt) -> None:
+        """Ends the attempt with the result that it left, or lets the step wait for another."""
+        seen = self._seen.setdefault(attempt.key, _Seen())
+        folder = _folder(attempt.step)
+        try:
+            result = self._result(attempt) or _vanished(attempt.step, folder)
+            if result.outcome is Outcome.PASSED and not is_whole(result, self.store):
+                result = _lost(attempt.step)
+        except LoraCIError as error:
+            result = result_of(error, _named(attempt.step), folder.path)
+        if seen.late and result.outcome in AGAIN:
+            result = _too_late(attempt.step, seen.late)
+        log = self._keep_log(folder)
+        if attempt.handle and self.executor.name != INLINE:
+            self._clear(attempt.handle)
+        self._note(attempt, result, log)
+
+    def _note(self, attempt: OpenAttempt, result: StepResult, log: str | None) -> None:
+        queue, step, policy = self.ledger.queue, attempt.step, self.policy
+        if attempt.stopping and result.outcome is Outcome.ERROR:
+            result = StepResult(outcome=Outcome.INTERRUPTED, findings=result.findings)
+        failed_for_good = (
+            result.outcome is Outcome.ERROR and step.failures + 1 >= policy.failures
+        ) or step.attempts >= policy.interruptions
+        if result.outcome not in AGAIN or attempt.stopping or failed_for_good:
+            queue.finish(attempt, result, log=log)
+        else:
+            delay_s = policy.delays_s[min(step.failures, len(policy.delays_s) - 1)]
+            queue.again(attempt, result.outcome, delay_s=delay_s, log=log)
+
+    def _result(self, attempt: OpenAttempt) -> StepResult | None:
+        return _folder(attempt.step).read_result(attempt.step.fingerprint)
+
+    def _keep_log(self, folder: StepFolder) -> str | None:
+        try:
+            return self.store.put(folder.log) if folder.log.exists() else None
+        except (OSError, LoraCIError):
+            return None
+
+    def _clear(self, handle: str) -> None:
+        try:
+            self.executor.clear(handle)
+        except InfrastructureError as error:
+            LOG.warning("clear.failed handle=%s why=%s", handle, error)
+
+    def _is_left(self, attempt: OpenAttempt) -> bool:
+        """True for one of a run that nobody moves on any more."""
+        return attempt.step.run_id != self.run_id and self._is_abandoned(
+            attempt.step.run_id, attempt.owner, attempt.beat
+        )
+
+    def _is_abandoned(self, run_id: str, owner: str | None, beat: int) -> bool:
+        if owner is None or is_gone(owner):
+            return True
+        self._owners = self._owners or Watched(clock=self.clock, patience_s=self.policy.patience_s)
+        return self._owners.is_still(run_id, (owner, beat))
+
+    def _give_up(self, attempt: OpenAttempt) -> None:
+        """Ends an attempt that died with its run; what it left in the folder serves the next."""
+        self.ledger.queue.finish(attempt, StepResult(outcome=Outcome.INTERRUPTED))
+
+    # What waits
+
+    def _dispatch(self, running: Sequence[OpenAttempt]) -> None:
+        mine = [a for a in running if a.executor == self.executor.name]
+        if self.run_id is not None:
+            mine = [a for a in mine if a.step.run_id == self.run_id]
+        free = self.room - len(mine)
+        if free <= 0:
+            return
+        queue = self.ledger.queue
+        waiting = [w for w in queue.waiting(run_id=self.run_id) if self._is_wanted(w)]
+        if not waiting:
+            return
+        since = (self.clock.now() - LATELY).date().isoformat()
+        for choice in self.placement.choose(waiting, running, queue.used_gpu_s(since)):
+            if free <= 0:
+                return
+            free -= self._begin(choice)
+
+    def _is_wanted(self, waiting: Waiting) -> bool:
+        """False for a step of a run that nobody moves on any more."""
+        run_id = waiting.step.run_id
+        return run_id == self.run_id or not self._is_abandoned(run_id, waiting.owner, waiting.beat)
+
+    def _begin(self, choice: Choice) -> bool:
+        """Starts a waiting step; True if it takes room now."""
+        step, queue = choice.waiting.step, self.ledger.queue
+        found = self.ledger.find(step.fingerprint)
+        if (
+            found
+            and found.finished_at > choice.waiting.queued_at
+            and is_whole(found.result, self.store)
+        ):
+            # Another run has done it since.
+            queue.settle(step, found.result)
+            return False
+        place = {"node": choice.place.node, "gpus": list(choice.place.gpus)}
+        key = queue.begin(step, executor=self.executor.name, place=place)
+        if key is None:
+            return False
+        attempt = next((a for a in queue.open_attempts() if a.key == key), None)
+        return attempt is not None and self._submit(attempt)
+
+    def _submit(self, attempt: OpenAttempt) -> bool:
+        """Gives an attempt to the executor, which starts it once; True if it goes on now."""
+        folder = _folder(attempt.step)
+        try:
+            spec = self.ledger.queue.spec(attempt.step)
+            folder.write_spec(spec)
+            done = folder.read_result(attempt.step.fingerprint)
+            if done and done.outcome in AGAIN:
+                folder.drop_result()
+            asked = Attempt(key=attempt.key, folder=folder, spec=spec, place=_place(attempt))
+            # A signal between the two would leave an attempt that nobody knows.
+            with stop_on_signal() as stop:
+                handle = self.executor.submit(asked)
+                self.ledger.queue.note_handle(attempt.key, handle)
+        except Interrupted:
+            raise
+        except (LoraCIError, OSError) as error:
+            self._note(attempt, result_of(error, _named(attempt.step), folder.path), None)
+            return False
+        if stop.raised:
+            raise Interrupted("stopped as the step was started")
+        if self.executor.name == INLINE:
+            self._settle(attempt)
+            return False
+        return True
+
+
+def _folder(step: StepRow) -> StepFolder:
+    return StepFolder(step.folder)
+
+
+def _place(attempt: OpenAttempt) -> Place:
+    found = attempt.place
+    return Place(node=str(found.get("node", "")), gpus=tuple(found.get("gpus", ())))
+
+
+def _named(step: StepRow) -> str:
+    return f"{step.stage} of {step.lora}"
+
+
+def _vanished(step: StepRow, folder: StepFolder) -> StepResult:
+    words = folder.last_words()
+    return _error(
+        "step.vanished",
+        f"{_named(step)} ended without a result: "
+        + (f"its last words were: {words}" if words else "it was killed, or ran out of memory"),
+        f"next: tail {folder.log}; the same command goes on where it stopped",
+    )
+
+
+def _lost(step: StepRow) -> StepResult:
+    return _error(
+        "step.artifacts-lost",
+        f"{_named(step)} passed, but not all that it made is in the store",
+        "next: lora-ci doctor; does the machine that runs steps write to the same store?",
+    )
+
+
+def _too_late(step: StepRow, why: str) -> StepResult:
+    return _error(
+        "step.timeout",
+        f"{_named(step)} {why}",
+        "next: a longer `resources.timeout_hours`; it goes on from its last checkpoint",
+    )
+
+
+def _error(rule: str, message: str, hint: str) -> StepResult:
+    finding = Finding(rule=rule, severity=Severity.ERROR, message=message, hint=hint)
+    return StepResult(outcome=Outcome.ERROR, findings=(finding,))

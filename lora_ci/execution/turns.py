@@ -1,0 +1,70 @@
+"""Which waiting steps come next, and where they may run. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lora_ci.execution.executor import Place
+from lora_ci.ledger.queue import OpenAttempt, Waiting
+
+# A person waits for it; the clock asked for it; one of the many of a search.
+INTERACTIVE, SCHEDULED, SEARCH = 2, 1, 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A step to begin now, and its place."""
+
+    waiting: Waiting
+    place: Place
+
+
+class Placement(Protocol):
+    """Chooses what to begin."""
+
+    def choose(
+        self,
+        waiting: Sequence[Waiting],
+        running: Sequence[OpenAttempt],
+        used_gpu_s: Mapping[str, float],
+    ) -> Iterator[Choice]:
+        """What there is room for, in turn; `used_gpu_s` is what repositories had lately."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Anywhere:
+    """All of them, wherever the executor puts them."""
+
+    def choose(
+        self,
+        waiting: Sequence[Waiting],
+        running: Sequence[OpenAttempt],
+        used_gpu_s: Mapping[str, float],
+    ) -> Iterator[Choice]:
+        for turn in in_turn(waiting, running, used_gpu_s):
+            yield Choice(waiting=turn, place=Place())
+
+
+def in_turn(
+    waiting: Sequence[Waiting], running: Sequence[OpenAttempt], used_gpu_s: Mapping[str, float]
+) -> Iterator[Waiting]:
+    """Higher priority first; within one the repository that runs and had least; then the oldest.
+
+    Each that is taken counts at once, so that equal repositories take turns.
+    """
+    runs = Counter(attempt.repo for attempt in running)
+    by_turn: dict[int, dict[str, list[Waiting]]] = {}
+    for one in sorted(waiting, key=lambda w: (w.queued_at, w.step.id), reverse=True):
+        by_turn.setdefault(one.priority, {}).setdefault(one.repo, []).append(one)
+    for priority in sorted(by_turn, reverse=True):
+        repos = by_turn[priority]
+        while repos:
+            repo = min(repos, key=lambda r: (runs[r], used_gpu_s.get(r, 0.0), r))
+            yield repos[repo].pop()
+            runs[repo] += 1
+            if not repos[repo]:
+                del repos[repo]

@@ -1,0 +1,497 @@
+"""Steps on their way: waiting → running → ended. Each transition is one transaction, done once.
+
+A step that is to be made again waits again. One attempt of it is open at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError as DuplicateKey
+
+from lora_ci.core.plan import Decision
+from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
+from lora_ci.ledger import tables
+from lora_ci.ledger.database import Database, as_text, as_value
+from lora_ci.ledger.record_file import KEPT
+
+# A retry never waits longer, whatever clocks say: one that was set back would make it.
+MOST_DELAY = timedelta(minutes=10)
+
+
+class StepState(StrEnum):
+    """A step goes forward only; one that is made again waits again."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class AttemptState(StrEnum):
+    """An attempt goes forward only."""
+
+    OPEN = "open"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRow:
+    """A step of a run that has not ended; `failures` are the attempts that were an error."""
+
+    id: int
+    run_id: str
+    lora: str
+    stage: Stage
+    fingerprint: str
+    state: StepState
+    folder: Path
+    attempts: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A step that is due, and what it needs. `owner` and `beat` tell whether its run goes on."""
+
+    step: StepRow
+    repo: str
+    priority: int
+    gpus: int
+    vram_gib: float
+    queued_at: str
+    owner: str | None
+    beat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAttempt:
+    """An attempt that goes on, as far as the ledger knows.
+
+    `handle` is None until the executor has given one. `stopping` says why it is to end.
+    """
+
+    key: str
+    step: StepRow
+    repo: str
+    priority: int
+    executor: str
+    handle: str | None
+    place: Mapping[str, Any]
+    gpus: int
+    vram_gib: float
+    started_at: str
+    stopping: str | None
+    owner: str | None
+    beat: int
+
+
+class Queue:
+    """The steps of all runs; several processes may use one at the same time."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(
+        self,
+        run_id: str,
+        decision: Decision,
+        spec: StepSpec,
+        *,
+        commit: str,
+        folder: Path = Path(),
+        repo: str = "",
+        priority: int = 0,
+    ) -> None:
+        """Adds a waiting step; a second call for the same stage changes nothing."""
+        parts = decision.fingerprint.parts if decision.fingerprint else {}
+        now = self._db.now()
+        values: dict[str, Any] = {
+            "run_id": run_id,
+            "lora": spec.lora,
+            "stage": spec.stage,
+            "fingerprint": spec.fingerprint,
+            "parts": as_text(parts),
+            "git_commit": commit,
+            "spec": as_text(spec),
+            "state": StepState.WAITING,
+            "attempts": 0,
+            "folder": str(folder),
+            "repo": repo,
+            "priority": priority,
+            "gpus": spec.resources.gpus,
+            "vram_gib": spec.resources.vram_gib,
+            "queued_at": now,
+            "due_at": now,
+        }
+        try:
+            with self._db.transaction() as connection:
+                connection.execute(insert(tables.step).values(values))
+        except DuplicateKey:
+            return
+
+    # What is to be done
+
+    def unfinished(self, run_id: str) -> tuple[StepRow, ...]:
+        """The waiting and running steps of a run, oldest first."""
+        table = tables.step.c
+        query = (
+            select(*STEP)
+            .where(table.run_id == run_id, table.state != StepState.ENDED)
+            .order_by(table.id)
+        )
+        return tuple(map(_step, self._db.rows(query)))
+
+    def waiting(self, *, run_id: str | None = None, most: int = 64) -> tuple[Waiting, ...]:
+        """Steps that are due, of one run or of all: the oldest of each repository and priority.
+
+        `most` of each, so that a flood of one hides nothing of another.
+        """
+        table, now = tables.step.c, self._db.moment()
+        late = (now + MOST_DELAY).isoformat(timespec="microseconds")
+        due = or_(table.due_at <= now.isoformat(timespec="microseconds"), table.due_at > late)
+        turn = func.row_number().over(
+            partition_by=(table.repo, table.priority), order_by=(table.queued_at, table.id)
+        )
+        whose = () if run_id is None else (table.run_id == run_id,)
+        needs = (table.repo, table.priority, table.gpus, table.vram_gib, table.queued_at)
+        ranked = (
+            select(*STEP, *needs, turn.label("turn"))
+            .where(table.state == StepState.WAITING, due, *whose)
+            .subquery()
+        )
+        query = (
+            select(ranked, tables.run.c.owner, tables.run.c.beat)
+            .join(tables.run, tables.run.c.id == ranked.c.run_id)
+            .where(ranked.c.turn <= most)
+            .order_by(ranked.c.priority.desc(), ranked.c.queued_at, ranked.c.id)
+        )
+        return tuple(
+            Waiting(
+                step=_step(row),
+                repo=row["repo"],
+                priority=row["priority"],
+                gpus=row["gpus"],
+                vram_gib=row["vram_gib"],
+                queued_at=row["queued_at"],
+                owner=row["owner"],
+                beat=row["beat"],
+            )
+            for row in self._db.rows(query)
+        )
+
+    def open_attempts(self) -> tuple[OpenAttempt, ...]:
+        """The attempts that go on, oldest first."""
+        table, step = tables.attempt.c, tables.step.c
+        needs = (step.repo, step.priority, step.gpus, step.vram_gib, step.stopping)
+        own = (table.key, table.executor, table.handle, table.place, table.started_at)
+        query = (
+            select(*STEP, *needs, *own, tables.run.c.owner, tables.run.c.beat)
+            .join_from(tables.attempt, tables.step, step.id == table.step_id)
+            .join(tables.run, tables.run.c.id == step.run_id)
+            .where(table.state == AttemptState.OPEN)
+            .order_by(table.started_at, table.key)
+        )
+        return tuple(map(_attempt, self._db.rows(query)))
+
+    def spec(self, step: StepRow) -> StepSpec:
+        """What a step is to do."""
+        (row,) = self._db.rows(select(tables.step.c.spec).where(tables.step.c.id == step.id))
+        return as_value(row["spec"], StepSpec)
+
+    def result(self, run_id: str, lora: str, stage: Stage) -> StepResult | None:
+        """What a step of a run came to."""
+        table = tables.step.c
+        query = select(table.result).where(
+            table.run_id == run_id, table.lora == lora, table.stage == stage
+        )
+        rows = self._db.rows(query)
+        text = rows[0]["result"] if rows else None
+        return as_value(text, StepResult) if text else None
+
+    # Transitions
+
+    def begin(
+        self, step: StepRow, *, executor: str, place: Mapping[str, Any] | None = None
+    ) -> str | None:
+        """waiting → running, with a new attempt; its key, None if another process was first.
+
+        Work that is under way in another run is not begun a second time.
+        """
+        table, key = tables.step.c, f"step-{step.id}-{step.attempts + 1}"
+        busy = (
+            select(tables.step.c.id)
+            .where(table.fingerprint == step.fingerprint, table.state == StepState.RUNNING)
+            .limit(1)
+        )
+        with self._db.transaction() as connection:
+            if connection.execute(busy).first() is not None:
+                return None
+            moved = connection.execute(
+                update(tables.step)
+                .where(
+                    table.id == step.id,
+                    table.state == StepState.WAITING,
+                    table.attempts == step.attempts,
+                )
+                .values(state=StepState.RUNNING, attempts=step.attempts + 1)
+            )
+            if moved.rowcount != 1:
+                return None
+            connection.execute(
+                insert(tables.attempt).values(
+                    key=key,
+                    step_id=step.id,
+                    executor=executor,
+                    place=as_text(dict(place or {})),
+                    state=AttemptState.OPEN,
+                    started_at=self._db.now(),
+                )
+            )
+        return key
+
+    def note_handle(self, key: str, handle: str) -> None:
+        """Keeps what the executor calls an attempt, so that another process can adopt it."""
+        table = tables.attempt.c
+        with self._db.transaction() as connection:
+            connection.execute(
+                update(tables.attempt)
+                .where(table.key == key, table.state == AttemptState.OPEN)
+                .values(handle=handle)
+            )
+
+    def again(
+        self, attempt: OpenAttempt, outcome: Outcome, *, delay_s: float, log: str | None = None
+    ) -> bool:
+        """running → waiting: the attempt is over, another one is to be made. Once."""
+        counted = 1 if outcome is Outcome.ERROR else 0
+        table = tables.step.c
+        with self._db.transaction() as connection:
+            if not self._close(connection, attempt, outcome, log):
+                return False
+            connection.execute(
+                update(tables.step)
+                .where(table.id == attempt.step.id, table.state == StepState.RUNNING)
+                .values(
+                    state=StepState.WAITING,
+                    failures=table.failures + counted,
+                    due_at=self._db.now(delay_s),
+                )
+            )
+        return True
+
+    def finish(self, attempt: OpenAttempt, result: StepResult, *, log: str | None = None) -> bool:
+        """running → ended; a result that stands under its fingerprint becomes a record with it."""
+        with self._db.transaction() as connection:
+            if not self._close(connection, attempt, result.outcome, log):
+                return False
+            return self._end(connection, attempt.step, StepState.RUNNING, result)
+
+    def settle(self, step: StepRow, result: StepResult) -> bool:
+        """waiting → ended, with a result that needs no attempt."""
+        with self._db.transaction() as connection:
+            return self._end(connection, step, StepState.WAITING, result)
+
+    def stop(self, run_id: str, why: str) -> None:
+        """Ends the waiting steps of a run as interrupted; its running ones are to be ended."""
+        table = tables.step.c
+        interrupted = as_text(StepResult(outcome=Outcome.INTERRUPTED))
+        with self._db.transaction() as connection:
+            connection.execute(
+                update(tables.step)
+                .where(table.run_id == run_id, table.state == StepState.WAITING)
+                .values(state=StepState.ENDED, result=interrupted, ended_at=self._db.now())
+            )
+            connection.execute(
+                update(tables.step)
+                .where(
+                    table.run_id == run_id,
+                    table.state == StepState.RUNNING,
+                    table.stopping.is_(None),
+                )
+                .values(stopping=why)
+            )
+
+    def _end(
+        self, connection: Connection, step: StepRow, expected: StepState, result: StepResult
+    ) -> bool:
+        table = tables.step.c
+        moved = connection.execute(
+            update(tables.step)
+            .where(table.id == step.id, table.state == expected)
+            .values(state=StepState.ENDED, result=as_text(result), ended_at=self._db.now())
+        )
+        if moved.rowcount != 1:
+            return False
+        if result.outcome in KEPT:
+            self._record(connection, step, result)
+        return True
+
+    def _record(self, connection: Connection, step: StepRow, result: StepResult) -> None:
+        table = tables.step.c
+        row = connection.execute(
+            select(table.parts, table.git_commit).where(table.id == step.id)
+        ).one()
+        connection.execute(
+            delete(tables.record).where(tables.record.c.fingerprint == step.fingerprint)
+        )
+        connection.execute(
+            insert(tables.record).values(
+                fingerprint=step.fingerprint,
+                lora=step.lora,
+                stage=step.stage,
+                parts=row.parts,
+                result=as_text(result),
+                outcome=result.outcome,
+                run_id=step.run_id,
+                git_commit=row.git_commit,
+                finished_at=self._db.now(),
+            )
+        )
+
+    def _close(
+        self, connection: Connection, attempt: OpenAttempt, outcome: Outcome, log: str | None
+    ) -> bool:
+        """Ends the attempt and counts what it used; False if another process was first."""
+        table, now = tables.attempt.c, self._db.moment()
+        took_s = (now - datetime.fromisoformat(attempt.started_at)).total_seconds()
+        # A clock that was set back makes no time of less than nothing.
+        gpu_s = max(0.0, took_s) * attempt.gpus
+        moved = connection.execute(
+            update(tables.attempt)
+            .where(table.key == attempt.key, table.state == AttemptState.OPEN)
+            .values(
+                state=AttemptState.ENDED,
+                outcome=outcome,
+                ended_at=now.isoformat(timespec="microseconds"),
+                gpu_s=gpu_s,
+                log_sha256=log,
+            )
+        )
+        if moved.rowcount != 1:
+            return False
+        if gpu_s:
+            self._use(connection, attempt.repo, now.date().isoformat(), gpu_s)
+        return True
+
+    def _use(self, connection: Connection, repo: str, day: str, gpu_s: float) -> None:
+        table = tables.usage.c
+        added = connection.execute(
+            update(tables.usage)
+            .where(table.repo == repo, table.day == day)
+            .values(gpu_s=table.gpu_s + gpu_s)
+        )
+        if added.rowcount == 0:
+            connection.execute(insert(tables.usage).values(repo=repo, day=day, gpu_s=gpu_s))
+
+    # Who moves what on
+
+    def beat(self, run_id: str, owner: str) -> None:
+        """Says that a run's owner lives."""
+        table = tables.run.c
+        with self._db.transaction() as connection:
+            connection.execute(
+                update(tables.run)
+                .where(table.id == run_id)
+                .values(owner=owner, beat=table.beat + 1)
+            )
+
+    def used_gpu_s(self, since_day: str) -> dict[str, float]:
+        """GPU-seconds of each repository since a day (YYYY-MM-DD), that day among them."""
+        table = tables.usage.c
+        query = (
+            select(table.repo, func.sum(table.gpu_s).label("gpu_s"))
+            .where(table.day >= since_day)
+            .group_by(table.repo)
+        )
+        return {row["repo"]: float(row["gpu_s"]) for row in self._db.rows(query)}
+
+    def lease(self, name: str) -> tuple[str, int] | None:
+        """Who holds a lease, and the number that grows as long as the holder lives."""
+        table = tables.lease.c
+        rows = self._db.rows(select(table.holder, table.beat).where(table.name == name))
+        return (rows[0]["holder"], rows[0]["beat"]) if rows else None
+
+    def take_lease(self, name: str, holder: str, *, seen: tuple[str, int] | None) -> bool:
+        """Takes a lease that is as it was seen, or renews one's own; False if it has changed."""
+        table = tables.lease.c
+        with self._db.transaction() as connection:
+            if seen is None:
+                try:
+                    with connection.begin_nested():
+                        connection.execute(
+                            insert(tables.lease).values(name=name, holder=holder, beat=1)
+                        )
+                except DuplicateKey:
+                    return False
+                return True
+            moved = connection.execute(
+                update(tables.lease)
+                .where(table.name == name, table.holder == seen[0], table.beat == seen[1])
+                .values(holder=holder, beat=seen[1] + 1)
+            )
+            return moved.rowcount == 1
+
+    def drop_lease(self, name: str, holder: str) -> None:
+        """Gives one's own lease back."""
+        table = tables.lease.c
+        with self._db.transaction() as connection:
+            connection.execute(
+                delete(tables.lease).where(table.name == name, table.holder == holder)
+            )
+
+
+STEP: Sequence[ColumnElement[Any]] = tuple(
+    tables.step.c[name]
+    for name in (
+        *("id", "run_id", "lora", "stage", "fingerprint", "state", "folder", "attempts"),
+        "failures",
+    )
+)
+
+
+def _step(row: RowMapping) -> StepRow:
+    return StepRow(
+        id=row["id"],
+        run_id=row["run_id"],
+        lora=row["lora"],
+        stage=Stage(row["stage"]),
+        fingerprint=row["fingerprint"],
+        state=StepState(row["state"]),
+        folder=Path(row["folder"]),
+        attempts=row["attempts"],
+        failures=row["failures"],
+    )
+
+
+def _attempt(row: RowMapping) -> OpenAttempt:
+    return OpenAttempt(
+        key=row["key"],
+        step=_step(row),
+        repo=row["repo"],
+        priority=row["priority"],
+        executor=row["executor"],
+        handle=row["handle"],
+        place=as_value(row["place"], dict[str, Any]),
+        gpus=row["gpus"],
+        vram_gib=row["vram_gib"],
+        started_at=row["started_at"],
+        stopping=row["stopping"],
+        owner=row["owner"],
+        beat=row["beat"],
+    )
