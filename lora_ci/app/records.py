@@ -56,9 +56,10 @@ def read_records(
     store: ArtifactStore,
     *,
     ledger: str | None = None,
+    repo: str | None = None,
     shared: tuple[Records, ...] = (),
 ) -> Records:
-    """The past that a state folder has, or the ledger at a URL, and what others share.
+    """The past that a state folder has, or the ledger at a URL (of a `repo`), and what is shared.
 
     Makes nothing where there is none.
     """
@@ -67,7 +68,7 @@ def read_records(
         from lora_ci.ledger.ledger import open_ledger  # SQLAlchemy takes longer than the plan
         from lora_ci.ledger.snapshot import Snapshot
 
-        opened = open_ledger(ledger or ledger_url(state), SystemClock())
+        opened = open_ledger(ledger or ledger_url(state), SystemClock(), repo=repo)
         known = (Snapshot(opened), *shared)
     return kept_records(known, store) if known else NoRecords()
 

@@ -53,6 +53,7 @@ class Deps:
 
     `shared` are the records of other machines, `share` gives them ours; with a `bundle`, that is
     left to the job that reports. With `buttons`, checks have some: a bot is there to hear them.
+    `room` is how many steps may run at a time.
     """
 
     source: Source
@@ -64,6 +65,7 @@ class Deps:
     state: Path
     live: Live
     signing_key: Path | None
+    room: int = 1
     shared: tuple[GitRecords, ...] = ()
     share: Share | None = None
     anew: Anew | None = None
@@ -86,6 +88,7 @@ class Deps:
             store=self.store,
             clock=self.clock,
             run_id=run_id if alone else None,
+            room=self.room,
         )
         lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock)
         return Driver(reconciler=reconciler, clock=self.clock, watch=self.live, lead=lead)
@@ -93,11 +96,16 @@ class Deps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where things are kept; what is None is in the state folder of the source."""
+    """Where things are kept; what is None is in the state folder of the source.
+
+    A `ledger` may be that of several repositories: `repo` is whose records are asked for, if not
+    all.
+    """
 
     state: Path | None = None
     cache: Path | None = None
     ledger: str | None = None
+    repo: str | None = None
     objects: Path | None = None
     remotes: tuple[Remote, ...] = ()
 
@@ -109,6 +117,7 @@ def open_deps(
     watch: Watch = lambda *_: None,
     executor: str = "inline",
     named: tuple[str, ...] = (),
+    room: int = 1,
     forge: Forge | None = None,
     signing_key: Path | None = None,
 ) -> Deps:
@@ -121,7 +130,7 @@ def open_deps(
     store, cache = open_store(objects, places.remotes), places.cache or state / "cache"
     return Deps(
         source=source,
-        ledger=open_ledger(places.ledger or ledger_url(state), clock),
+        ledger=open_ledger(places.ledger or ledger_url(state), clock, repo=places.repo),
         store=store,
         executor=InlineExecutor(store, cache, live)
         if executor == "inline"
@@ -131,6 +140,7 @@ def open_deps(
         state=state,
         live=live,
         signing_key=signing_key,
+        room=room,
     )
 
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -39,12 +39,14 @@ PASSED_ON = ("LORA_CI_STORE", "LORA_CI_SIGNING_KEY")
 class ChildRunner:
     """Starts `lora-ci exec-job` in `jobs/<id>` below the state folder.
 
-    `url` is where the server is reached, None where report pages are not to be linked.
+    `url` is where the server is reached, None where report pages are not to be linked. `shared`
+    says where jobs keep and run steps that they have in common.
     """
 
     state: Path
     environment: Environment
     url: str | None
+    shared: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, job: Job, wanted: Run) -> str:
         folder = self.folder(job)
@@ -59,7 +61,9 @@ class ChildRunner:
         if job.run_id:
             command += ["--show", job.run_id]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(WITHHELD) or k in PASSED_ON}
-        environment = {**kept, **self.environment(job.repo)}
+        environment = {**kept, **self.shared, **self.environment(job.repo)}
+        if self.shared:
+            environment["LORA_CI_LEDGER_REPO"] = job.repo.lower()
         with (
             (folder / "lock").open("ab") as lock,
             (folder / "result.json").open("wb") as result,

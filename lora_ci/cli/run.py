@@ -62,9 +62,20 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Where steps run, and where results are kept and shown."""
     parser.add_argument(
         "--executor",
-        choices=("inline", "local"),
-        default="inline",
-        help="in this process, or each step in one of its own that outlives this one",
+        type=executor_name,
+        default=os.environ.get("LORA_CI_EXECUTOR") or "inline",
+        metavar="WHERE",
+        help="`inline`: in this process; `local`: each step in one of its own that outlives this "
+        "one; `ray=URL`: on the Ray cluster whose dashboard is there; `slurm` or "
+        "`slurm=PARTITION` (default: LORA_CI_EXECUTOR, else inline)",
+    )
+    parser.add_argument(
+        "--parallel",
+        type=positive,
+        default=os.environ.get("LORA_CI_PARALLEL") or 1,
+        metavar="N",
+        help="steps at a time, where they do not run in this process (default: LORA_CI_PARALLEL, "
+        "else 1)",
     )
     parser.add_argument(
         "--pass-env",
@@ -77,6 +88,28 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_place_arguments(parser)
     add_forge_arguments(parser)
     add_output_arguments(parser)
+
+
+def executor_name(text: str) -> str:
+    """Where steps run."""
+    kind, sign, rest = text.partition("=")
+    right = {
+        "inline": not sign,
+        "local": not sign,
+        "ray": rest.startswith(("http://", "https://")),
+        "slurm": not sign or bool(rest),
+    }
+    if not right.get(kind, False):
+        expected = "expected inline, local, ray=http://HOST:8265, slurm or slurm=PARTITION"
+        raise argparse.ArgumentTypeError(f"{text!r}: {expected}")
+    return text
+
+
+def positive(text: str) -> int:
+    """A number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
+    return int(text)
 
 
 def moment(text: str) -> datetime:

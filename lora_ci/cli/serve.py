@@ -17,6 +17,7 @@ from lora_ci.bot.child import ChildRunner
 from lora_ci.bot.tend import Tender
 from lora_ci.bot.worker import Worker
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.run import executor_name, positive
 from lora_ci.cli.serve_start import EVERYBODY, SECRET_NAME, TOKEN_NAME, Secrets, check_start
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
@@ -55,6 +56,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve only repositories of this account; may be repeated (default: all)",
     )
     parser.add_argument("--parallel", type=int, default=1, help="runs at a time (1)")
+    steps = parser.add_argument_group("where steps run")
+    steps.add_argument(
+        "--executor",
+        type=executor_name,
+        default="inline",
+        metavar="WHERE",
+        help="`inline`: in the process of their run; `local`, `ray=URL`, `slurm[=PARTITION]`: those "
+        "of all repositories in one queue, by priority and in fair turns (default: inline)",
+    )
+    steps.add_argument(
+        "--steps",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="steps of that queue at a time (1)",
+    )
+    steps.add_argument(
+        "--ledger-url",
+        default=os.environ.get("LORA_CI_LEDGER_URL") or None,
+        metavar="URL",
+        help="database of that queue (default: LORA_CI_LEDGER_URL, else a file in --state)",
+    )
     parser.add_argument(
         "--queue", type=int, default=1000, help="what may wait before GitHub gets a 503 (1000)"
     )
@@ -82,7 +105,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             inbox=inbox,
             jobs=Jobs(database),
             access=access,
-            runner=ChildRunner(state, access.environment, url),
+            runner=ChildRunner(state, access.environment, url, shared_by_jobs(args, state)),
             clock=clock,
             state=state,
             parallel=args.parallel,
@@ -114,6 +137,20 @@ def run(args: argparse.Namespace, output: Output) -> int:
             thread.join()
             database.close()
     return ExitCode.PASSED
+
+
+def shared_by_jobs(args: argparse.Namespace, state: Path) -> dict[str, str]:
+    """The environment that lets jobs have one queue of steps, store and cache; or none of it."""
+    if args.executor == "inline":
+        return {}
+    return {
+        "LORA_CI_EXECUTOR": args.executor,
+        "LORA_CI_PARALLEL": str(args.steps),
+        "LORA_CI_LEDGER_URL": args.ledger_url or f"sqlite:///{state / 'steps.db'}",
+        "LORA_CI_STORE": os.environ.get("LORA_CI_STORE") or str(state / "objects"),
+        "LORA_CI_CACHE": str(state / "cache"),
+        "LORA_CI_PASS_ENV": os.environ.get("LORA_CI_PASS_ENV", ""),
+    }
 
 
 def open_access(args: argparse.Namespace, secrets: Secrets, url: str | None) -> Access:

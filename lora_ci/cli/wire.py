@@ -36,12 +36,27 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
         ".lora-ci/)",
     )
     group.add_argument(
+        "--ledger-repo",
+        default=os.environ.get("LORA_CI_LEDGER_REPO") or None,
+        metavar="OWNER/NAME",
+        help="use the records of this repository only, where a database has those of several "
+        "(default: LORA_CI_LEDGER_REPO)",
+    )
+    group.add_argument(
         "--store",
         type=Path,
         default=os.environ.get("LORA_CI_STORE") or None,
         metavar="FOLDER",
         help="folder of the artifacts, such as one that all machines share (default: "
         "LORA_CI_STORE, else below .lora-ci/)",
+    )
+    group.add_argument(
+        "--cache",
+        type=Path,
+        default=os.environ.get("LORA_CI_CACHE") or None,
+        metavar="FOLDER",
+        help="folder of what can be made anew, such as encoded pictures (default: LORA_CI_CACHE, "
+        "else below .lora-ci/)",
     )
     group.add_argument(
         "--records",
@@ -59,10 +74,17 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
     remotes = remotes_of(hub, shared)
     deps = open_deps(
         source,
-        places=Places(ledger=args.ledger_url, objects=args.store, remotes=remotes),
+        places=Places(
+            ledger=args.ledger_url,
+            repo=args.ledger_repo,
+            objects=args.store,
+            cache=args.cache,
+            remotes=remotes,
+        ),
         watch=watch,
         executor=args.executor,
         named=tuple(args.pass_env),
+        room=args.parallel,
         forge=hub.forge,
         signing_key=Path(key).resolve() if key else None,
     )
@@ -94,7 +116,9 @@ def open_past(args: argparse.Namespace, source: GitSource, hub: Hub) -> Past:
     state, shared = source.root / STATE, shared_records(args, source)
     store = open_store(args.store or state / "objects", remotes_of(hub, shared))
     others = (shared,) if shared else ()
-    records = read_records(state, store, ledger=args.ledger_url, shared=others)
+    records = read_records(
+        state, store, ledger=args.ledger_url, repo=args.ledger_repo, shared=others
+    )
     return Past(records=records, store=store, shared=shared)
 
 

@@ -38,16 +38,21 @@ class RunRow:
     outcome: Outcome | None
 
 
-def open_ledger(url: str, clock: Clock) -> Ledger:
+def open_ledger(url: str, clock: Clock, *, repo: str | None = None) -> Ledger:
     """The ledger at an SQLAlchemy URL (`sqlite:///path`, `postgresql+psycopg://…`)."""
-    return Ledger(open_database(url, clock))
+    return Ledger(open_database(url, clock), repo=repo)
 
 
 class Ledger:
-    """Runs, records and votes; `queue` has the steps. Implements `plan.records.Records`."""
+    """Runs, records and votes; `queue` has the steps. Implements `plan.records.Records`.
 
-    def __init__(self, database: Database) -> None:
+    With a `repo`, what is found by the name of a LoRA is of that repository; what is found by its
+    fingerprint may be anybody's, as it is the same work.
+    """
+
+    def __init__(self, database: Database, *, repo: str | None = None) -> None:
         self._db = database
+        self._whose = () if repo is None else (tables.record.c.repo == repo,)
         self.queue = Queue(database)
 
     def close(self) -> None:
@@ -66,7 +71,7 @@ class Ledger:
     def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
         """The passed records of a stage of a LoRA (None: of any), newest first, at most 20."""
         table = tables.record.c
-        whose = () if lora is None else (table.lora == lora,)
+        whose = self._whose if lora is None else (*self._whose, table.lora == lora)
         query = (
             select(tables.record)
             .where(table.stage == stage, table.outcome == Outcome.PASSED, *whose)
@@ -79,20 +84,22 @@ class Ledger:
         """The newest record of each LoRA, stage and outcome."""
         table = tables.record.c
         key = table.lora, table.stage, table.outcome
-        last = select(*key, func.max(table.finished_at).label("at")).group_by(*key).subquery()
+        newest = select(*key, func.max(table.finished_at).label("at")).where(*self._whose)
+        last = newest.group_by(*key).subquery()
         here = and_(
             table.lora == last.c.lora,
             table.stage == last.c.stage,
             table.outcome == last.c.outcome,
             table.finished_at == last.c.at,
         )
-        query = select(tables.record).join(last, here)
+        query = select(tables.record).join(last, here).where(*self._whose)
         return tuple(_record(row) for row in self._db.rows(query))
 
     def finished_since(self, moment: str) -> tuple[Record, ...]:
         """Records finished at or after a moment, oldest first."""
         table = tables.record.c
-        query = select(tables.record).where(table.finished_at >= moment).order_by(table.finished_at)
+        since = (*self._whose, table.finished_at >= moment)
+        query = select(tables.record).where(*since).order_by(table.finished_at)
         return tuple(_record(row) for row in self._db.rows(query))
 
     # Runs

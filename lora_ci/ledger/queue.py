@@ -345,7 +345,7 @@ class Queue:
     def _record(self, connection: Connection, step: StepRow, result: StepResult) -> None:
         table = tables.step.c
         row = connection.execute(
-            select(table.parts, table.git_commit).where(table.id == step.id)
+            select(table.parts, table.git_commit, table.repo).where(table.id == step.id)
         ).one()
         connection.execute(
             delete(tables.record).where(tables.record.c.fingerprint == step.fingerprint)
@@ -361,6 +361,7 @@ class Queue:
                 run_id=step.run_id,
                 git_commit=row.git_commit,
                 finished_at=self._db.now(),
+                repo=row.repo,
             )
         )
 

@@ -132,6 +132,7 @@ record = Table(
     Column("run_id", String(64), nullable=False),
     Column("git_commit", String(64), nullable=False),
     Column("finished_at", String(40), nullable=False),
+    Column("repo", String(255), nullable=False, server_default=""),
     Index("record_latest", "lora", "stage", "outcome", "finished_at"),
 )
 

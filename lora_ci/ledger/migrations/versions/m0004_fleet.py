@@ -11,6 +11,8 @@ def upgrade() -> None:
     with op.batch_alter_table("run") as run:
         run.add_column(sa.Column("owner", sa.String(128)))
         run.add_column(sa.Column("beat", sa.Integer, nullable=False, server_default="0"))
+    with op.batch_alter_table("record") as record:
+        record.add_column(sa.Column("repo", sa.String(255), nullable=False, server_default=""))
     op.create_table(
         "attempt",
         sa.Column("key", sa.String(64), primary_key=True),
