@@ -197,7 +197,7 @@ class Work:
             spec,
             commit=self.event.head,
             folder=step_folder(self.deps.state, spec.fingerprint).path,
-            repo=self.event.repo,
+            repo=self.event.repo.lower(),
             priority=self.priority(decision.lora),
         )
 

@@ -63,7 +63,7 @@ class ChildRunner:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(WITHHELD) or k in PASSED_ON}
         environment = {**kept, **self.shared, **self.environment(job.repo)}
         if self.shared:
-            environment["LORA_CI_LEDGER_REPO"] = job.repo.lower()
+            environment["LORA_CI_LEDGER_REPO"] = job.repo
         with (
             (folder / "lock").open("ab") as lock,
             (folder / "result.json").open("wb") as result,

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=executor_name,
         default="inline",
         metavar="WHERE",
-        help="`inline`: in the process of their run; `local`, `ray=URL`, `slurm[=PARTITION]`: those "
+        help="`inline`: in the process of their run; `local`, `ray=URL`, `slurm`: the steps "
         "of all repositories in one queue, by priority and in fair turns (default: inline)",
     )
     steps.add_argument(

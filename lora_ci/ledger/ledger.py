@@ -52,7 +52,7 @@ class Ledger:
 
     def __init__(self, database: Database, *, repo: str | None = None) -> None:
         self._db = database
-        self._whose = () if repo is None else (tables.record.c.repo == repo,)
+        self._whose = () if repo is None else (tables.record.c.repo == repo.lower(),)
         self.queue = Queue(database)
 
     def close(self) -> None:
