@@ -25,10 +25,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where an attempt is to run. What is empty is left to the executor."""
+    """Where an attempt is to run. What is empty is left to the executor.
+
+    `gpus` are UUIDs: CUDA and the driver count GPUs in different orders, and a MIG slice has no
+    number.
+    """
 
     node: str = ""
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

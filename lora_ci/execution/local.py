@@ -102,7 +102,7 @@ class LocalExecutor:
     def _environment(self, attempt: Attempt) -> dict[str, str]:
         environment = {**passed_on(os.environ, self.named), MARK: attempt.key}
         if attempt.spec.resources.gpus and attempt.place.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, attempt.place.gpus))
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(attempt.place.gpus)
         return environment
 
 
