@@ -19,6 +19,7 @@ from lora_ci.app.records import FORGE
 from lora_ci.app.wiring import open_deps
 from lora_ci.cli.demo_repository import COMMAND_TIMEOUT_S, DemoRepository
 from lora_ci.cli.output import Output, add_output_arguments
+from lora_ci.cli.run import executor_name
 from lora_ci.core.errors import ExitCode, Interrupted, UsageError
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.plan import Action
@@ -40,8 +41,16 @@ Ending = tuple[bool, str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to play."""
+    """Where to play, and where steps run."""
     parser.add_argument("--folder", type=Path, help="empty folder to use (default: a new one)")
+    parser.add_argument(
+        "--executor",
+        type=executor_name,
+        default="local",
+        metavar="WHERE",
+        help="`local`: each step in a process of its own; `inline`; `ray=URL`; "
+        "`slurm[=PARTITION]`, with --folder on a disk that its nodes see (default: local)",
+    )
     add_output_arguments(parser)
 
 
@@ -50,7 +59,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     folder = args.folder or Path(tempfile.mkdtemp(prefix="lora-ci-demo-"))
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty", hint="name a new folder with --folder")
-    story = Story(DemoRepository(folder.resolve()), output)
+    story = Story(DemoRepository(folder.resolve()), output, args.executor)
     story.tell()
     width = max(len(c.title) for c in story.chapters)
     lines = [
@@ -85,6 +94,7 @@ class Story:
 
     repository: DemoRepository
     output: Output
+    executor: str
     chapters: list[Chapter] = field(default_factory=list)
     reports: dict[str, str] = field(default_factory=dict)
     pull_requests: int = 0
@@ -193,6 +203,7 @@ class Story:
         deps = open_deps(
             open_git_source(self.repository.root),
             watch=self.output.watch,
+            executor=self.executor,
             signing_key=self.repository.signing_key,
         )
         plan, _ = plan_event(event, deps.source, deps.records, deps.clock)

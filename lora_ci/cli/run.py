@@ -16,7 +16,13 @@ from lora_ci.app.handle import EXIT_CODES, handle
 from lora_ci.app.records import FORGE
 from lora_ci.app.scope import EVERYTHING, Scope
 from lora_ci.app.wiring import Deps
-from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
+from lora_ci.cli.events import (
+    Nothing,
+    add_event_arguments,
+    open_event,
+    positive,
+    read_asked,
+)
 from lora_ci.cli.hub import Hub, add_forge_arguments, open_hub, run_id_of
 from lora_ci.cli.junit import add_junit_argument, forget_junit, write_junit
 from lora_ci.cli.output import Output, add_output_arguments
@@ -103,13 +109,6 @@ def executor_name(text: str) -> str:
         expected = "expected inline, local, ray=http://HOST:8265, slurm or slurm=PARTITION"
         raise argparse.ArgumentTypeError(f"{text!r}: {expected}")
     return text
-
-
-def positive(text: str) -> int:
-    """A number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1")
-    return int(text)
 
 
 def moment(text: str) -> datetime:

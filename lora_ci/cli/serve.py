@@ -16,8 +16,9 @@ from lora_ci.bot.access import HOOK_PATH, Access, AppAccess, Server, TokenAccess
 from lora_ci.bot.child import ChildRunner
 from lora_ci.bot.tend import Tender
 from lora_ci.bot.worker import Worker
+from lora_ci.cli.events import positive
 from lora_ci.cli.output import Output, add_output_arguments
-from lora_ci.cli.run import executor_name, positive
+from lora_ci.cli.run import executor_name
 from lora_ci.cli.serve_start import EVERYBODY, SECRET_NAME, TOKEN_NAME, Secrets, check_start
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError

@@ -86,6 +86,12 @@ class InfrastructureError(LoraCIError):
     rule = "lora-ci.infrastructure"
 
 
+class LedgerAwayError(InfrastructureError):
+    """The ledger's database cannot be used now; it may come back."""
+
+    rule = "lora-ci.ledger-away"
+
+
 class Interrupted(LoraCIError):  # noqa: N818 - an outcome's name, not a fault
     """A signal asked us to stop; what was finished is kept."""
 

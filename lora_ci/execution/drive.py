@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lora_ci.core.clock import Clock
-from lora_ci.core.errors import InfrastructureError, Interrupted
+from lora_ci.core.errors import Interrupted, LedgerAwayError
 from lora_ci.execution.executor import Watch
 from lora_ci.execution.lead import Leadership, this_process
 from lora_ci.execution.tick import INLINE, Reconciler
@@ -36,7 +36,7 @@ class Driver:
     def drive(self, run_id: str) -> bool:
         """Returns True once every step of the run has ended, False if a signal stopped it before.
 
-        A stopped run leaves no attempt of its own behind. Raises InfrastructureError where the
+        A stopped run leaves no attempt of its own behind. Raises LedgerAwayError where the
         ledger stayed away.
         """
         try:
@@ -46,7 +46,7 @@ class Driver:
             return False
         finally:
             if self.lead:
-                with suppress(InfrastructureError):
+                with suppress(LedgerAwayError):
                     self.lead.resign()
         return True
 
@@ -81,7 +81,7 @@ class Driver:
                     return
                 away_since = None
                 self.clock.sleep(POLL_S)
-            except InfrastructureError:
+            except LedgerAwayError:
                 now = self.clock.monotonic()
                 away_since = now if away_since is None else away_since
                 if self.lead is None or now - away_since > PATIENCE_S:

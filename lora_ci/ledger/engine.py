@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
-from lora_ci.core.errors import InfrastructureError, UsageError
+from lora_ci.core.errors import InfrastructureError, LedgerAwayError, UsageError
 from lora_ci.ledger.tables import SCHEMA_VERSION
 
 # Of a connection that writes nothing.
@@ -90,7 +90,7 @@ def _explain(context: ExceptionContext) -> None:
     message = f"the ledger {place} cannot be used: {words}"
     hint = next((hint for part, hint in HINTS.items() if part in words), HINTS["disk"])
     hint = hint.format(place=place, folder=Path(str(place)).parent)
-    raise InfrastructureError(message, hint=hint) from context.original_exception
+    raise LedgerAwayError(message, hint=hint) from context.original_exception
 
 
 def _schema_version(connection: Connection) -> str | None:

@@ -231,12 +231,19 @@ class Queue:
     ) -> str | None:
         """waiting → running, with a new attempt; its key, None if another process was first.
 
-        Work that is under way in another run is not begun a second time.
+        Work that is under way in another run is not begun a second time at the same executor. At
+        another it may be: the folder lets one in, and who comes second finds its result.
         """
         table, key = tables.step.c, f"step-{step.id}-{step.attempts + 1}"
         busy = (
-            select(tables.step.c.id)
-            .where(table.fingerprint == step.fingerprint, table.state == StepState.RUNNING)
+            select(table.id)
+            .join_from(tables.step, tables.attempt, tables.attempt.c.step_id == table.id)
+            .where(
+                table.fingerprint == step.fingerprint,
+                table.state == StepState.RUNNING,
+                tables.attempt.c.state == AttemptState.OPEN,
+                tables.attempt.c.executor == executor,
+            )
             .limit(1)
         )
         with self._db.transaction() as connection:
