@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -27,21 +26,9 @@ from lora_ci.ledger.queue import StepState
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
+from tests.execution.toy import TABLE, toy_command
 
 pytestmark = pytest.mark.slow
-
-TABLE = dict.fromkeys(Stage, "tests.execution.toy:run")
-TOY = (
-    "import sys; from pathlib import Path; from tests.execution.test_execution import TABLE;"
-    "from lora_ci.steps.main import exec_step; from lora_ci.steps.folder import StepFolder;"
-    "from lora_ci.store.local import LocalStore;"
-    "r = exec_step(StepFolder(Path(sys.argv[1])), LocalStore(Path(sys.argv[2])),"
-    "Path(sys.argv[3]), table=TABLE); sys.exit(130 if r.outcome == 'interrupted' else 0)"
-)
-
-
-def toy_command(folder: StepFolder, store: Path, cache: Path) -> list[str]:
-    return [sys.executable, "-c", TOY, str(folder.path), str(store), str(cache)]
 
 
 class World:
