@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -43,7 +44,7 @@ def exec_step_command(folder: StepFolder, store: Path, cache: Path) -> list[str]
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Processes on this machine. The handle is `pid:start time:key`.
+    """Processes on this machine. The handle is `pid:start time:mark`.
 
     `named` are variables of our environment that attempts get too.
     """
@@ -81,29 +82,39 @@ class LocalExecutor:
         pid, started = found
         if pid != process.pid:
             process.wait(timeout=START_S)
-        return f"{pid}:{started}:{attempt.key}"
+        return f"{pid}:{started}:{_mark(attempt)}"
 
     def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
         return {h: Phase.RUNNING if _is_alive(h) else Phase.ENDED for h in handles}
 
     def cancel(self, handle: str, *, hard: bool) -> None:
-        pid, _, key = _parts(handle)
+        pid, _, mark = _parts(handle)
         if _is_alive(handle):
             signal_group(pid, signal.SIGKILL if hard else signal.SIGTERM)
-        if hard and key:
-            kill_marked(f"{MARK}={key}")
+        if hard and mark:
+            kill_marked(f"{MARK}={mark}")
 
     def clear(self, handle: str) -> None:
         """Ends what the step left running, in its own group or in one that it made."""
-        key = _parts(handle)[2]
-        if key:
-            kill_marked(f"{MARK}={key}")
+        if mark := mark_of(handle):
+            kill_marked(f"{MARK}={mark}")
 
     def _environment(self, attempt: Attempt) -> dict[str, str]:
-        environment = {**passed_on(os.environ, self.named), MARK: attempt.key}
+        environment = {**passed_on(os.environ, self.named), MARK: _mark(attempt)}
         if attempt.spec.resources.gpus and attempt.place.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(attempt.place.gpus)
         return environment
+
+
+def mark_of(handle: str | None) -> str:
+    """What processes of an attempt have in their environment as `LORA_CI_ATTEMPT`."""
+    return _parts(handle)[2] if handle and handle[0].isdecimal() else ""
+
+
+def _mark(attempt: Attempt) -> str:
+    """The key, made unique on this machine: ledgers of other repositories have it too."""
+    folder = hashlib.sha256(os.fsencode(attempt.folder.path.absolute())).hexdigest()
+    return f"{attempt.key}.{folder[:12]}"
 
 
 def _own_word(file: Path) -> tuple[int, str] | None:
