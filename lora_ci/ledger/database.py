@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -38,11 +38,28 @@ class Database:
         with signals_wait(), self._turn, self._engine.begin() as connection:
             yield connection
 
-    def rows(self, query: Select[Any]) -> list[RowMapping]:
-        """All rows of a query."""
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection that sees all tables as they were at its first question.
+
+        Others go on meanwhile: it is a transaction of its own that writes nothing.
+        """
+        options: dict[str, Any] = {READS: True}
+        if self.dialect == "postgresql":
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self._engine.connect().execution_options(**options) as connection:
+            yield connection
+
+    @property
+    def dialect(self) -> str:
+        """What kind of database it is: `sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    def rows(self, query: Select[Any], values: Mapping[str, Any] | None = None) -> list[RowMapping]:
+        """All rows of a query; `values` are its parameters."""
         reader = self._engine.execution_options(**{READS: True})
         with signals_wait(), self._turn, reader.connect() as connection:
-            return list(connection.execute(query).mappings())
+            return list(connection.execute(query, values).mappings())
 
     def moment(self) -> datetime:
         """Now, as the clock says."""

@@ -44,6 +44,16 @@ def open_engine(url: str) -> Engine:
     Raises UsageError for what is no address of a database: it is not told, as it may hold a
     password.
     """
+    engine = bare_engine(url)
+    with engine.connect() as connection:
+        version = schema_version(connection)
+    if version != SCHEMA_VERSION:
+        _migrate(engine, version)
+    return engine
+
+
+def bare_engine(url: str) -> Engine:
+    """An engine on a database as it is, of whatever schema. Raises UsageError."""
     try:
         engine = create_engine(url)
     except ArgumentError as error:
@@ -55,10 +65,6 @@ def open_engine(url: str) -> Engine:
     event.listen(engine, "handle_error", _explain)
     if engine.dialect.name == "sqlite":
         _tune_sqlite(engine)
-    with engine.connect() as connection:
-        version = _schema_version(connection)
-    if version != SCHEMA_VERSION:
-        _migrate(engine, version)
     return engine
 
 
@@ -93,14 +99,35 @@ def _explain(context: ExceptionContext) -> None:
     raise LedgerAwayError(message, hint=hint) from context.original_exception
 
 
-def _schema_version(connection: Connection) -> str | None:
+def schema_version(connection: Connection) -> str | None:
+    """The version of the schema; None where there is none yet."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def _migrate(engine: Engine, version: str | None) -> None:
-    """Upgrades; alembic is only loaded when there is something to do."""
+    with engine.begin() as connection:
+        if schema_version(connection) == SCHEMA_VERSION:
+            return
+        try:
+            migrate(connection)
+        except UnknownSchemaError as error:
+            raise InfrastructureError(
+                f"the ledger has schema {version}, which this lora-ci does not know",
+                hint="next: pip install --upgrade lora-ci",
+            ) from error
+
+
+class UnknownSchemaError(ValueError):
+    """There is no way from the schema that is there to the one that is wanted."""
+
+
+def migrate(connection: Connection, version: str = SCHEMA_VERSION) -> None:
+    """Brings the schema to a version, in the transaction of the connection.
+
+    Raises UnknownSchemaError. Alembic is only loaded here, where there is something to do.
+    """
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -108,14 +135,8 @@ def _migrate(engine: Engine, version: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", "lora_ci:ledger/migrations")
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        if _schema_version(connection) == SCHEMA_VERSION:
-            return
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, SCHEMA_VERSION)
-        except CommandError as error:
-            raise InfrastructureError(
-                f"the ledger has schema {version}, which this lora-ci does not know",
-                hint="next: pip install --upgrade lora-ci",
-            ) from error
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, version)
+    except CommandError as error:
+        raise UnknownSchemaError(str(error)) from error
