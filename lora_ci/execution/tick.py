@@ -7,12 +7,18 @@ done once, or a question, or an executor's call that may be made twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from lora_ci.core.clock import Clock
-from lora_ci.core.errors import InfrastructureError, Interrupted, LoraCIError
+from lora_ci.core.errors import (
+    InfrastructureError,
+    Interrupted,
+    LedgerAwayError,
+    LoraCIError,
+)
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.signals import stop_on_signal
 from lora_ci.core.step import Outcome, StepResult
@@ -20,7 +26,7 @@ from lora_ci.execution.executor import Attempt, Executor, Phase, Place
 from lora_ci.execution.lead import PATIENCE_S, Watched, is_gone
 from lora_ci.execution.turns import Anywhere, Choice, Placement
 from lora_ci.ledger.ledger import Ledger
-from lora_ci.ledger.queue import OpenAttempt, StepRow, Waiting
+from lora_ci.ledger.queue import OpenAttempt, StepRow, StepState, Waiting
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import is_whole
 from lora_ci.steps.outcome import result_of
@@ -96,13 +102,8 @@ class Reconciler:
         for key in self._seen.keys() - {a.key for a in attempts}:
             del self._seen[key]
         ours = [a for a in attempts if a.executor == self.executor.name]
-        for attempt in attempts:
-            if attempt.executor == INLINE and self._is_left(attempt):
-                self._give_up(attempt)
+        self._observe_inline([a for a in attempts if a.executor == INLINE])
         if self.executor.name == INLINE:
-            for attempt in (a for a in ours if a.step.run_id == self.run_id):
-                # It ran here, and this process is not in it any more.
-                self._settle(attempt)
             return
         for attempt in ours:
             if attempt.handle is None:
@@ -114,7 +115,22 @@ class Reconciler:
             LOG.warning("executor.silent name=%s why=%s", self.executor.name, error)
             return
         for attempt in known:
-            self._look_at(attempt, phases.get(attempt.handle or "", Phase.ENDED))
+            try:
+                self._look_at(attempt, phases.get(attempt.handle or "", Phase.ENDED))
+            except LedgerAwayError:
+                raise
+            except LoraCIError as error:
+                # One that cannot be looked at holds up no other.
+                LOG.warning("attempt.unreadable key=%s why=%s", attempt.key, error)
+
+    def _observe_inline(self, attempts: Sequence[OpenAttempt]) -> None:
+        """Such an attempt ends with its process: what is open here was left by one."""
+        for attempt in attempts:
+            if self._is_left(attempt):
+                self._give_up(attempt)
+            elif attempt.step.run_id == self.run_id and self.executor.name == INLINE:
+                # It ran here, and this process is not in it any more.
+                self._settle(attempt)
 
     def _look_at(self, attempt: OpenAttempt, phase: Phase) -> None:
         seen, now = self._seen.setdefault(attempt.key, _Seen()), self.clock.monotonic()
@@ -265,17 +281,18 @@ class Reconciler:
             queue.settle(step, found.result)
             return False
         place = {"node": choice.place.node, "gpus": list(choice.place.gpus)}
-        key = queue.begin(step, executor=self.executor.name, place=place)
+        name, started_at = self.executor.name, self.clock.now().isoformat(timespec="microseconds")
+        key = queue.begin(step, executor=name, place=place)
         if key is None:
             return False
-        attempt = next((a for a in queue.open_attempts() if a.key == key), None)
-        return attempt is not None and self._submit(attempt)
+        return self._submit(_begun(choice.waiting, key, name, place, started_at))
 
     def _submit(self, attempt: OpenAttempt) -> bool:
         """Gives an attempt to the executor, which starts it once; True if it goes on now."""
         folder = _folder(attempt.step)
         try:
             spec = self.ledger.queue.spec(attempt.step)
+            self._seen.setdefault(attempt.key, _Seen()).limit_s = spec.resources.timeout_s
             folder.write_spec(spec)
             done = folder.read_result(attempt.step.fingerprint)
             if done and done.outcome in AGAIN:
@@ -300,6 +317,28 @@ class Reconciler:
 
 def _folder(step: StepRow) -> StepFolder:
     return StepFolder(step.folder)
+
+
+def _begun(
+    waiting: Waiting, key: str, executor: str, place: Mapping[str, Any], started_at: str
+) -> OpenAttempt:
+    """The attempt that a step has just begun, as the ledger would tell it."""
+    step = waiting.step
+    return OpenAttempt(
+        key=key,
+        step=replace(step, state=StepState.RUNNING, attempts=step.attempts + 1),
+        repo=waiting.repo,
+        priority=waiting.priority,
+        executor=executor,
+        handle=None,
+        place=place,
+        gpus=waiting.gpus,
+        vram_gib=waiting.vram_gib,
+        started_at=started_at,
+        stopping=None,
+        owner=waiting.owner,
+        beat=waiting.beat,
+    )
 
 
 def _place(attempt: OpenAttempt) -> Place:
