@@ -25,6 +25,7 @@ from lora_ci.plan.estimate import GPU_STAGES
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import prefix_of
 from lora_ci.plan.records import Records
+from lora_ci.store.cache import mark_used
 from lora_ci.store.store import ArtifactStore
 
 # What lies in the repository at the commit; adapters come from the records.
@@ -219,6 +220,8 @@ def ensure_input(
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not place.exists():
                 _build(place, sources, deps)
+    # A clean-up takes away what was not used for long.
+    mark_used(place)
     return StepInput(content_id=whole.content_id, path=str(place), shown_as=whole.path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lora_ci.core.digest import sha256_file
 from lora_ci.core.errors import IntegrityError
+from lora_ci.store.cache import mark_used
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -40,6 +41,8 @@ class LocalStore:
 
     def get(self, sha256: str) -> Path:
         place = self._place(sha256)
+        # A clean-up leaves what was used lately: who got it has not yet said in the ledger.
+        mark_used(place)
         if not place.is_file():
             hint = "it was removed; run again to make it anew"
             raise IntegrityError(f"artifact {sha256[:12]} is not in {self.root}", hint=hint)
