@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     RowMapping,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -63,9 +64,7 @@ class Ledger:
 
     def find(self, fingerprint: str) -> Record | None:
         """The record under a fingerprint."""
-        rows = self._db.rows(
-            select(tables.record).where(tables.record.c.fingerprint == fingerprint)
-        )
+        rows = self._db.rows(FOUND, {"under": fingerprint})
         return _record(rows[0]) if rows else None
 
     def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
@@ -166,6 +165,10 @@ class Ledger:
         if fingerprint is not None:
             query = query.where(table.fingerprint == fingerprint)
         return tuple(_vote(row) for row in self._db.rows(query))
+
+
+# Asked of every step before it begins.
+FOUND = select(tables.record).where(tables.record.c.fingerprint == bindparam("under"))
 
 
 def _record(row: RowMapping) -> Record:

@@ -16,7 +16,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -211,7 +213,7 @@ class Queue:
 
     def spec(self, step: StepRow) -> StepSpec:
         """What a step is to do."""
-        (row,) = self._db.rows(select(tables.step.c.spec).where(tables.step.c.id == step.id))
+        (row,) = self._db.rows(SPEC, {"of": step.id})
         return as_value(row["spec"], StepSpec)
 
     def result(self, run_id: str, lora: str, stage: Stage) -> StepResult | None:
@@ -234,53 +236,26 @@ class Queue:
         Work that is under way in another run is not begun a second time at the same executor. At
         another it may be: the folder lets one in, and who comes second finds its result.
         """
-        table, key = tables.step.c, f"step-{step.id}-{step.attempts + 1}"
-        busy = (
-            select(table.id)
-            .join_from(tables.step, tables.attempt, tables.attempt.c.step_id == table.id)
-            .where(
-                table.fingerprint == step.fingerprint,
-                table.state == StepState.RUNNING,
-                tables.attempt.c.state == AttemptState.OPEN,
-                tables.attempt.c.executor == executor,
-            )
-            .limit(1)
-        )
+        key = f"step-{step.id}-{step.attempts + 1}"
+        begun = {"of": step.id, "tried": step.attempts, "work": step.fingerprint, "at": executor}
+        values = {
+            "key": key,
+            "step_id": step.id,
+            "executor": executor,
+            "place": as_text(dict(place or {})),
+            "state": AttemptState.OPEN,
+            "started_at": self._db.now(),
+        }
         with self._db.transaction() as connection:
-            if connection.execute(busy).first() is not None:
+            if connection.execute(BEGIN, begun).rowcount != 1:
                 return None
-            moved = connection.execute(
-                update(tables.step)
-                .where(
-                    table.id == step.id,
-                    table.state == StepState.WAITING,
-                    table.attempts == step.attempts,
-                )
-                .values(state=StepState.RUNNING, attempts=step.attempts + 1)
-            )
-            if moved.rowcount != 1:
-                return None
-            connection.execute(
-                insert(tables.attempt).values(
-                    key=key,
-                    step_id=step.id,
-                    executor=executor,
-                    place=as_text(dict(place or {})),
-                    state=AttemptState.OPEN,
-                    started_at=self._db.now(),
-                )
-            )
+            connection.execute(OPEN, values)
         return key
 
     def note_handle(self, key: str, handle: str) -> None:
         """Keeps what the executor calls an attempt, so that another process can adopt it."""
-        table = tables.attempt.c
         with self._db.transaction() as connection:
-            connection.execute(
-                update(tables.attempt)
-                .where(table.key == key, table.state == AttemptState.OPEN)
-                .values(handle=handle)
-            )
+            connection.execute(HANDLE, {"of": key, "called": handle})
 
     def again(
         self, attempt: OpenAttempt, outcome: Outcome, *, delay_s: float, log: str | None = None
@@ -470,6 +445,35 @@ STEP: Sequence[ColumnElement[Any]] = tuple(
         *("id", "run_id", "lora", "stage", "fingerprint", "state", "folder", "attempts"),
         "failures",
     )
+)
+
+# What every step needs is built once: building costs as much as asking.
+SPEC = select(tables.step.c.spec).where(tables.step.c.id == bindparam("of"))
+_other = tables.step.alias("other")
+BEGIN = (
+    update(tables.step)
+    .where(
+        tables.step.c.id == bindparam("of"),
+        tables.step.c.state == StepState.WAITING,
+        tables.step.c.attempts == bindparam("tried"),
+        ~exists().where(
+            _other.c.fingerprint == bindparam("work"),
+            _other.c.state == StepState.RUNNING,
+            # One inside the other: side by side, SQLite would look through all open attempts.
+            exists().where(
+                tables.attempt.c.step_id == _other.c.id,
+                tables.attempt.c.state == AttemptState.OPEN,
+                tables.attempt.c.executor == bindparam("at"),
+            ),
+        ),
+    )
+    .values(state=StepState.RUNNING, attempts=tables.step.c.attempts + 1)
+)
+OPEN = insert(tables.attempt)
+HANDLE = (
+    update(tables.attempt)
+    .where(tables.attempt.c.key == bindparam("of"), tables.attempt.c.state == AttemptState.OPEN)
+    .values(handle=bindparam("called"))
 )
 
 

@@ -55,10 +55,10 @@ class StepFolder:
         return self.path / "log.txt"
 
     def write_spec(self, spec: StepSpec) -> None:
-        """Makes the folder and its spec."""
+        """Makes the folder and its spec, which every attempt is given anew."""
         self.workdir.mkdir(parents=True, exist_ok=True)
         stored = {"format": FORMAT, **msgspec.to_builtins(spec)}
-        write_whole(self.path / "spec.json", canonical_json(stored))
+        write_whole(self.path / "spec.json", canonical_json(stored), durable=False)
 
     def read_spec(self) -> StepSpec:
         """The spec. Raises InfrastructureError if it is not readable, or of another format."""
