@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -47,6 +48,25 @@ class Output:
         else:
             self._end_bar()
             print(text)
+
+    def line(self, text: str) -> None:
+        """One line of a stream, on stdout at once."""
+        self._erase_bar()
+        print(text, flush=True)
+
+    def event(self, value: object) -> None:
+        """One JSON object in one line, on stdout at once."""
+        self.line(msgspec.json.encode(value).decode())
+
+    def standing(self, text: str) -> None:
+        """What stands in the last line of a terminal until something else is printed."""
+        if self.quiet or self.json or not sys.stderr.isatty():
+            return
+        self._erase_bar()
+        if text:
+            width = shutil.get_terminal_size().columns - 1
+            print(text[:width], end="", flush=True, file=sys.stderr)
+            self._bar_open = True
 
     def note(self, text: str) -> None:
         """Lines for people, on stderr."""
@@ -98,6 +118,11 @@ class Output:
     def watch(self, lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         """The progress of a step."""
         self.progress(f"{stage} {lora}", done, total, note)
+
+    def _erase_bar(self) -> None:
+        if self._bar_open:
+            print("\r\033[K", end="", flush=True, file=sys.stderr)
+            self._bar_open = False
 
     def _end_bar(self) -> None:
         if self._bar_open:

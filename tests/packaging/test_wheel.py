@@ -40,5 +40,7 @@ def test_the_wheel_stands_alone(tmp_path: Path):
     assert call("-c", FIND_WORLD, folder=unpacked).strip() == str(unpacked / "lora_ci" / "emoji")
     # A first ledger needs the migrations.
     subprocess.run(["git", "init", "-q", tmp_path / "new"], check=True)
-    status = call("-m", "lora_ci", "status", "--repo", str(tmp_path / "new"), folder=unpacked)
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = ("--repo", str(tmp_path / "new"), "--ledger-url", url)
+    status = call("-m", "lora_ci", "status", *ledger, folder=unpacked)
     assert status == "no run yet\n"

@@ -1,0 +1,94 @@
+"""The runs that are on record where the options of `status` and `logs` say."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_ci.app.records import STATE, ledger_url
+from lora_ci.changes.git import open_repository
+from lora_ci.cli.place import top_of
+from lora_ci.core.clock import SystemClock
+from lora_ci.core.errors import UsageError
+from lora_ci.store.local import LocalStore
+
+if TYPE_CHECKING:
+    from lora_ci.ledger.attempts import Attempts, RunState
+    from lora_ci.ledger.ledger import Ledger
+
+
+def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which ledger, and which store."""
+    parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FOLDER",
+        help="state folder, such as that of a batch (default: .lora-ci/ of the repository)",
+    )
+    parser.add_argument(
+        "--ledger-url",
+        default=os.environ.get("LORA_CI_LEDGER_URL") or None,
+        metavar="URL",
+        help="database of the runs (default: LORA_CI_LEDGER_URL, else a file in the state folder)",
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=os.environ.get("LORA_CI_STORE") or None,
+        metavar="FOLDER",
+        help="folder of the artifacts (default: LORA_CI_STORE, else in the state folder)",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What ran, and what it left."""
+
+    ledger: Ledger
+    attempts: Attempts
+    store: LocalStore
+
+    def run(self, run_id: str | None) -> RunState:
+        """The run of that id, or the newest. Raises UsageError."""
+        found = self.attempts.run(run_id)
+        if found is None:
+            if run_id is None:
+                raise no_run()
+            raise UsageError(f"there is no run `{run_id}`", hint="next: lora-ci status")
+        return found
+
+
+def no_run() -> UsageError:
+    """What is told where nothing was ever run."""
+    return UsageError("there is no run yet", hint="next: lora-ci run, or --state FOLDER")
+
+
+def is_left(run: RunState) -> bool:
+    """True where the process that moved the run on is known to be gone."""
+    from lora_ci.execution.lead import is_gone
+
+    return run.outcome is None and run.owner is not None and is_gone(run.owner)
+
+
+def open_recorded(args: argparse.Namespace) -> Recorded | None:
+    """What the options name; None where nothing was ever run, and nothing is made there.
+
+    Raises UsageError where neither a repository nor anything else is named.
+    """
+    # A named folder is a world of its own, whatever database the environment names.
+    url = None if args.state else args.ledger_url
+    top = top_of(args.repo) if args.state or url else open_repository(args.repo).root
+    state = args.state or top / STATE
+    if url is None and not (state / "ledger.db").is_file():
+        return None
+    from lora_ci.ledger.attempts import Attempts  # loads SQLAlchemy
+    from lora_ci.ledger.database import open_database
+    from lora_ci.ledger.ledger import Ledger
+
+    database = open_database(url or ledger_url(state), SystemClock())
+    objects = state / "objects" if args.state or args.store is None else args.store
+    return Recorded(Ledger(database), Attempts(database), LocalStore(objects))
