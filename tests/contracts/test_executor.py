@@ -1,0 +1,334 @@
+"""Every executor starts, tells and ends attempts alike; what came of them is in their folders."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lora_ci.core.step import Outcome
+from lora_ci.execution.executor import Executor, Phase
+from lora_ci.execution.inline import InlineExecutor
+from lora_ci.execution.local import Command, LocalExecutor
+from lora_ci.store.local import LocalStore
+from tests.execution.toy import LOG_BYTES, TABLE, WORDS, toy_command
+from tests.execution.toy_world import (
+    HASTY,
+    ToyWorld,
+    processes_below,
+    until,
+    wait_for_end,
+    wait_for_progress,
+)
+
+pytestmark = pytest.mark.slow
+
+SECRETS = {
+    "GITHUB_TOKEN": "ghs-hidden-1",
+    "LORA_CI_SIGNING_KEY": "hidden-2",
+    "HF_HUB_TOKEN": "hidden-3",
+    "PYTHON_KEYRING_PASSWORD": "hidden-4",
+    "MY_OWN": "hidden-5",
+}
+PASSED_ON = {"LC_TOY": "shown", "OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How an executor is made, and what it can.
+
+    `apart`: attempts are processes of their own, which can die, be cancelled, and be adopted.
+    """
+
+    make: Callable[[Path, Command], AbstractContextManager[Executor]]
+    apart: bool = True
+
+
+@contextmanager
+def inline(root: Path, command: Command) -> Iterator[Executor]:
+    yield InlineExecutor(LocalStore(root / "objects"), root / "cache", table=TABLE)
+
+
+@contextmanager
+def local(root: Path, command: Command) -> Iterator[Executor]:
+    yield LocalExecutor(root / "objects", root / "cache", command=command)
+
+
+KINDS = {"inline": Kind(make=inline, apart=False), "local": Kind(make=local)}
+APART = [name for name, kind in KINDS.items() if kind.apart]
+
+
+@contextmanager
+def made(name: str, root: Path) -> Iterator[tuple[ToyWorld, Executor]]:
+    with pytest.MonkeyPatch.context() as environment:
+        for variable, value in (SECRETS | PASSED_ON).items():
+            environment.setenv(variable, value)
+        with KINDS[name].make(root, toy_command) as executor:
+            yield ToyWorld(root), executor
+
+
+@pytest.fixture(params=APART)
+def place(request, tmp_path) -> Iterator[tuple[ToyWorld, Executor]]:
+    """A world of its own, for each executor whose attempts are processes of their own."""
+    with made(request.param, tmp_path / "a place") as found:
+        yield found
+
+
+# How steps end
+
+HERE = ("", "fail", "break", "crash", "fill", "words", "environment")
+ELSEWHERE = (
+    *("die", "die-once", "silent", "torn", "forged", "foreign", "newer"),
+    *("daemon", "log", "hang", "linger"),
+)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def driven(request, tmp_path_factory) -> Iterator[tuple[ToyWorld, str]]:
+    """A run with a step of each kind that has come to its end."""
+    root = tmp_path_factory.mktemp("contract") / "a place, with spaces: ü"
+    with made(request.param, root) as (world, executor):
+        for do in (*HERE, *(ELSEWHERE if KINDS[request.param].apart else ())):
+            world.add(world.spec(do, timeout_s=2.0 if do == "hang" else 60.0))
+        world.drive(executor)
+        yield world, request.param
+
+
+@pytest.fixture
+def alone(driven) -> ToyWorld:
+    """The world of an executor whose attempts are processes of their own."""
+    return driven[0]
+
+
+where_apart = pytest.mark.parametrize("driven", APART, indirect=True)
+
+
+def test_a_step_passes_once(driven):
+    world, spec = driven[0], driven[0].spec("")
+    result = world.result(spec)
+    assert result.metrics == {"calls": 1.0}
+    assert world.store.get(result.artifact("out.txt").sha256).read_text() == "made"
+    assert world.record(spec).result == result
+    assert [a["outcome"] for a in world.attempts(spec)] == ["passed"]
+
+
+def test_a_failure_is_a_result(driven):
+    world, spec = driven[0], driven[0].spec("fail")
+    assert world.outcome(spec) is Outcome.FAILED
+    assert world.record(spec).result.outcome is Outcome.FAILED
+    assert len(world.attempts(spec)) == 1
+
+
+@pytest.mark.parametrize(
+    ("do", "rule"),
+    [
+        ("break", "lora-ci.infrastructure"),
+        ("crash", "step.crashed"),
+        ("fill", "machine.disk-full"),
+    ],
+)
+def test_an_error_is_tried_again_and_named(driven, do, rule):
+    world, spec = driven[0], driven[0].spec(do)
+    assert (world.outcome(spec), world.result(spec).findings[0].rule) == (Outcome.ERROR, rule)
+    assert world.record(spec) is None
+    assert [a["outcome"] for a in world.attempts(spec)] == ["error"] * HASTY.failures
+
+
+@where_apart
+def test_a_step_that_is_killed_begins_again(alone):
+    spec = alone.spec("die-once")
+    assert alone.result(spec).metrics == {"calls": 2.0}
+    assert [a["outcome"] for a in alone.attempts(spec)] == ["error", "passed"]
+
+
+@where_apart
+@pytest.mark.parametrize("do", ["die", "silent", "torn", "forged", "foreign"])
+def test_what_is_no_whole_result_of_the_step_is_none(alone, do):
+    spec = alone.spec(do)
+    assert alone.outcome(spec) is Outcome.ERROR
+    assert alone.result(spec).findings[0].rule == "step.vanished"
+    assert alone.record(spec) is None
+
+
+@where_apart
+def test_a_result_of_a_newer_version_is_told(alone):
+    spec = alone.spec("newer")
+    assert alone.outcome(spec) is Outcome.ERROR
+    assert "from a newer lora-ci" in alone.result(spec).findings[0].message
+
+
+@where_apart
+def test_a_step_that_takes_too_long_is_ended(alone):
+    spec = alone.spec("hang", timeout_s=2.0)
+    assert alone.result(spec).findings[0].rule == "step.timeout"
+    assert len(alone.attempts(spec)) == HASTY.failures
+
+
+@where_apart
+def test_a_step_whose_process_does_not_end_counts_with_its_result(alone):
+    assert alone.result(alone.spec("linger")).metrics == {"calls": 1.0}
+
+
+@where_apart
+def test_nothing_of_a_step_is_left(alone):
+    spec = alone.spec("daemon")
+    assert alone.outcome(spec) is Outcome.PASSED
+    left = int((alone.folder(spec).path / "daemon.pid").read_text())
+    until(lambda: not _lives(left), "the daemon's end")
+    assert not list(processes_below(alone.root))
+
+
+@where_apart
+def test_a_long_log_and_one_of_any_bytes_are_kept(alone):
+    (attempt,) = alone.attempts(alone.spec("log"))
+    assert alone.store.get(str(attempt["log_sha256"])).stat().st_size >= LOG_BYTES
+    (attempt,) = alone.attempts(alone.spec("words"))
+    assert WORDS in alone.store.get(str(attempt["log_sha256"])).read_bytes()
+
+
+@where_apart
+def test_a_step_gets_of_the_environment_what_it_may(alone):
+    details = alone.result(alone.spec("environment")).details
+    assert PASSED_ON.items() <= details["environment"].items()
+    assert not SECRETS.keys() & details["environment"].keys()
+
+
+@where_apart
+def test_no_secret_is_written_anywhere(alone):
+    told = alone.result(alone.spec("environment")).details["command"]
+    assert not [secret for secret in SECRETS.values() if secret in "".join(told)]
+    for path in alone.root.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        assert not [secret for secret in SECRETS.values() if secret.encode() in data], path
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+# What is asked of an executor while attempts go on
+
+
+def test_a_key_that_was_started_stays_alone(place):
+    world, executor = place
+    attempt = world.attempt(world.spec("journal", units=20))
+    handles = {executor.submit(attempt) for _ in range(3)}
+    assert len(handles) == 1
+    wait_for_end(executor, *handles)
+    assert executor.submit(attempt) in handles
+    assert _begun(world, attempt) == 1
+
+
+def _submit(name: str, root: Path, ready, told) -> None:
+    with KINDS[name].make(root, toy_command) as executor:
+        world = ToyWorld(root, f"sqlite:///{root / 'ledger.db'}")
+        ready.wait()
+        told.put(executor.submit(world.attempt(world.spec("journal", units=20))))
+
+
+def test_two_processes_that_submit_one_key_start_one_attempt(tmp_path):
+    with made("local", tmp_path) as (world, executor):
+        spawning = multiprocessing.get_context("spawn")
+        ready, told = spawning.Barrier(2), spawning.Queue()
+        both = [
+            spawning.Process(target=_submit, args=("local", tmp_path, ready, told))
+            for _ in range(2)
+        ]
+        for process in both:
+            process.start()
+        handles = {told.get(timeout=60) for _ in both}
+        for process in both:
+            process.join()
+        assert len(handles) == 1
+        wait_for_end(executor, *handles)
+        assert _begun(world, world.attempt(world.spec("journal", units=20))) == 1
+
+
+def _begun(world: ToyWorld, attempt) -> int:
+    return (world.folder(attempt.spec).path / "journal").read_text().count("begin")
+
+
+def test_another_object_of_the_executor_knows_its_attempts(place, request):
+    world, executor = place
+    attempt = world.attempt(world.spec("wait"))
+    handle = executor.submit(attempt)
+    wait_for_progress(attempt.folder)
+    name = request.node.callspec.params["place"]
+    with KINDS[name].make(world.root, toy_command) as other:
+        assert other.submit(attempt) == handle
+        assert other.phases([handle]) == {handle: Phase.RUNNING}
+        other.cancel(handle, hard=False)
+        wait_for_end(other, handle)
+    assert executor.phases([handle]) == {handle: Phase.ENDED}
+
+
+def test_an_attempt_that_is_asked_to_end_leaves_what_it_has(place):
+    world, executor = place
+    attempt = world.attempt(world.spec("wait"))
+    handle = executor.submit(attempt)
+    wait_for_progress(attempt.folder)
+    executor.cancel(handle, hard=False)
+    wait_for_end(executor, handle)
+    assert attempt.folder.read_result(attempt.spec.fingerprint).outcome is Outcome.INTERRUPTED
+    executor.cancel(handle, hard=False)
+    executor.cancel(handle, hard=True)
+    executor.clear(handle)
+    executor.clear(handle)
+    assert executor.phases([handle]) == {handle: Phase.ENDED}
+
+
+def test_an_attempt_that_does_not_heed_that_is_ended_hard(place):
+    world, executor = place
+    attempt = world.attempt(world.spec("hang"))
+    handle = executor.submit(attempt)
+    wait_for_progress(attempt.folder)
+    executor.cancel(handle, hard=False)
+    executor.cancel(handle, hard=True)
+    wait_for_end(executor, handle)
+    executor.clear(handle)
+    until(lambda: not list(processes_below(attempt.folder.path)), "the end of its processes")
+    assert attempt.folder.read_result(attempt.spec.fingerprint) is None
+
+
+def test_an_attempt_that_has_hardly_begun_can_be_ended(place):
+    world, executor = place
+    attempt = world.attempt(world.spec("wait"))
+    handle = executor.submit(attempt)
+    executor.cancel(handle, hard=True)
+    wait_for_end(executor, handle)
+    executor.clear(handle)
+    until(lambda: not list(processes_below(attempt.folder.path)), "the end of its processes")
+
+
+def test_an_attempt_that_is_killed_has_ended(place):
+    world, executor = place
+    attempt = world.attempt(world.spec("wait"))
+    handle = executor.submit(attempt)
+    wait_for_progress(attempt.folder)
+    for pid in processes_below(attempt.folder.path):
+        os.kill(pid, signal.SIGKILL)
+    wait_for_end(executor, handle)
+    executor.clear(handle)
+
+
+def test_nothing_is_known_of_no_attempts(place):
+    assert place[1].phases([]) == {}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_state_folder_may_be_a_link(name, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with made(name, tmp_path / "link") as (world, executor):
+        spec = world.add(world.spec(""))
+        world.drive(executor)
+        assert world.outcome(spec) is Outcome.PASSED
