@@ -63,7 +63,9 @@ def _resources(stage: Stage, wanted: ResourceSettings) -> Resources:
     timeout_s = wanted.timeout_hours * 3600
     if stage not in GPU_STAGES:
         return Resources(timeout_s=timeout_s)
-    return Resources(gpus=wanted.gpus, vram_gib=wanted.vram_gib, timeout_s=timeout_s)
+    # Only a training is spread: pictures are drawn on one machine.
+    nodes = wanted.nodes if stage is Stage.TRAIN else 1
+    return Resources(gpus=wanted.gpus, nodes=nodes, vram_gib=wanted.vram_gib, timeout_s=timeout_s)
 
 
 def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:

@@ -448,7 +448,11 @@ class DeploySettings:
 class ResourceSettings:
     """What the steps of a LoRA that need a GPU ask of a machine; changes no result."""
 
-    gpus: Annotated[int, Meta(ge=0, le=64, description="GPUs of such a step")] = 1
+    gpus: Annotated[int, Meta(ge=0, le=64, description="GPUs of such a step, on each machine")] = 1
+    nodes: Annotated[
+        int,
+        Meta(ge=1, le=64, description="machines that a training is spread over (`slurm` only)"),
+    ] = 1
     vram_gib: Annotated[
         float, Meta(ge=0, le=1024, description="memory of each GPU, GiB", examples=[12])
     ] = 0.0

@@ -48,9 +48,10 @@ class StepInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a step needs from a machine."""
+    """What a step needs from a machine, or from each of several `nodes`."""
 
     gpus: int = 0
+    nodes: int = 1
     vram_gib: float = 0.0
     timeout_s: float = 6 * 3600.0
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.errors import InfrastructureError, InputError
+from lora_ci.core.step import Resources
 from lora_ci.execution.environment import passed_on
 from lora_ci.execution.executor import Attempt, Phase
 from lora_ci.execution.processes import (
@@ -58,6 +59,7 @@ class LocalExecutor:
     lag_s = 0.0
 
     def submit(self, attempt: Attempt) -> str:
+        need_one_machine(attempt.spec.resources)
         file = attempt.folder.path / ATTEMPTS / attempt.key
         file.parent.mkdir(parents=True, exist_ok=True)
         command = ["/bin/sh", "-c", SHIM, str(file)]
@@ -115,6 +117,15 @@ def _mark(attempt: Attempt) -> str:
     """The key, made unique on this machine: ledgers of other repositories have it too."""
     folder = hashlib.sha256(os.fsencode(attempt.folder.path.absolute())).hexdigest()
     return f"{attempt.key}.{folder[:12]}"
+
+
+def need_one_machine(resources: Resources) -> None:
+    """Raises InputError where a step wants several machines, and there is one."""
+    if resources.nodes > 1:
+        raise InputError(
+            f"`resources.nodes: {resources.nodes}`, but this executor has one machine for a step",
+            hint="next: --executor slurm, or `resources.nodes: 1`",
+        )
 
 
 def _own_word(file: Path) -> tuple[int, str] | None:

@@ -40,9 +40,9 @@ class Native:
     def train(self, spec: StepSpec, context: StepContext) -> StepResult:
         """As `TrainerBackend.train`."""
         settings = parse_settings(spec.params["settings"], TrainSettings)
-        count = count_processes(spec, settings)
-        if count > 1:
-            result = train_in_processes(spec, context, count)
+        each = count_processes(spec, settings)
+        if each * spec.resources.nodes > 1:
+            result = train_in_processes(spec, context, each)
         else:
             result = train_here(spec, context, join_team())
         versions = {name: version(name) for name in ("torch", "diffusers", "peft")}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,12 +41,13 @@ class WatchedLeader(Watched):
 
 
 def count_processes(spec: StepSpec, settings: TrainSettings) -> int:
-    """How many processes train: one a GPU, but no more than a batch has images.
+    """How many processes train on each machine: one a GPU, but no more than a batch has images.
 
     Raises:
         InfrastructureError: this machine has fewer GPUs.
     """
-    wanted = min(max(1, spec.resources.gpus), settings.batch_size)
+    share = max(1, settings.batch_size // spec.resources.nodes)
+    wanted = min(max(1, spec.resources.gpus), share)
     found = torch.cuda.device_count()
     if found == 0:
         return min(wanted, os.cpu_count() or 1)
@@ -56,11 +59,11 @@ def count_processes(spec: StepSpec, settings: TrainSettings) -> int:
     return wanted
 
 
-def train_in_processes(spec: StepSpec, context: StepContext, count: int) -> StepResult:
-    """The leader's result, with its files kept.
+def train_in_processes(spec: StepSpec, context: StepContext, each: int) -> StepResult:
+    """The leader's result, with its files kept; `each` is how many train on each machine.
 
     Raises:
-        InfrastructureError: one of them died.
+        InfrastructureError: one of them died, or there are not so many machines.
         Interrupted: a stop was asked for; they have written a checkpoint.
     """
     folder = context.workdir / FOLDER
@@ -71,11 +74,11 @@ def train_in_processes(spec: StepSpec, context: StepContext, count: int) -> Step
     }
     StepFolder(folder).write_spec(replace(spec, inputs=inputs))
     watched = WatchedLeader(total=1)
-    # -P: what lies in the folder is never imported.
-    launcher = ("-P", "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1")
+    count = each * spec.resources.nodes
     program = ("-m", "lora_ci.training.process", folder, context.workdir, context.cache, count)
+    launcher = launcher_of(spec.resources.nodes, spec.fingerprint, os.environ)
     ended = run_trainer(
-        (sys.executable, *launcher, f"--nproc-per-node={count}", *map(str, program)),
+        (*launcher, f"--nproc-per-node={each}", *map(str, program)),
         watched,
         folder=folder,
         log=context.workdir / "processes.log",
@@ -94,6 +97,36 @@ def train_in_processes(spec: StepSpec, context: StepContext, count: int) -> Step
         for made in result.artifacts
     )
     return replace(result, artifacts=artifacts)
+
+
+def launcher_of(nodes: int, name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The command that starts the processes of a training, here or on each of several machines.
+
+    The machines are those of the SLURM job that this is: `srun` starts a launcher on each, and they
+    find each other at this one. Sources: man srun; torch's `torchrun` documentation.
+
+    Raises:
+        InfrastructureError: there are not so many machines.
+    """
+    # -P: what lies in the folder is never imported.
+    python = (sys.executable, "-P", "-m", "torch.distributed.run")
+    if nodes == 1:
+        return (*python, "--standalone", "--local-addr", "127.0.0.1")
+    found = environment.get("SLURM_JOB_NUM_NODES", "1")
+    if found != str(nodes):
+        raise InfrastructureError(
+            f"`resources.nodes: {nodes}`, but this step has {found}",
+            hint="next: --executor slurm, which gives a step several machines",
+        )
+    here = socket.gethostname()
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    return (
+        *("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--overlap"),
+        *(*python, f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={name[:16]}"),
+        f"--rdzv-endpoint={here}:{port}",
+    )
 
 
 def _says_why(result: StepResult) -> bool:

@@ -1,0 +1,61 @@
+"""Machines of a cluster train one adapter together; `srun` is stood in for by a script."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.step import Outcome
+from lora_ci.training.processes import launcher_of
+from tests.tiny_sd import write_dataset
+from tests.training.test_team import SETTINGS, adapter_of, farthest, run_step, spec_of
+
+# Starts the command once for each node, as srun does, and ends with the worst code.
+SRUN = """#!/bin/bash
+for word in "$@"; do
+  case $word in --nodes=*) nodes=${word#*=};; --*) ;; *) break;; esac
+  shift
+done
+for ((i = 0; i < nodes; i++)); do SLURM_NODEID=$i "$@" & pids+=($!); done
+trap 'kill -TERM "${pids[@]}"' TERM
+code=0
+for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+exit $code
+"""
+
+
+def test_on_one_machine_no_cluster_is_asked():
+    command = launcher_of(1, "f" * 64, {})
+    assert "--standalone" in command
+    assert "srun" not in command
+
+
+def test_too_few_machines_are_named_with_the_way_out():
+    with pytest.raises(
+        InfrastructureError, match=r"`resources.nodes: 2`, but this step has 1"
+    ) as e:
+        launcher_of(2, "f" * 64, {})
+    assert "--executor slurm" in (e.value.findings[0].hint or "")
+
+
+@pytest.mark.slow
+def test_two_machines_make_the_adapter_of_one(tmp_path, tiny_sd, monkeypatch):
+    write_dataset(tmp_path / "dataset")
+    settings = replace(SETTINGS, steps=10)
+    alone = run_step(tmp_path, "alone", spec_of(tmp_path, tiny_sd, settings, 1))
+    assert alone.outcome is Outcome.PASSED, alone.findings
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(SRUN)
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    spec = spec_of(tmp_path, tiny_sd, settings, 1)
+    spread = replace(spec, resources=replace(spec.resources, nodes=2))
+    both = run_step(tmp_path, "both", spread)
+    assert both.outcome is Outcome.PASSED, both.findings
+    assert both.details["processes"] == 2
+    assert farthest(adapter_of(tmp_path, alone), adapter_of(tmp_path, both)) <= 1e-5
