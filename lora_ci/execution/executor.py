@@ -8,11 +8,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.step import Stage, StepSpec
 from lora_ci.steps.folder import StepFolder
 
 # Shows a person how far a step is: LoRA, stage, done, total, note.
 Watch = Callable[[str, Stage, int, int, str], None]
+
+
+class ExecutorAwayError(InfrastructureError):
+    """The executor does not answer now; the same call may be made again."""
+
+    rule = "executor.away"
 
 
 class Phase(StrEnum):
@@ -69,6 +76,7 @@ class Executor(Protocol):
         """Starts the attempt and returns its handle; one of this key that was started stays alone.
 
         Raises:
+            ExecutorAwayError: it may have been started; the same call tells.
             LoraCIError, OSError: it could not be started, and will not start later.
             Interrupted: it ran here, and a signal to us has ended it.
         """

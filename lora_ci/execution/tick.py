@@ -22,7 +22,7 @@ from lora_ci.core.errors import (
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.signals import stop_on_signal
 from lora_ci.core.step import Outcome, StepResult
-from lora_ci.execution.executor import Attempt, Executor, Phase, Place
+from lora_ci.execution.executor import Attempt, Executor, ExecutorAwayError, Phase, Place
 from lora_ci.execution.lead import PATIENCE_S, Watched, is_gone
 from lora_ci.execution.turns import Anywhere, Choice, Placement
 from lora_ci.ledger.ledger import Ledger
@@ -84,6 +84,7 @@ class Reconciler:
     policy: Policy = field(default_factory=Policy)
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _owners: Watched | None = None
+    _away: bool = False
 
     def tick(self) -> None:
         """One look at everything, and what follows from it.
@@ -112,8 +113,9 @@ class Reconciler:
         try:
             phases = self.executor.phases([a.handle for a in known if a.handle])
         except InfrastructureError as error:
-            LOG.warning("executor.silent name=%s why=%s", self.executor.name, error)
+            self._tell_away(error)
             return
+        self._away = self._away and not known
         for attempt in known:
             try:
                 self._look_at(attempt, phases.get(attempt.handle or "", Phase.ENDED))
@@ -122,6 +124,12 @@ class Reconciler:
             except LoraCIError as error:
                 # One that cannot be looked at holds up no other.
                 LOG.warning("attempt.unreadable key=%s why=%s", attempt.key, error)
+
+    def _tell_away(self, error: InfrastructureError) -> None:
+        """Says so once, and not at every tick."""
+        if not self._away:
+            LOG.warning("executor.away name=%s why=%s", self.executor.name, error)
+        self._away = True
 
     def _observe_inline(self, attempts: Sequence[OpenAttempt]) -> None:
         """Such an attempt ends with its process: what is open here was left by one."""
@@ -300,9 +308,13 @@ class Reconciler:
             asked = Attempt(key=attempt.key, folder=folder, spec=spec, place=_place(attempt))
             # A signal between the two would leave an attempt that nobody knows.
             with stop_on_signal() as stop:
-                handle = self.executor.submit(asked)
-                self.ledger.queue.note_handle(attempt.key, handle)
-        except Interrupted:
+                try:
+                    handle = self.executor.submit(asked)
+                    self.ledger.queue.note_handle(attempt.key, handle)
+                except ExecutorAwayError as error:
+                    # No fault of the step: it stays open, and the next tick asks again.
+                    self._tell_away(error)
+        except (Interrupted, LedgerAwayError):
             raise
         except (LoraCIError, OSError) as error:
             self._note(attempt, result_of(error, _named(attempt.step), folder.path), None)
