@@ -1,0 +1,176 @@
+"""Runs each attempt as a job of a Ray cluster, asked for over HTTP: Ray itself is not needed here.
+
+Ray is believed in what it does not forget; the folder, which both sides see, has the last word.
+`attempts/<key>` in it says that the attempt has begun or never will: so it begins once at most,
+even where Ray forgot it and is asked again, and one that still waits can be ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lora_ci.core.clock import Clock, SystemClock
+from lora_ci.execution.executor import Attempt, Phase
+from lora_ci.execution.local import ATTEMPTS, Command, exec_step_command
+from lora_ci.execution.node import NEVER, ask_for_end, claim, is_never
+from lora_ci.execution.ray_jobs import Job, RayJobs
+from lora_ci.steps.folder import StepFolder
+
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+# Ray gives up jobs that have waited for RAY_JOB_START_TIMEOUT_SECONDS, 15 minutes by default.
+GIVEN_UP = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+NODE_ID = "ray.io/node-id"
+NOTE = "lora-ci"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    """What we want to know of a job later, kept in its metadata."""
+
+    folder: str
+    key: str
+    gpus: int
+    labels: Mapping[str, str]
+
+    @property
+    def begun(self) -> Path:
+        """The file that says that the attempt has begun, or never will."""
+        return Path(self.folder) / ATTEMPTS / self.key
+
+
+@dataclass(slots=True, kw_only=True)
+class RayExecutor:
+    """Jobs of the cluster whose dashboard is at `address`. The handle is the job's submission id.
+
+    The folders of steps, `store` and `cache` lie under the same paths on every node, and so does
+    `python` with lora-ci. An attempt has the environment of its node: `named` are variables of that
+    which it gets too. Ray sets aside `cpus` cores and the GPUs that the step asks for, on nodes
+    with these `labels`; what is asked to end has `stop_wait_s` before Ray kills it.
+    """
+
+    address: str
+    store: Path
+    cache: Path
+    command: Command = exec_step_command
+    named: tuple[str, ...] = ()
+    python: str = sys.executable
+    cpus: float = 1.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    token: str = field(default="", repr=False)
+    stop_wait_s: int = 60
+    lag_s: float = 10.0
+    clock: Clock = field(default_factory=SystemClock)
+    jobs: RayJobs = field(init=False)
+
+    name = "ray"
+
+    def __post_init__(self) -> None:
+        self.jobs = RayJobs(self.address.rstrip("/"), self.clock, self.token)
+
+    def submit(self, attempt: Attempt) -> str:
+        folder = attempt.folder.path.absolute()
+        place = {NODE_ID: attempt.place.node} if attempt.place.node else {}
+        note = _Note(
+            folder=str(folder),
+            key=attempt.key,
+            gpus=attempt.spec.resources.gpus,
+            labels={**self.labels, **place},
+        )
+        # Keys are `step-<id>-<n>`: every ledger has a `step-1-1`.
+        whose = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        job = f"lora-ci-{whose}-{attempt.key}"
+        self.jobs.submit(self._request(job, self._entrypoint(job, attempt, note), note))
+        return job
+
+    def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
+        """How far jobs are. One that Ray has given up, as it waited for long, is handed in again.
+
+        Why Ray could not start one is added to the log in the step's folder.
+        """
+        if not handles:
+            return {}
+        jobs = {job.submission_id: job for job in self.jobs.all()}
+        found = {}
+        for handle in handles:
+            # What is missing in the list is asked for: one more look before it is given up.
+            job = jobs.get(handle) or self.jobs.find(handle)
+            found[handle] = self._phase(handle, job) if job else Phase.ENDED
+        return found
+
+    def cancel(self, handle: str, *, hard: bool) -> None:
+        job = self.jobs.find(handle)
+        if job is None or job.status in ENDED:
+            return
+        note = _note(job)
+        if note and not claim(note.begun, f"{NEVER}: cancelled before its turn") and hard:
+            ask_for_end(note.begun)
+        self.jobs.stop(handle)
+
+    def clear(self, handle: str) -> None:
+        """Has Ray forget the job. What the step left running is ended on its node, by then."""
+        self.jobs.forget(handle)
+
+    def _phase(self, handle: str, job: Job) -> Phase:
+        note = _note(job)
+        if job.status == "PENDING":
+            return Phase.ENDED if note and is_never(note.begun) else Phase.QUEUED
+        if job.status not in ENDED:
+            return Phase.RUNNING
+        if note and job.error_type == GIVEN_UP and not note.begun.exists():
+            self.jobs.forget(handle)
+            self.jobs.submit(self._request(handle, job.entrypoint, note))
+            return Phase.QUEUED
+        if note and job.status == "FAILED":
+            _tell_why(note, job)
+        return Phase.ENDED
+
+    def _request(self, job: str, entrypoint: str, note: _Note) -> dict[str, Any]:
+        request = {
+            "submission_id": job,
+            "entrypoint": entrypoint,
+            "entrypoint_num_cpus": self.cpus,
+            "entrypoint_num_gpus": note.gpus,
+            "metadata": {NOTE: json.dumps(msgspec.to_builtins(note))},
+            # Read by the job's supervisor: it would kill after 3 s.
+            "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(self.stop_wait_s)}},
+        }
+        # Older versions refuse what they do not know.
+        return request | ({"entrypoint_label_selector": dict(note.labels)} if note.labels else {})
+
+    def _entrypoint(self, job: str, attempt: Attempt, note: _Note) -> str:
+        """A line for the node's shell. Values of variables never stand in it."""
+        command = self.command(StepFolder(Path(note.folder)), self.store, self.cache)
+        if command[0] == sys.executable:
+            command = [self.python, *command[1:]]
+        shim = [self.python, "-P", "-m", "lora_ci.execution.node"]
+        line = [*shim, job, str(note.begun), ",".join(self.named), *command]
+        log = shlex.quote(str(StepFolder(Path(note.folder)).log))
+        return f"exec {shlex.join(line)} >> {log} 2>&1 < /dev/null"
+
+
+def _note(job: Job) -> _Note | None:
+    try:
+        return msgspec.json.decode((job.metadata or {}).get(NOTE, ""), type=_Note)
+    except msgspec.DecodeError:
+        return None
+
+
+def _tell_why(note: _Note, job: Job) -> None:
+    """Adds to the log why Ray could not even begin the attempt."""
+    try:
+        if claim(note.begun, f"{NEVER}: {job.error_type}"):
+            with StepFolder(Path(note.folder)).log.open("a") as log:
+                log.write(f"Ray could not begin {note.key}: {job.message}\n")
+    except OSError:
+        # The folder is not there: the reconciler will say so.
+        return
