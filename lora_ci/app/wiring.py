@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from lora_ci.app.live import Live
 from lora_ci.app.records import FORGE, STATE, kept_records, ledger_url, open_store
 from lora_ci.app.source import Source
 from lora_ci.core.clock import Clock, SystemClock
-from lora_ci.core.errors import InfrastructureError
+from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Record
 from lora_ci.execution.drive import Driver
@@ -132,9 +133,7 @@ def open_deps(
         source=source,
         ledger=open_ledger(places.ledger or ledger_url(state), clock, repo=places.repo),
         store=store,
-        executor=InlineExecutor(store, cache, live)
-        if executor == "inline"
-        else LocalExecutor(objects, cache, named=named),
+        executor=open_executor(executor, store, objects, cache, live, named),
         forge=forge or LocalForge(state / FORGE),
         clock=clock,
         state=state,
@@ -142,6 +141,36 @@ def open_deps(
         signing_key=signing_key,
         room=room,
     )
+
+
+def open_executor(
+    where: str,
+    store: ArtifactStore,
+    objects: Path,
+    cache: Path,
+    watch: Watch,
+    named: tuple[str, ...],
+) -> Executor:
+    """The executor that is called `inline`, `local`, `ray=URL` or `slurm[=PARTITION]`.
+
+    Raises UsageError for another name.
+    """
+    kind, _, place = where.partition("=")
+    match kind:
+        case "inline":
+            return InlineExecutor(store, cache, watch)
+        case "local":
+            return LocalExecutor(objects, cache, named=named)
+        case "ray":
+            from lora_ci.execution.ray import RayExecutor
+
+            token = os.environ.get("RAY_AUTH_TOKEN", "")
+            return RayExecutor(place, objects, cache, named=named, token=token)
+        case "slurm":
+            from lora_ci.execution.slurm import SlurmExecutor
+
+            return SlurmExecutor(objects, cache, place, named=named)
+    raise UsageError(f"no executor is called {where!r}")
 
 
 def ensure_folder(objects: Path) -> None:
