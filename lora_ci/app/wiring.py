@@ -133,7 +133,9 @@ def open_deps(
         source=source,
         ledger=open_ledger(places.ledger or ledger_url(state), clock, repo=places.repo),
         store=store,
-        executor=open_executor(executor, store, objects, cache, live, named),
+        executor=open_executor(
+            executor, store, objects=objects, cache=cache, watch=live, named=named
+        ),
         forge=forge or LocalForge(state / FORGE),
         clock=clock,
         state=state,
@@ -146,6 +148,7 @@ def open_deps(
 def open_executor(
     where: str,
     store: ArtifactStore,
+    *,
     objects: Path,
     cache: Path,
     watch: Watch,
@@ -165,7 +168,7 @@ def open_executor(
             from lora_ci.execution.ray import RayExecutor
 
             token = os.environ.get("RAY_AUTH_TOKEN", "")
-            return RayExecutor(place, objects, cache, named=named, token=token)
+            return RayExecutor(address=place, store=objects, cache=cache, named=named, token=token)
         case "slurm":
             from lora_ci.execution.slurm import SlurmExecutor
 
