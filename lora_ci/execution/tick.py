@@ -47,7 +47,8 @@ class Policy:
     An error is tried `failures` times, after each of `delays_s`; an attempt that a machine cut off
     (a node that is drained, say) begins again up to `interruptions` times. One that is asked to end
     has `grace_s` for its checkpoint. A step's own time limit counts from where it was first seen
-    to run; a result that its executor denies is taken after `denied_s`.
+    to run. An executor that says of an attempt that it runs is believed for `denied_s` after its
+    result is there, and for as long after it was killed.
     """
 
     failures: int = 3
@@ -65,7 +66,7 @@ class _Seen:
     running_since: float | None = None
     ended_since: float | None = None
     asked_at: float | None = None
-    killed: bool = False
+    killed_at: float | None = None
     limit_s: float | None = None
     late: str = ""
 
@@ -159,6 +160,9 @@ class Reconciler:
             self._end(attempt, seen)
         elif phase is Phase.RUNNING and self._is_denied(attempt, seen):
             self._end(attempt, seen)
+        if seen.killed_at is not None and now - seen.killed_at > self.policy.denied_s:
+            # If it does run, it has the folder's lock, and the next attempt waits for that.
+            self._settle(attempt)
 
     def _is_over_time(self, attempt: OpenAttempt, seen: _Seen) -> bool:
         if seen.running_since is None:
@@ -188,6 +192,7 @@ class Reconciler:
                 seen.asked_at = now
             elif now - seen.asked_at > self.policy.grace_s:
                 self.executor.cancel(handle, hard=True)
+                seen.killed_at = now if seen.killed_at is None else seen.killed_at
         except InfrastructureError as error:
             LOG.warning("cancel.failed key=%s why=%s", attempt.key, error)
 
