@@ -5,6 +5,7 @@ A step that is to be made again waits again. One attempt of it is open at a time
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    Select,
     bindparam,
     delete,
     exists,
@@ -164,25 +166,14 @@ class Queue:
 
         `most` of each, so that a flood of one hides nothing of another.
         """
-        table, now = tables.step.c, self._db.moment()
-        late = (now + MOST_DELAY).isoformat(timespec="microseconds")
-        due = or_(table.due_at <= now.isoformat(timespec="microseconds"), table.due_at > late)
-        turn = func.row_number().over(
-            partition_by=(table.repo, table.priority), order_by=(table.queued_at, table.id)
-        )
-        whose = () if run_id is None else (table.run_id == run_id,)
-        needs = (table.repo, table.priority, table.gpus, table.vram_gib, table.queued_at)
-        ranked = (
-            select(*STEP, *needs, turn.label("turn"))
-            .where(table.state == StepState.WAITING, due, *whose)
-            .subquery()
-        )
-        query = (
-            select(ranked, tables.run.c.owner, tables.run.c.beat)
-            .join(tables.run, tables.run.c.id == ranked.c.run_id)
-            .where(ranked.c.turn <= most)
-            .order_by(ranked.c.priority.desc(), ranked.c.queued_at, ranked.c.id)
-        )
+        now = self._db.moment()
+        values = {
+            "now": now.isoformat(timespec="microseconds"),
+            "late": (now + MOST_DELAY).isoformat(timespec="microseconds"),
+            "most": most,
+        }
+        query = WAITING if run_id is None else WAITING_OF
+        rows = self._db.rows(query, values if run_id is None else {**values, "of": run_id})
         return tuple(
             Waiting(
                 step=_step(row),
@@ -194,22 +185,12 @@ class Queue:
                 owner=row["owner"],
                 beat=row["beat"],
             )
-            for row in self._db.rows(query)
+            for row in rows
         )
 
     def open_attempts(self) -> tuple[OpenAttempt, ...]:
         """The attempts that go on, oldest first."""
-        table, step = tables.attempt.c, tables.step.c
-        needs = (step.repo, step.priority, step.gpus, step.vram_gib, step.stopping)
-        own = (table.key, table.executor, table.handle, table.place, table.started_at)
-        query = (
-            select(*STEP, *needs, *own, tables.run.c.owner, tables.run.c.beat)
-            .join_from(tables.attempt, tables.step, step.id == table.step_id)
-            .join(tables.run, tables.run.c.id == step.run_id)
-            .where(table.state == AttemptState.OPEN)
-            .order_by(table.started_at, table.key)
-        )
-        return tuple(map(_attempt, self._db.rows(query)))
+        return tuple(map(_attempt, self._db.rows(OPEN_ATTEMPTS)))
 
     def spec(self, step: StepRow) -> StepSpec:
         """What a step is to do."""
@@ -236,7 +217,8 @@ class Queue:
         Work that is under way in another run is not begun a second time at the same executor. At
         another it may be: the folder lets one in, and who comes second finds its result.
         """
-        key = f"step-{step.id}-{step.attempts + 1}"
+        # A ledger that began anew counts from 1 again, beside the step folders that it had before.
+        key = f"step-{step.id}-{step.attempts + 1}-{secrets.token_hex(4)}"
         begun = {"of": step.id, "tried": step.attempts, "work": step.fingerprint, "at": executor}
         values = {
             "key": key,
@@ -447,7 +429,45 @@ STEP: Sequence[ColumnElement[Any]] = tuple(
     )
 )
 
-# What every step needs is built once: building costs as much as asking.
+# What is asked at every tick or for every step is built once: building costs as much as asking.
+
+
+def _waiting(*whose: ColumnElement[bool]) -> Select[Any]:
+    table = tables.step.c
+    due = or_(table.due_at <= bindparam("now"), table.due_at > bindparam("late"))
+    turn = func.row_number().over(
+        partition_by=(table.repo, table.priority), order_by=(table.queued_at, table.id)
+    )
+    needs = (table.repo, table.priority, table.gpus, table.vram_gib, table.queued_at)
+    ranked = (
+        select(*STEP, *needs, turn.label("turn"))
+        .where(table.state == StepState.WAITING, due, *whose)
+        .subquery()
+    )
+    return (
+        select(ranked, tables.run.c.owner, tables.run.c.beat)
+        .join(tables.run, tables.run.c.id == ranked.c.run_id)
+        .where(ranked.c.turn <= bindparam("most"))
+        .order_by(ranked.c.priority.desc(), ranked.c.queued_at, ranked.c.id)
+    )
+
+
+def _open_attempts() -> Select[Any]:
+    table, step = tables.attempt.c, tables.step.c
+    needs = (step.repo, step.priority, step.gpus, step.vram_gib, step.stopping)
+    own = (table.key, table.executor, table.handle, table.place, table.started_at)
+    return (
+        select(*STEP, *needs, *own, tables.run.c.owner, tables.run.c.beat)
+        .join_from(tables.attempt, tables.step, step.id == table.step_id)
+        .join(tables.run, tables.run.c.id == step.run_id)
+        .where(table.state == AttemptState.OPEN)
+        .order_by(table.started_at, table.key)
+    )
+
+
+WAITING = _waiting()
+WAITING_OF = _waiting(tables.step.c.run_id == bindparam("of"))
+OPEN_ATTEMPTS = _open_attempts()
 SPEC = select(tables.step.c.spec).where(tables.step.c.id == bindparam("of"))
 _other = tables.step.alias("other")
 BEGIN = (
