@@ -173,7 +173,8 @@ def open_executor(
             from lora_ci.execution.slurm import SlurmExecutor
 
             return SlurmExecutor(objects, cache, place, named=named)
-    raise UsageError(f"no executor is called {where!r}")
+        case _:
+            raise UsageError(f"no executor is called {where!r}")
 
 
 def ensure_folder(objects: Path) -> None:
