@@ -294,60 +294,34 @@ class Queue:
     def _end(
         self, connection: Connection, step: StepRow, expected: StepState, result: StepResult
     ) -> bool:
-        table = tables.step.c
-        moved = connection.execute(
-            update(tables.step)
-            .where(table.id == step.id, table.state == expected)
-            .values(state=StepState.ENDED, result=as_text(result), ended_at=self._db.now())
-        )
+        text, now = as_text(result), self._db.now()
+        ended = {"of": step.id, "from": expected, "came_to": text, "at": now}
+        moved = connection.execute(END, ended)
         if moved.rowcount != 1:
             return False
         if result.outcome in KEPT:
-            self._record(connection, step, result)
+            # In place of an older one.
+            connection.execute(FORGET, {"under": step.fingerprint})
+            kept = {"of": step.id, "came_to": text, "as": result.outcome, "at": now}
+            connection.execute(RECORD, kept)
         return True
-
-    def _record(self, connection: Connection, step: StepRow, result: StepResult) -> None:
-        table = tables.step.c
-        row = connection.execute(
-            select(table.parts, table.git_commit, table.repo).where(table.id == step.id)
-        ).one()
-        connection.execute(
-            delete(tables.record).where(tables.record.c.fingerprint == step.fingerprint)
-        )
-        connection.execute(
-            insert(tables.record).values(
-                fingerprint=step.fingerprint,
-                lora=step.lora,
-                stage=step.stage,
-                parts=row.parts,
-                result=as_text(result),
-                outcome=result.outcome,
-                run_id=step.run_id,
-                git_commit=row.git_commit,
-                finished_at=self._db.now(),
-                repo=row.repo,
-            )
-        )
 
     def _close(
         self, connection: Connection, attempt: OpenAttempt, outcome: Outcome, log: str | None
     ) -> bool:
         """Ends the attempt and counts what it used; False if another process was first."""
-        table, now = tables.attempt.c, self._db.moment()
+        now = self._db.moment()
         took_s = (now - datetime.fromisoformat(attempt.started_at)).total_seconds()
         # A clock that was set back makes no time of less than nothing.
         gpu_s = max(0.0, took_s) * attempt.gpus
-        moved = connection.execute(
-            update(tables.attempt)
-            .where(table.key == attempt.key, table.state == AttemptState.OPEN)
-            .values(
-                state=AttemptState.ENDED,
-                outcome=outcome,
-                ended_at=now.isoformat(timespec="microseconds"),
-                gpu_s=gpu_s,
-                log_sha256=log,
-            )
-        )
+        ended = {
+            "of": attempt.key,
+            "came_to": outcome,
+            "at": now.isoformat(timespec="microseconds"),
+            "used": gpu_s,
+            "log": log,
+        }
+        moved = connection.execute(CLOSE, ended)
         if moved.rowcount != 1:
             return False
         if gpu_s:
@@ -355,14 +329,9 @@ class Queue:
         return True
 
     def _use(self, connection: Connection, repo: str, day: str, gpu_s: float) -> None:
-        table = tables.usage.c
-        added = connection.execute(
-            update(tables.usage)
-            .where(table.repo == repo, table.day == day)
-            .values(gpu_s=table.gpu_s + gpu_s)
-        )
+        added = connection.execute(USE, {"who": repo, "when": day, "used": gpu_s})
         if added.rowcount == 0:
-            connection.execute(insert(tables.usage).values(repo=repo, day=day, gpu_s=gpu_s))
+            connection.execute(FIRST_USE, {"repo": repo, "day": day, "gpu_s": gpu_s})
 
     # Who moves what on
 
@@ -490,6 +459,39 @@ BEGIN = (
     .values(state=StepState.RUNNING, attempts=tables.step.c.attempts + 1)
 )
 OPEN = insert(tables.attempt)
+CLOSE = (
+    update(tables.attempt)
+    .where(tables.attempt.c.key == bindparam("of"), tables.attempt.c.state == AttemptState.OPEN)
+    .values(
+        state=AttemptState.ENDED,
+        outcome=bindparam("came_to"),
+        ended_at=bindparam("at"),
+        gpu_s=bindparam("used"),
+        log_sha256=bindparam("log"),
+    )
+)
+END = (
+    update(tables.step)
+    .where(tables.step.c.id == bindparam("of"), tables.step.c.state == bindparam("from"))
+    .values(state=StepState.ENDED, result=bindparam("came_to"), ended_at=bindparam("at"))
+)
+FORGET = delete(tables.record).where(tables.record.c.fingerprint == bindparam("under"))
+_ABOUT = ("fingerprint", "lora", "stage", "parts", "run_id", "git_commit")
+RECORD = insert(tables.record).from_select(
+    (*_ABOUT, "result", "outcome", "finished_at"),
+    select(
+        *(tables.step.c[name] for name in _ABOUT),
+        bindparam("came_to", type_=tables.record.c.result.type),
+        bindparam("as", type_=tables.record.c.outcome.type),
+        bindparam("at", type_=tables.record.c.finished_at.type),
+    ).where(tables.step.c.id == bindparam("of")),
+)
+USE = (
+    update(tables.usage)
+    .where(tables.usage.c.repo == bindparam("who"), tables.usage.c.day == bindparam("when"))
+    .values(gpu_s=tables.usage.c.gpu_s + bindparam("used"))
+)
+FIRST_USE = insert(tables.usage)
 HANDLE = (
     update(tables.attempt)
     .where(tables.attempt.c.key == bindparam("of"), tables.attempt.c.state == AttemptState.OPEN)
