@@ -40,6 +40,7 @@ COMMANDS: dict[str, str] = {
     "report": "render the report of a recorded run again",
     "status": "show the recent runs, or the steps of one",
     "logs": "show what steps printed, or what they print now",
+    "ledger": "look after what ran: check, clean up, back up, restore, export",
     "doctor": "tell whether this machine can do the work, and what to mend",
     "demo": "see the story on a throw-away repository",
     "serve": "be the bot: hear GitHub's webhooks, run what they ask for",

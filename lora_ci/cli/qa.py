@@ -6,11 +6,10 @@ What follows it may be an action, the name of a LoRA (`run`) or the file of an a
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from lora_ci.cli.actions import add_actions
 from lora_ci.cli.output import Output
 
 ACTIONS = {
@@ -34,28 +33,9 @@ def spelled_out(words: Sequence[str]) -> list[str]:
     return ["file" if is_file else "run", *words]
 
 
-class LateParser(argparse.ArgumentParser):
-    """A parser that gets its arguments when it has some to parse: no other action is imported."""
-
-    action: str | None = None
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, which calls it for the chosen action alone."""
-        if self.action:
-            module = importlib.import_module(f"lora_ci.cli.qa_{self.action}")
-            self.action = None
-            module.add_arguments(self)
-            self.set_defaults(act=module.run)
-        return super().parse_known_args(args, namespace)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A sub-command for each action."""
-    commands = parser.add_subparsers(
-        dest="action", metavar="<action>", required=True, parser_class=LateParser
-    )
-    for name, summary in ACTIONS.items():
-        commands.add_parser(name, help=summary, description=summary).action = name
+    add_actions(parser, "qa", ACTIONS)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

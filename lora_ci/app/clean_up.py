@@ -1,0 +1,164 @@
+"""Takes away what nothing needs any more: rows, artifacts, folders of steps and of inputs.
+
+Others may be at work. What they have just put, got or laid out is marked as used, and what was
+used in the last hour, or since the oldest unfinished step began to wait, stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from lora_ci.app.plan_event import MONTH
+from lora_ci.core.clock import Clock
+from lora_ci.ledger.retention import Retention
+from lora_ci.store.inventory import ASIDE, mend, remove, stored
+
+GRACE = timedelta(hours=1)
+
+# What is being done, how much of it, of how much.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """A ledger's folders; `ours` says that no other ledger needs what is in the store."""
+
+    state: Path
+    objects: Path
+    ours: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Cleaned:
+    """What went, or would go. `left_for_others` were not removed: the store may not be ours."""
+
+    runs: int = 0
+    records: int = 0
+    objects: int = 0
+    object_bytes: int = 0
+    folders: int = 0
+    folder_bytes: int = 0
+    left_for_others: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class CleanUp:
+    """Removes what ended long ago and is not needed (`ledger.retention` says what is)."""
+
+    retention: Retention
+    places: Places
+    clock: Clock
+    dry_run: bool
+    progress: Progress
+    _cleaned: Cleaned = field(default_factory=Cleaned)
+
+    def run(self, older_than: timedelta) -> Cleaned:
+        """Takes away what ended longer ago than that.
+
+        Rows of records stay for a month in any case: budgets count the GPU-hours of it.
+        """
+        retention, now = self.retention, self.clock.now()
+        before, aged = _text(now - older_than), _text(now - max(older_than, MONTH))
+        # In this order: what is begun from now on marks what it uses.
+        needed = retention.needed(before)
+        runs = retention.lapsed_runs(before)
+        records = retention.finished_before(needed.lapsed, aged)
+        waits_since, names = retention.in_use()
+        since = min(now, datetime.fromisoformat(waits_since)) if waits_since else now
+        used_before = (since - GRACE).timestamp()
+        if not self.dry_run:
+            retention.drop_runs(runs, before)
+            retention.drop_records(records, aged)
+        self._cleaned.runs, self._cleaned.records = len(runs), len(records)
+        self._clean_store(needed.digests, used_before)
+        for name in ("steps", "inputs"):
+            self._clean_folders(name, names, (now - older_than).timestamp())
+        return self._cleaned
+
+    def _clean_store(self, needed: frozenset[str], used_before: float) -> None:
+        objects, cleaned = self.places.objects, self._cleaned
+        if self.places.ours and not self.dry_run:
+            mend(objects, unused_since=used_before)
+        going = [
+            one for one in stored(objects) if one.sha256 not in needed and one.used_at < used_before
+        ]
+        if not self.places.ours:
+            cleaned.left_for_others = len(going)
+            return
+        for number, one in enumerate(going, 1):
+            if self.dry_run or remove(objects, one.sha256, used_before=used_before):
+                cleaned.objects += 1
+                cleaned.object_bytes += one.size_bytes
+            self.progress("artifacts", number, len(going))
+
+    def _clean_folders(self, name: str, in_use: frozenset[str], used_before: float) -> None:
+        """Removes the folders of steps or inputs that nobody is at and nobody has used since."""
+        parent, cleaned = self.places.state / name, self._cleaned
+        if not parent.is_dir():
+            return
+        if not self.dry_run:
+            for left in parent.glob(f"{ASIDE}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        folders = [path for path in parent.iterdir() if path.is_dir() and path.name[0] != "."]
+        going = [f for f in folders if f.name not in in_use and _used_at(f) < used_before]
+        for number, folder in enumerate(going, 1):
+            size_bytes = sum(path.lstat().st_size for path in _files(folder))
+            if self.dry_run or _remove_folder(folder, used_before):
+                cleaned.folders += 1
+                cleaned.folder_bytes += size_bytes
+            self.progress(f"folders of {name}", number, len(going))
+
+
+def _remove_folder(folder: Path, used_before: float) -> bool:
+    """Moves it aside, looks once more, and removes it; False if somebody is at it."""
+    aside = folder.with_name(ASIDE + folder.name)
+    with _sole(folder) as alone:
+        if not alone:
+            return False
+        folder.rename(aside)
+        if _used_at(aside) >= used_before:
+            aside.rename(folder)
+            return False
+    shutil.rmtree(aside)
+    return True
+
+
+@contextmanager
+def _sole(folder: Path) -> Iterator[bool]:
+    """The lock that a process has as long as it works in a step's folder; inputs have none."""
+    try:
+        lock = (folder / "lock").open("rb")
+    except FileNotFoundError:
+        yield True
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _used_at(folder: Path) -> float:
+    """When something was last written right below a folder, in seconds since 1970."""
+    times = [folder.stat().st_mtime]
+    for path in folder.iterdir() if (folder / "spec.json").exists() else ():
+        with suppress(FileNotFoundError):
+            times.append(path.lstat().st_mtime)
+    return max(times)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if not path.is_dir())
+
+
+def _text(moment: datetime) -> str:
+    """A moment as the ledger writes it."""
+    return moment.isoformat(timespec="microseconds")
