@@ -28,10 +28,12 @@ class Gpu:
 class Machine:
     """A machine; `slots` is how many steps without a GPU it does at once.
 
-    `note` says why there is no GPU, or which of them were left out.
+    `note` says why there is no GPU, or which of them were left out. `cpu_only` is true of one that
+    is to have none.
     """
 
     name: str
     gpus: tuple[Gpu, ...] = ()
     slots: int = 1
     note: str = ""
+    cpu_only: bool = False

@@ -37,7 +37,7 @@ def find_machine(
         try:
             nvml = importlib.import_module("pynvml")
         except ImportError:
-            return Machine(name=name, slots=slots, note=NO_LIBRARY)
+            return Machine(name=name, slots=slots, note=NO_LIBRARY, cpu_only=True)
     lost: list[str] = []
     try:
         nvml.nvmlInit()
@@ -47,11 +47,12 @@ def find_machine(
             nvml.nvmlShutdown()
     except nvml.NVMLError as error:
         if error.value in (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED):
-            return Machine(name=name, slots=slots, note=NO_DRIVER)
+            return Machine(name=name, slots=slots, note=NO_DRIVER, cpu_only=True)
         hint = "next: nvidia-smi; reboot after a driver update"
         raise InfrastructureError(f"the NVIDIA driver: {error}", hint=hint) from error
-    gpus = tuple(_visible(gpus, visible))
-    return Machine(name=name, gpus=gpus, slots=slots, note="; ".join(lost))
+    ours = tuple(_visible(gpus, visible))
+    note = "; ".join(lost) or ("" if ours else "no GPU, or none in CUDA_VISIBLE_DEVICES")
+    return Machine(name=name, gpus=ours, slots=slots, note=note, cpu_only=not (ours or lost))
 
 
 def _read(nvml: Any, mark_of: Callable[[int], str], lost: list[str]) -> Iterator[Gpu]:

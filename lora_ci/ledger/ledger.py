@@ -27,6 +27,7 @@ from lora_ci.core.votes import Against, Choice, Side, Vote
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database, as_text, as_value, open_database
 from lora_ci.ledger.queue import Queue
+from lora_ci.ledger.runners import Runners
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,9 @@ def open_ledger(url: str, clock: Clock, *, repo: str | None = None) -> Ledger:
 
 
 class Ledger:
-    """Runs, records and votes; `queue` has the steps. Implements `plan.records.Records`.
+    """Runs, records and votes; `queue` has the steps, `runners` the machines that do them.
+
+    Implements `plan.records.Records`.
 
     With a `repo`, what is found by the name of a LoRA is of that repository; what is found by its
     fingerprint may be anybody's, as it is the same work.
@@ -55,6 +58,7 @@ class Ledger:
         self._db = database
         self._whose = () if repo is None else (tables.record.c.repo == repo.lower(),)
         self.queue = Queue(database)
+        self.runners = Runners(database)
 
     def close(self) -> None:
         """Gives the connections back."""

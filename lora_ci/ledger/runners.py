@@ -1,0 +1,104 @@
+"""Machines that run steps: what was last seen of each, and what an operator wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError as DuplicateKey
+
+from lora_ci.core.machine import Machine
+from lora_ci.ledger import tables
+from lora_ci.ledger.database import Database, as_text, as_value
+
+# Names in one query: SQLite takes a few hundred at least.
+MOST_NAMES = 200
+
+
+class RunnerState(StrEnum):
+    """What an operator wants: all, no new steps, or that those that run go elsewhere too."""
+
+    ACTIVE = "active"
+    CORDONED = "cordoned"
+    DRAINED = "drained"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """A machine as it was at `seen_at`; `why` is what the operator said."""
+
+    machine: Machine
+    state: RunnerState
+    seen_at: str
+    why: str
+
+
+class Runners:
+    """The machines of a ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def all(self) -> tuple[Runner, ...]:
+        """The machines, by name."""
+        return tuple(map(_runner, self._db.rows(select(tables.runner).order_by("name"))))
+
+    def find(self, name: str) -> Runner | None:
+        """The machine of that name, if one was seen."""
+        rows = self._db.rows(select(tables.runner).where(tables.runner.c.name == name))
+        return _runner(rows[0]) if rows else None
+
+    def see(self, machine: Machine) -> None:
+        """Keeps what a machine is now; what an operator wants of it stays."""
+        table = tables.runner.c
+        seen = {"inventory": as_text(machine), "seen_at": self._db.now()}
+        with self._db.transaction() as connection:
+            known = connection.execute(
+                update(tables.runner).where(table.name == machine.name).values(seen)
+            )
+        if known.rowcount == 0:
+            values = {"name": machine.name, "state": RunnerState.ACTIVE, **seen}
+            try:
+                with self._db.transaction() as connection:
+                    connection.execute(insert(tables.runner).values(values))
+            except DuplicateKey:
+                return
+
+    def want(self, name: str, state: RunnerState, why: str) -> bool:
+        """Says what an operator wants of a machine; False if none of that name was seen."""
+        table = tables.runner.c
+        with self._db.transaction() as connection:
+            known = connection.execute(
+                update(tables.runner).where(table.name == name).values(state=state, why=why or None)
+            )
+        return known.rowcount == 1
+
+    def last_nodes(self, run_ids: Collection[str]) -> Mapping[tuple[str, str], str]:
+        """The machine that last began something for a run: by run and LoRA, and by run and ""."""
+        step, attempt = tables.step.c, tables.attempt.c
+        found: dict[tuple[str, str], str] = {}
+        names = sorted(set(run_ids))
+        for first in range(0, len(names), MOST_NAMES):
+            some = names[first : first + MOST_NAMES]
+            query = (
+                select(step.run_id, step.lora, attempt.place)
+                .join_from(tables.attempt, tables.step, step.id == attempt.step_id)
+                .where(step.run_id.in_(some))
+                .order_by(attempt.started_at)
+            )
+            for row in self._db.rows(query):
+                if node := as_value(row["place"], dict[str, Any]).get("node"):
+                    found[row["run_id"], row["lora"]] = found[row["run_id"], ""] = node
+        return found
+
+
+def _runner(row: RowMapping) -> Runner:
+    return Runner(
+        machine=as_value(row["inventory"], Machine),
+        state=RunnerState(row["state"]),
+        seen_at=row["seen_at"],
+        why=row["why"] or "",
+    )
