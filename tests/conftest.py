@@ -1,10 +1,13 @@
 """Fixtures and options that all rooms' tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.ledgers import KINDS, drop_ledger, new_ledger
 
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None)
@@ -30,6 +33,20 @@ def golden(request: pytest.FixtureRequest):
         assert path.read_text() == text, f"{name} differs; look, then: make golden"
 
     return check
+
+
+@pytest.fixture(params=KINDS)
+def ledger_kind(request: pytest.FixtureRequest) -> str:
+    """What the ledger is kept in."""
+    return request.param
+
+
+@pytest.fixture
+def ledger_url(ledger_kind: str, tmp_path: Path) -> Iterator[str]:
+    """An empty ledger, on each kind of database."""
+    url = new_ledger(tmp_path, ledger_kind)
+    yield url
+    drop_ledger(url)
 
 
 @pytest.fixture(scope="session")

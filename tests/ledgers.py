@@ -4,19 +4,41 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
-from lora_ci.ledger.engine import open_engine
+import pytest
+
+Kind = Literal["sqlite", "postgresql"]
+# The databases that a ledger may be in; the fixtures `ledger_kind` and `ledger_url` are each.
+KINDS = (
+    "sqlite",
+    pytest.param("postgresql", marks=(pytest.mark.slow, pytest.mark.needs_postgres)),
+)
 
 
-def new_ledger(folder: Path) -> str:
-    """The URL of an empty ledger in a folder."""
+def new_ledger(folder: Path, kind: Kind = "sqlite") -> str:
+    """The URL of an empty ledger, in a folder if it is a file."""
+    if kind == "postgresql":
+        from tests.postgres import new_migrated_database
+
+        return new_migrated_database()
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(_template().name) / "ledger.db", folder / "ledger.db")
     return f"sqlite:///{folder / 'ledger.db'}"
 
 
+def drop_ledger(url: str) -> None:
+    """Removes what would take room on the test's server; files go with their folder."""
+    if not url.startswith("sqlite"):
+        from tests.postgres import drop_database
+
+        drop_database(url)
+
+
 @cache
 def _template() -> tempfile.TemporaryDirectory:
+    from lora_ci.ledger.engine import open_engine  # every test process reads this file
+
     folder = tempfile.TemporaryDirectory()
     engine = open_engine(f"sqlite:///{folder.name}/ledger.db")
     with engine.connect() as connection:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    ExceptionContext,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
@@ -22,6 +32,22 @@ PRAGMAS = (
     "foreign_keys=ON",
     "synchronous=NORMAL",
 )
+# What libpq is told where the URL says nothing else: a server that is gone is not waited for long.
+POSTGRESQL = {
+    "application_name": "lora-ci",
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+# A process that was stopped inside a transaction holds nobody up for ever.
+SESSION = (
+    f"SET lock_timeout = {BUSY_TIMEOUT_MS}",
+    f"SET idle_in_transaction_session_timeout = {2 * BUSY_TIMEOUT_MS}",
+)
+# Of those who open an old ledger at once, one upgrades it: any number of ours alone.
+UPGRADING = 0x6C6F7261
 DAMAGED = (
     "next: mkdir -p {folder}/damaged && mv {place}* {folder}/damaged/; the same command makes "
     "a new one, and finished steps are not done again"
@@ -35,6 +61,23 @@ HINTS = {
     "readonly": "next: ls -ld {folder} {place}; both must be yours to write",
     "unable to open": "next: ls -ld {folder} {place}; both must be yours to write",
     "disk": "next: df -h {folder}; ulimit -f; the same command goes on where it stopped",
+}
+ENTER = (
+    "next: psql {server} {database}; are user and password right, and is each `@ : / %` of the "
+    "password percent-encoded (`%40` for `@`)?"
+)
+# The same for PostgreSQL; for what it says in another language, the last one.
+POSTGRESQL_HINTS = {
+    "authentication failed": ENTER,
+    "no password supplied": ENTER,
+    "role ": ENTER,
+    "pg_hba": ENTER,
+    'database "': "next: createdb {server} {database}",
+    "already exists": "next: createdb {server} NAME; give lora-ci a database of its own",
+    "permission denied": "next: psql {server} {database} -c '\\d'; the user must own the tables",
+    "lock timeout": HINTS["locked"],
+    "No space left": "next: df -h on the server; the same command goes on where it stopped",
+    "": "next: pg_isready {server}; the same command goes on where it stopped",
 }
 
 
@@ -54,18 +97,42 @@ def open_engine(url: str) -> Engine:
 
 def bare_engine(url: str) -> Engine:
     """An engine on a database as it is, of whatever schema. Raises UsageError."""
+    address = _address(url)
     try:
-        engine = create_engine(url)
+        # A connection may have been cut while a step ran for an hour.
+        engine = create_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
     except ArgumentError as error:
-        hint = "expected such as postgresql+psycopg://user:password@host/name"
-        raise UsageError("the ledger's URL is no address of a database", hint=hint) from error
+        raise _no_address() from error
     except ImportError as error:
         message = f"the ledger's URL needs a driver that is not installed: {error.name}"
-        raise UsageError(message, hint="expected one that this Python has") from error
+        hint = "expected one that this Python has"
+        if address.get_backend_name() == "postgresql":
+            hint = "next: pip install 'lora-ci[postgres]'"
+        raise UsageError(message, hint=hint) from error
     event.listen(engine, "handle_error", _explain)
     if engine.dialect.name == "sqlite":
         _tune_sqlite(engine)
+    elif engine.dialect.name == "postgresql":
+        _tune_postgresql(engine)
     return engine
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise _no_address() from error
+    # As other tools write it.
+    if address.drivername in ("postgres", "postgresql"):
+        address = address.set(drivername="postgresql+psycopg")
+    if address.drivername == "postgresql+psycopg":
+        address = address.set(query={**POSTGRESQL, **address.query})
+    return address
+
+
+def _no_address() -> UsageError:
+    hint = "expected such as postgresql+psycopg://user:password@host/name"
+    return UsageError("the ledger's URL is no address of a database", hint=hint)
 
 
 def _tune_sqlite(engine: Engine) -> None:
@@ -87,16 +154,46 @@ def _tune_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
+def _tune_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection, _record) -> None:  # type: ignore[no-untyped-def]
+        for setting in SESSION:
+            connection.execute(setting)
+        connection.commit()
+
+
 def _explain(context: ExceptionContext) -> None:
-    """Turns what a database says into an error with the next command; duplicates stay."""
-    if context.engine is None or isinstance(context.sqlalchemy_exception, DuplicateKey):
+    """Turns what a database says into an error with the next command; duplicates stay.
+
+    A connection that is found to be cut is made anew, and nobody need know.
+    """
+    duplicate = isinstance(context.sqlalchemy_exception, DuplicateKey)
+    if context.engine is None or context.is_pre_ping or duplicate:
         return
-    url, words = context.engine.url, str(context.original_exception).splitlines()[0]
-    place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
+    url, said = context.engine.url, str(context.original_exception)
+    if url.get_backend_name() == "sqlite":
+        place, words = str(url.database), said.splitlines()[0]
+        hint = next((hint for part, hint in HINTS.items() if part in words), HINTS["disk"])
+        hint = hint.format(place=place, folder=Path(place).parent)
+    else:
+        place, words = _shown(url), "; ".join(line.strip(" \t-") for line in said.splitlines())
+        hint = next(hint for part, hint in POSTGRESQL_HINTS.items() if part in words)
+        hint = hint.format(server=_options(url), database=url.database)
     message = f"the ledger {place} cannot be used: {words}"
-    hint = next((hint for part, hint in HINTS.items() if part in words), HINTS["disk"])
-    hint = hint.format(place=place, folder=Path(str(place)).parent)
     raise LedgerAwayError(message, hint=hint) from context.original_exception
+
+
+def _shown(url: URL) -> str:
+    """The address without what may be secret in it."""
+    query = {key: value for key, value in url.query.items() if key in ("host", "port")}
+    return url.set(query=query).render_as_string()
+
+
+def _options(url: URL) -> str:
+    """The server and the user, as PostgreSQL's own commands want them."""
+    host, port = url.host or url.query.get("host"), url.port or url.query.get("port")
+    options = {"-h": host, "-p": port, "-U": url.username}
+    return " ".join(f"{name} {value}" for name, value in options.items() if value)
 
 
 def schema_version(connection: Connection) -> str | None:
@@ -108,14 +205,18 @@ def schema_version(connection: Connection) -> str | None:
 
 def _migrate(engine: Engine, version: str | None) -> None:
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
         if schema_version(connection) == SCHEMA_VERSION:
             return
         try:
             migrate(connection)
         except UnknownSchemaError as error:
+            hint = "next: pip install --upgrade lora-ci"
+            if version and not version.isdecimal():
+                hint = "next: give lora-ci a database of its own; this is another program's"
             raise InfrastructureError(
-                f"the ledger has schema {version}, which this lora-ci does not know",
-                hint="next: pip install --upgrade lora-ci",
+                f"the ledger has schema {version}, which this lora-ci does not know", hint=hint
             ) from error
 
 
