@@ -84,11 +84,5 @@ def watch(pid: int, mark: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        main(
-            sys.argv[1],
-            Path(sys.argv[2]),
-            tuple(filter(None, sys.argv[3].split(","))),
-            sys.argv[4:],
-        )
-    )
+    _, mark, file, named, *command = sys.argv
+    sys.exit(main(mark, Path(file), tuple(filter(None, named.split(","))), command))

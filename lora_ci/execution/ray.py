@@ -48,7 +48,7 @@ class _Note:
         return Path(self.folder) / ATTEMPTS / self.key
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class RayExecutor:
     """Jobs of the cluster whose dashboard is at `address`. The handle is the job's submission id.
 
@@ -149,13 +149,13 @@ class RayExecutor:
 
     def _entrypoint(self, job: str, attempt: Attempt, note: _Note) -> str:
         """A line for the node's shell. Values of variables never stand in it."""
-        command = self.command(StepFolder(Path(note.folder)), self.store, self.cache)
+        folder = StepFolder(Path(note.folder))
+        command = self.command(folder, self.store.absolute(), self.cache.absolute())
         if command[0] == sys.executable:
             command = [self.python, *command[1:]]
         shim = [self.python, "-P", "-m", "lora_ci.execution.node"]
         line = [*shim, job, str(note.begun), ",".join(self.named), *command]
-        log = shlex.quote(str(StepFolder(Path(note.folder)).log))
-        return f"exec {shlex.join(line)} >> {log} 2>&1 < /dev/null"
+        return f"exec {shlex.join(line)} >> {shlex.quote(str(folder.log))} 2>&1 < /dev/null"
 
 
 def _note(job: Job) -> _Note | None:

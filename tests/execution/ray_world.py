@@ -11,12 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lora_ci.execution.executor import Executor
 from lora_ci.execution.local import Command
@@ -26,32 +26,33 @@ from tests.execution.toy_world import until
 
 HERE = Path(__file__).parents[2]
 START_S = 120
-END_S = 30
 GPUS = 4
 CPUS = 8
 # What the nodes have in their environment, whatever the tests have in theirs.
 NODES = {"LC_TOY": "shown", "GITHUB_TOKEN": "ghs-hidden-1", "MY_OWN": "hidden-5"}
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
     # Others use this machine too.
     "RAY_memory_monitor_refresh_ms": "0",
     "PYTHONPATH": str(HERE),
 }
-MARK = "TEST_RAY"
+# All that runs in a cluster has it, as steps get what begins with LC_.
+MARK = "LC_TEST_RAY"
 PR_SET_PDEATHSIG = 1
 
 
 class RayCluster:
     """A head, and nodes that join it, all on this machine. They end with this process."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, token: str = "", environment: Mapping[str, str] | None = None) -> None:
+        self.token = token
         self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self.port, self.dashboard = _free_port(), _free_port()
         self._mark = f"{MARK}={self.folder}"
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
             **QUIET, **NODES, **(environment or {}), MARK: str(self.folder),
+            "RAY_AUTH_MODE": "token" if token else "disabled", "RAY_AUTH_TOKEN": token,
         }  # fmt: skip
         self.start()
 
@@ -66,18 +67,17 @@ class RayCluster:
             f"--ray-client-server-port={_free_port()}", f"--temp-dir={self.folder}",
             f"--num-gpus={GPUS}", f"--num-cpus={CPUS}",
         )  # fmt: skip
-        self._wait_for("/api/version", lambda _: True)
-        self._wait_for("/nodes?view=summary", lambda told: _alive(told) == 1)
+        self._wait_for_nodes(1)
 
     def add_node(self, *, gpus: int, labels: Mapping[str, str]) -> None:
         """Starts another node, and waits until the head knows it."""
-        before = _alive(self._ask("/nodes?view=summary"))
+        before = len(self.nodes())
         text = ",".join(f"{name}={value}" for name, value in labels.items())
         self._start(
             f"--address=127.0.0.1:{self.port}", f"--num-gpus={gpus}", "--num-cpus=2",
             f"--labels={text}",
         )  # fmt: skip
-        self._wait_for("/nodes?view=summary", lambda told: _alive(told) == before + 1)
+        self._wait_for_nodes(before + 1)
 
     def kill(self) -> None:
         """Kills the cluster and all that runs in it, with no warning."""
@@ -107,22 +107,28 @@ class RayCluster:
                 stderr=out,
                 # Ctrl-C in a terminal is for the tests; they end it.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509
             )
 
-    def _wait_for(self, path: str, true) -> None:
+    def _wait_for_nodes(self, number: int) -> None:
         deadline = time.monotonic() + START_S
         while True:
-            try:
-                if true(self._ask(path)):
+            with suppress(OSError, ValueError):
+                if len(self.nodes()) == number:
                     return
-            except (OSError, ValueError):
-                pass
             assert time.monotonic() < deadline, (self.folder / "start.log").read_text()
             time.sleep(0.1)
 
-    def _ask(self, path: str):
-        with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+    def nodes(self) -> list[Any]:
+        """What the head knows of the nodes that live."""
+        found = self.ask("/nodes?view=summary")["data"]["summary"]
+        return [node["raylet"] for node in found if node["raylet"]["state"] == "ALIVE"]
+
+    def ask(self, path: str) -> Any:
+        """What the dashboard answers."""
+        asked = urllib.request.Request(self.address + path)
+        asked.add_header("Authorization", f"Bearer {self.token}")
+        with urllib.request.urlopen(asked, timeout=10) as answer:
             return json.load(answer)
 
 
@@ -135,9 +141,9 @@ def cluster() -> RayCluster:
 
 
 @contextmanager
-def own_cluster(environment: Mapping[str, str] | None = None) -> Iterator[RayCluster]:
+def own_cluster(token: str, environment: Mapping[str, str]) -> Iterator[RayCluster]:
     """A cluster that a test may kill and start."""
-    started = RayCluster(environment)
+    started = RayCluster(token, environment)
     try:
         yield started
     finally:
@@ -147,14 +153,15 @@ def own_cluster(environment: Mapping[str, str] | None = None) -> Iterator[RayClu
 @contextmanager
 def ray_executor(root: Path, command: Command) -> Iterator[Executor]:
     """An executor on the cluster of this process."""
-    yield RayExecutor(
-        address=cluster().address, store=root / "objects", cache=root / "cache", command=command,
-        stop_wait_s=5, lag_s=0.2,
+    yield executor_on(cluster(), root, command)
+
+
+def executor_on(where: RayCluster, root: Path, command: Command, **options) -> RayExecutor:
+    """An executor on a cluster; it waits for nothing longer than a test can."""
+    return RayExecutor(
+        where.address, root / "objects", root / "cache", command, token=where.token,
+        **{"stop_wait_s": 5, "lag_s": 0.2, **options},
     )  # fmt: skip
-
-
-def _alive(nodes) -> int:
-    return sum(n["raylet"]["state"] == "ALIVE" for n in nodes["data"]["summary"])
 
 
 def _free_port() -> int:
