@@ -15,7 +15,7 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.core.errors import InfrastructureError, LedgerAwayError, UsageError
@@ -122,12 +122,10 @@ def _address(url: str) -> URL:
         address = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise _no_address() from error
-    # As other tools write it.
-    if address.drivername in ("postgres", "postgresql"):
-        address = address.set(drivername="postgresql+psycopg")
-    if address.drivername == "postgresql+psycopg":
-        address = address.set(query={**POSTGRESQL, **address.query})
-    return address
+    if address.get_backend_name() not in ("postgres", "postgresql"):
+        return address
+    # Other tools write it without the driver, or with theirs.
+    return address.set(drivername="postgresql+psycopg", query={**POSTGRESQL, **address.query})
 
 
 def _no_address() -> UsageError:
@@ -180,7 +178,10 @@ def _explain(context: ExceptionContext) -> None:
         hint = next(hint for part, hint in POSTGRESQL_HINTS.items() if part in words)
         hint = hint.format(server=_options(url), database=url.database)
     message = f"the ledger {place} cannot be used: {words}"
-    raise LedgerAwayError(message, hint=hint) from context.original_exception
+    # Anything else would be the same however long one waits.
+    away = isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError)
+    kind = LedgerAwayError if away else InfrastructureError
+    raise kind(message, hint=hint) from context.original_exception
 
 
 def _shown(url: URL) -> str:
