@@ -86,6 +86,7 @@ class Reconciler:
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _owners: Watched | None = None
     _away: bool = False
+    _ended: bool = False
 
     def tick(self) -> None:
         """One look at everything, and what follows from it.
@@ -94,9 +95,9 @@ class Reconciler:
             InfrastructureError: the ledger cannot be used now.
             Interrupted, KeyboardInterrupt: a signal came; what was begun goes on.
         """
-        attempts = self.ledger.queue.open_attempts()
+        attempts, self._ended = self.ledger.queue.open_attempts(), False
         self._observe(attempts)
-        self._dispatch(self.ledger.queue.open_attempts())
+        self._dispatch(self.ledger.queue.open_attempts() if self._ended else attempts)
 
     # What runs
 
@@ -173,13 +174,13 @@ class Reconciler:
 
     def _is_denied(self, attempt: OpenAttempt, seen: _Seen) -> bool:
         """True where the result has been there for long, and the executor says that it runs."""
-        if seen.running_since is None:
+        since = seen.running_since
+        if since is None or self.clock.monotonic() - since <= self.policy.denied_s:
             return False
         result = _folder(attempt.step).last_result_age_s(self.clock.now().timestamp())
         return (
             result is not None
             and result > self.policy.denied_s
-            and self.clock.monotonic() - seen.running_since > self.policy.denied_s
             and self._result(attempt) is not None
         )
 
@@ -214,6 +215,7 @@ class Reconciler:
         self._note(attempt, result, log)
 
     def _note(self, attempt: OpenAttempt, result: StepResult, log: str | None) -> None:
+        self._ended = True
         queue, step, policy = self.ledger.queue, attempt.step, self.policy
         if attempt.stopping and result.outcome is Outcome.ERROR:
             result = StepResult(outcome=Outcome.INTERRUPTED, findings=result.findings)
@@ -255,6 +257,7 @@ class Reconciler:
 
     def _give_up(self, attempt: OpenAttempt) -> None:
         """Ends an attempt that died with its run; what it left in the folder serves the next."""
+        self._ended = True
         self.ledger.queue.finish(attempt, StepResult(outcome=Outcome.INTERRUPTED))
 
     # What waits
