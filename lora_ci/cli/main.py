@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "status": "show the recent runs, or the steps of one",
     "logs": "show what steps printed, or what they print now",
     "ledger": "look after what ran: check, clean up, back up, restore, export",
+    "runners": "show the machines that run steps; let one take no more, or again",
     "doctor": "tell whether this machine can do the work, and what to mend",
     "demo": "see the story on a throw-away repository",
     "serve": "be the bot: hear GitHub's webhooks, run what they ask for",
