@@ -138,19 +138,25 @@ class Work:
     def do(self, view_now: Callable[[], RunView]) -> None:
         """Runs what the plan says, and plans again, until nothing is left to run or to look for.
 
-        Later stages depend on what earlier ones made.
+        Later stages depend on what earlier ones made. Where several steps may run at a time, what
+        one lets begin does not wait for the others to end.
         """
-        driver = self.deps.driver(self.run_id)
+        driver, room = self.deps.driver(self.run_id), self.deps.room
         try:
-            while wanted := self.wanted() or self.further(view_now):
+            while (wanted := self.wanted()) or self.left() or (wanted := self.further(view_now)):
                 for decision in wanted:
                     self.begin(decision)
-                if not driver.drive(self.run_id):
+                if not driver.drive(self.run_id, leave=max(0, min(room, self.left()) - 1)):
                     self.interrupted = True
                     return
                 self.replan()
         except KeyboardInterrupt:
             self.interrupted = True
+            driver.stop(self.run_id)
+
+    def left(self) -> int:
+        """How many steps were begun and have not ended."""
+        return len(self.deps.ledger.queue.unfinished(self.run_id))
 
     def further(self, view_now: Callable[[], RunView]) -> list[Decision]:
         """What the search for the best of a matrix asks for next, none at its end.

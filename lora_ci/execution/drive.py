@@ -33,16 +33,16 @@ class Driver:
     owner: str = field(default_factory=this_process)
     _beaten: float | None = None
 
-    def drive(self, run_id: str) -> bool:
-        """Returns True once every step of the run has ended, False if a signal stopped it before.
+    def drive(self, run_id: str, *, leave: int = 0) -> bool:
+        """Returns True once at most `leave` steps of the run are left, False after a signal.
 
         A stopped run leaves no attempt of its own behind. Raises LedgerAwayError where the
         ledger stayed away.
         """
         try:
-            self._until(lambda: not self._turn(run_id))
+            self._until(lambda: self._turn(run_id) <= leave)
         except (KeyboardInterrupt, Interrupted):
-            self._stop(run_id)
+            self.stop(run_id)
             return False
         finally:
             if self.lead:
@@ -50,8 +50,8 @@ class Driver:
                     self.lead.resign()
         return True
 
-    def _turn(self, run_id: str) -> bool:
-        """One turn; True while there is something left of the run."""
+    def _turn(self, run_id: str) -> int:
+        """One turn; how many steps of the run are left."""
         queue = self.reconciler.ledger.queue
         now = self.clock.monotonic()
         if self._beaten is None or now - self._beaten > BEAT_S:
@@ -61,7 +61,7 @@ class Driver:
             self.reconciler.tick()
         left = queue.unfinished(run_id)
         self._show(left)
-        return bool(left)
+        return len(left)
 
     def _show(self, steps: Sequence[StepRow]) -> None:
         if self.reconciler.executor.name == INLINE:
@@ -88,7 +88,7 @@ class Driver:
                     raise
                 self.clock.sleep(AGAIN_S)
 
-    def _stop(self, run_id: str) -> None:
+    def stop(self, run_id: str) -> None:
         """Ends the attempts of the run gently; each leaves its checkpoint and what it found."""
         queue = self.reconciler.ledger.queue
         queue.stop(run_id, STOPPED)
