@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "run": "do what the plan says: validate, train, judge, report",
     "train": "run one LoRA as far as training",
     "qa": "judge a LoRA, an adapter file, or the judge",
+    "batch": "do many LoRAs from folders in one go, without a repository",
     "sweep": "do the matrix of a LoRA, and say which values are best",
     "dataset": "check a dataset folder, with or without git",
     "formats": "look at adapter files; convert, shrink, merge and check them",

@@ -81,9 +81,10 @@ def open_recorded(args: argparse.Namespace) -> Recorded | None:
     """
     # A named folder is a world of its own, whatever database the environment names.
     url = None if args.state else args.ledger_url
-    top = top_of(args.repo) if args.state or url else open_repository(args.repo).root
-    state = args.state or top / STATE
+    state = args.state or top_of(args.repo) / STATE
     if url is None and not (state / "ledger.db").is_file():
+        if args.state is None:
+            open_repository(args.repo)  # outside of one, that is what is wrong
         return None
     from lora_ci.ledger.attempts import Attempts  # loads SQLAlchemy
     from lora_ci.ledger.database import open_database

@@ -77,6 +77,18 @@ class StepStory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepBrief:
+    """A step as whoever looks at many, often, wants to know it."""
+
+    id: int
+    lora: str
+    stage: Stage
+    state: StepState
+    folder: Path
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
     """The head of a result; its details may be large."""
 
@@ -126,10 +138,28 @@ class Attempts:
         twins = self._twins(run_id, waiting)
         return tuple(_step(row, attempts[row["id"]], twins.get(row["fingerprint"])) for row in rows)
 
+    def briefs(self, run_id: str) -> tuple[StepBrief, ...]:
+        """The steps of a run, in the order in which they were begun; no result is read."""
+        table = tables.step.c
+        columns = (table.id, table.lora, table.stage, table.state, table.folder, table.attempts)
+        query = select(*columns).where(table.run_id == run_id).order_by(table.id)
+        return tuple(
+            StepBrief(
+                id=row["id"],
+                lora=row["lora"],
+                stage=Stage(row["stage"]),
+                state=StepState(row["state"]),
+                folder=Path(row["folder"]),
+                attempts=row["attempts"],
+            )
+            for row in self._db.rows(query)
+        )
+
     def _attempts(self, step_ids: list[int]) -> dict[int, list[RowMapping]]:
         table, found = tables.attempt, defaultdict[int, list[RowMapping]](list)
         for some in _parts(step_ids):
-            for row in self._db.rows(select(table).where(table.c.step_id.in_(some))):
+            query = select(table).where(table.c.step_id.in_(some))
+            for row in self._db.rows(query.order_by(table.c.started_at, table.c.key)):
                 found[row["step_id"]].append(row)
         return found
 
@@ -164,15 +194,14 @@ def _step(row: RowMapping, attempts: list[RowMapping], twin: str | None) -> Step
         stopping=row["stopping"],
         outcome=told.outcome if told else None,
         findings=told.findings if told else (),
-        attempts=tuple(sorted(map(_attempt, attempts), key=lambda a: a.number)),
+        attempts=tuple(_attempt(row, number) for number, row in enumerate(attempts, 1)),
         twin=twin,
     )
 
 
-def _attempt(row: RowMapping) -> AttemptStory:
+def _attempt(row: RowMapping, number: int) -> AttemptStory:
     return AttemptStory(
-        # A key is `step-<id>-<number>`.
-        number=int(row["key"].rpartition("-")[2]),
+        number=number,
         executor=row["executor"],
         handle=row["handle"],
         place=as_value(row["place"], dict[str, Any]),
