@@ -28,9 +28,9 @@ POLL_S = 0.02
 HASTY = Policy(failures=2, delays_s=(0.0,), grace_s=1.0, denied_s=1.0)
 
 
-def until(true: Callable[[], bool], what: str = "") -> None:
+def until(true: Callable[[], bool], what: str = "", deadline_s: float = DEADLINE_S) -> None:
     """Waits; a test that waits for too long fails."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while not true():
         assert time.monotonic() < deadline, f"waited too long: {what}"
         time.sleep(POLL_S)
