@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -158,6 +159,17 @@ def test_a_thousand_jobs_are_read_at_once(tmp_path):
     source = read_batch(tmp_path / "jobs.yml", tmp_path / "state")
     assert len(source.config.loras) == 1000
     assert list(source.inputs) == ["a"]
+
+
+def test_the_docs_name_every_option_and_their_example_is_read(tmp_path):
+    text = (ROOT / "docs" / "batch.md").read_text()
+    for command in ("batch", "logs"):
+        options = set(re.findall(r"--[a-z-]+", lora_ci(tmp_path, command, "--help").out))
+        named = set(re.findall(r"--[a-z-]+", text))
+        assert options - named <= {"--help", "--quiet", "--repo"}
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    loras = read(tmp_path, example).loras
+    assert (loras["watercolor"].train.rank, loras["mei"].train.rank) == (32, 16)
 
 
 # How it stands
