@@ -270,7 +270,7 @@ class Reconciler:
         if free <= 0:
             return
         queue = self.ledger.queue
-        waiting = [w for w in queue.waiting(run_id=self.run_id) if self._is_wanted(w)]
+        waiting = self._wanted(queue.waiting(run_id=self.run_id))
         if not waiting:
             return
         since = (self.clock.now() - LATELY).date().isoformat()
@@ -279,10 +279,15 @@ class Reconciler:
                 return
             free -= self._begin(choice)
 
-    def _is_wanted(self, waiting: Waiting) -> bool:
-        """False for a step of a run that nobody moves on any more."""
-        run_id = waiting.step.run_id
-        return run_id == self.run_id or not self._is_abandoned(run_id, waiting.owner, waiting.beat)
+    def _wanted(self, waiting: Sequence[Waiting]) -> list[Waiting]:
+        """Without the steps of runs that nobody moves on any more; asked once for each run."""
+        left: dict[str, bool] = {}
+        for one in waiting:
+            run_id = one.step.run_id
+            if run_id not in left:
+                abandoned = self._is_abandoned(run_id, one.owner, one.beat)
+                left[run_id] = run_id != self.run_id and abandoned
+        return [one for one in waiting if not left[one.step.run_id]]
 
     def _begin(self, choice: Choice) -> bool:
         """Starts a waiting step; True if it takes room now."""
