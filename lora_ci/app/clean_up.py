@@ -1,7 +1,7 @@
 """Takes away what nothing needs any more: rows, artifacts, folders of steps and of inputs.
 
 Others may be at work. What they have just put, got or laid out is marked as used, and what was
-used in the last hour, or since the oldest unfinished step began to wait, stays.
+used in the last hour, or since the oldest unfinished step was begun, stays.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class CleanUp:
         needed = retention.needed(before)
         runs = retention.lapsed_runs(before)
         records = retention.finished_before(needed.lapsed, aged)
-        waits_since, names = retention.in_use()
-        since = min(now, datetime.fromisoformat(waits_since)) if waits_since else now
+        begun_at, names = retention.in_use()
+        since = min(now, datetime.fromisoformat(begun_at)) if begun_at else now
         used_before = (since - GRACE).timestamp()
         if not self.dry_run:
             retention.drop_runs(runs, before)

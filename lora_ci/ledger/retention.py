@@ -172,15 +172,22 @@ class Retention:
         )
 
     def in_use(self) -> tuple[str | None, frozenset[str]]:
-        """Since when the oldest unfinished step waits, and the names of folders that such need."""
-        table = tables.step.c
-        query = select(table.id, table.queued_at, table.fingerprint, table.folder, table.spec)
-        since, halves = list[str](), set[str]()
-        for row in each(self._db, query.where(table.state != StepState.ENDED), table.id):
-            since.append(row["queued_at"])
+        """Since when the oldest unfinished step is worked at, and the folders that such need.
+
+        Their names are the first half of a digest.
+        """
+        step, attempt, halves = tables.step.c, tables.attempt.c, set[str]()
+        unfinished = step.state != StepState.ENDED
+        query = select(step.id, step.fingerprint, step.folder, step.spec).where(unfinished)
+        for row in each(self._db, query, step.id):
             for name in ("fingerprint", "folder", "spec"):
                 halves.update(HALF.findall(row[name]))
-        return min(since, default=None), frozenset(halves)
+        first = (
+            select(func.min(attempt.started_at).label("at"))
+            .join_from(tables.attempt, tables.step, step.id == attempt.step_id)
+            .where(unfinished)
+        )
+        return self._db.rows(first)[0]["at"], frozenset(halves)
 
     def finished_before(self, fingerprints: Sequence[str], moment: str) -> tuple[str, ...]:
         """Those of the records that were finished before a moment."""
