@@ -19,6 +19,7 @@ from sqlalchemy import (
     RowMapping,
     Select,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -229,6 +230,7 @@ class Queue:
             "started_at": self._db.now(),
         }
         with self._db.transaction() as connection:
+            self._db.alone(connection, step.fingerprint)
             if connection.execute(BEGIN, begun).rowcount != 1:
                 return None
             connection.execute(OPEN, values)
@@ -242,21 +244,32 @@ class Queue:
     def again(
         self, attempt: OpenAttempt, outcome: Outcome, *, delay_s: float, log: str | None = None
     ) -> bool:
-        """running → waiting: the attempt is over, another one is to be made. Once."""
+        """running → waiting: the attempt is over, another one is to be made. Once.
+
+        A step that is to be stopped ends instead, as interrupted.
+        """
         counted = 1 if outcome is Outcome.ERROR else 0
         table = tables.step.c
         with self._db.transaction() as connection:
             if not self._close(connection, attempt, outcome, log):
                 return False
-            connection.execute(
+            # A run that was stopped since we looked has no other one made.
+            moved = connection.execute(
                 update(tables.step)
-                .where(table.id == attempt.step.id, table.state == StepState.RUNNING)
+                .where(
+                    table.id == attempt.step.id,
+                    table.state == StepState.RUNNING,
+                    table.stopping.is_(None),
+                )
                 .values(
                     state=StepState.WAITING,
                     failures=table.failures + counted,
                     due_at=self._db.now(delay_s),
                 )
             )
+            if moved.rowcount == 0:
+                stopped = StepResult(outcome=Outcome.INTERRUPTED)
+                return self._end(connection, attempt.step, StepState.RUNNING, stopped)
         return True
 
     def finish(self, attempt: OpenAttempt, result: StepResult, *, log: str | None = None) -> bool:
@@ -275,25 +288,25 @@ class Queue:
         """Ends the waiting steps of a run as interrupted; its running ones are to be ended."""
         table = tables.step.c
         interrupted = as_text(StepResult(outcome=Outcome.INTERRUPTED))
+        waits = table.state == StepState.WAITING
+        # One statement: between two, a step that runs could come to wait, and be found by neither.
         with self._db.transaction() as connection:
             connection.execute(
                 update(tables.step)
-                .where(table.run_id == run_id, table.state == StepState.WAITING)
-                .values(state=StepState.ENDED, result=interrupted, ended_at=self._db.now())
-            )
-            connection.execute(
-                update(tables.step)
-                .where(
-                    table.run_id == run_id,
-                    table.state == StepState.RUNNING,
-                    table.stopping.is_(None),
+                .where(table.run_id == run_id, table.state != StepState.ENDED)
+                .values(
+                    stopping=func.coalesce(table.stopping, why),
+                    state=case((waits, StepState.ENDED), else_=table.state),
+                    result=case((waits, interrupted), else_=table.result),
+                    ended_at=case((waits, self._db.now()), else_=table.ended_at),
                 )
-                .values(stopping=why)
             )
 
     def _end(
         self, connection: Connection, step: StepRow, expected: StepState, result: StepResult
     ) -> bool:
+        # Before the step is touched, as in `begin`: who waits for the other is always the same.
+        self._db.alone(connection, step.fingerprint)
         text, now = as_text(result), self._db.now()
         ended = {"of": step.id, "from": expected, "came_to": text, "at": now}
         moved = connection.execute(END, ended)
@@ -331,7 +344,11 @@ class Queue:
     def _use(self, connection: Connection, repo: str, day: str, gpu_s: float) -> None:
         added = connection.execute(USE, {"who": repo, "when": day, "used": gpu_s})
         if added.rowcount == 0:
-            connection.execute(FIRST_USE, {"repo": repo, "day": day, "gpu_s": gpu_s})
+            try:
+                with connection.begin_nested():
+                    connection.execute(FIRST_USE, {"repo": repo, "day": day, "gpu_s": gpu_s})
+            except DuplicateKey:
+                self._use(connection, repo, day, gpu_s)
 
     # Who moves what on
 
@@ -476,7 +493,7 @@ END = (
     .values(state=StepState.ENDED, result=bindparam("came_to"), ended_at=bindparam("at"))
 )
 FORGET = delete(tables.record).where(tables.record.c.fingerprint == bindparam("under"))
-_ABOUT = ("fingerprint", "lora", "stage", "parts", "run_id", "git_commit")
+_ABOUT = ("fingerprint", "lora", "stage", "parts", "run_id", "git_commit", "repo")
 RECORD = insert(tables.record).from_select(
     (*_ABOUT, "result", "outcome", "finished_at"),
     select(
