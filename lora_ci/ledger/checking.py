@@ -12,6 +12,7 @@ from sqlalchemy import Column, select, text, update
 from sqlalchemy import Table as SqlTable
 
 from lora_ci.core.artifact import Artifact
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.event import Event
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
@@ -87,9 +88,12 @@ class Checks:
         """What SQLite finds wrong with its own file; PostgreSQL sees to that itself."""
         if self._db.dialect != "sqlite":
             return ()
-        with self._db.snapshot() as connection:
-            found = connection.execute(text("PRAGMA integrity_check")).scalars()
-            return tuple(line for line in found if line != "ok")
+        try:
+            with self._db.snapshot() as connection:
+                found = connection.execute(text("PRAGMA integrity_check")).scalars()
+                return tuple(line for line in found if line != "ok")
+        except InfrastructureError as error:
+            return (str(error),)
 
     def dangling(self) -> tuple[str, ...]:
         """Rows that name a row of another table that is not there."""
