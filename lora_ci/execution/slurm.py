@@ -43,17 +43,17 @@ STUCK = (
 # Number, state, reason, name: what comes last may hold anything. Source: squeue(1).
 FORMAT = "%i|%T|%r|%j"
 # What SLURM's commands themselves read of our environment.
-CLIENT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+CLIENT = ("SLURM_CONF", "SLURM_CLUSTERS")
+LIMIT = "SBATCH_TIMELIMIT"
 # Of the machine that submits; a job is told its own.
 DEVICES = (
     *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
     *("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
 )
 # Only the first job of an attempt gets to its command. It becomes it: SLURM's signals are for the
-# step then. The token that commands may need to speak to SLURM is not for steps.
+# step then.
 SCRIPT = """\
 #!/bin/sh
-unset SLURM_JWT
 [ -e {begun} ] && exit 0
 set -C
 echo "$SLURM_JOB_ID" > {begun} || exit 1
@@ -83,9 +83,10 @@ class _Job:
 class SlurmExecutor:
     """Batch jobs of the user that we are. The handle is the job's name.
 
-    `options` are given to `sbatch` after ours, so they win. `named` are variables of our
-    environment that attempts get too. The queue is looked at every `every_s`, and `lag_s` is how
-    late a file from another machine may appear: by default that of an NFS with its own defaults.
+    `options` are given to `sbatch` after ours, so they win; what the environment says
+    (`SBATCH_ACCOUNT=…`) is heeded as by `sbatch` itself. `named` are variables of our environment
+    that attempts get too. The queue is looked at every `every_s`, and `lag_s` is how late a file
+    from another machine may appear: by default that of an NFS with its own defaults.
     """
 
     store: Path
@@ -96,12 +97,12 @@ class SlurmExecutor:
     named: tuple[str, ...] = ()
     every_s: float = 2.0
     lag_s: float = 60.0
-    _asked: frozenset[str] = frozenset()
-    _phases: dict[str, Phase] = field(default_factory=dict)
-    _looked_at: float = -math.inf
-    _away: str = ""
-    _away_until: float = -math.inf
-    _told: set[str] = field(default_factory=set)
+    _asked: frozenset[str] = field(default=frozenset(), init=False)
+    _phases: dict[str, Phase] = field(default_factory=dict, init=False)
+    _looked_at: float = field(default=-math.inf, init=False)
+    _away: str = field(default="", init=False)
+    _away_until: float = field(default=-math.inf, init=False)
+    _told: set[str] = field(default_factory=set, init=False)
 
     name = "slurm"
 
@@ -171,7 +172,8 @@ class SlurmExecutor:
         options = [f"--nodes={resources.nodes}"]
         if resources.gpus:
             options.append(f"--gres=gpu:{resources.gpus}")
-        options.append(f"--time={math.ceil((resources.timeout_s + SPARE_S) / 60)}")
+        if LIMIT not in os.environ:
+            options.append(f"--time={math.ceil((resources.timeout_s + SPARE_S) / 60)}")
         if self.partition:
             options.append(f"--partition={self.partition}")
         if place.node:

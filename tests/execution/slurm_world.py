@@ -1,4 +1,4 @@
-"""A real SLURM for tests: one cluster a process, two nodes that are this machine, four fake GPUs."""
+"""A real SLURM for tests: one cluster a process, of two nodes that are both this machine."""
 
 import atexit
 import ctypes
@@ -91,7 +91,7 @@ class Cluster:
             "munged", "--foreground", "--num-threads=2",
             *(f"--{place}={self.folder}/munge.{place.partition('-')[0]}" for place in places),
         )  # fmt: skip
-        self._until(lambda: (self.folder / "munge.socket").exists())
+        self._until((self.folder / "munge.socket").exists)
         self.start_controller()
         for node in ("one", "two"):
             self._start("slurmd", "-D", "-N", node, called=node)
@@ -138,7 +138,7 @@ class Cluster:
                 stderr=log,
                 # Ctrl-C in a terminal is for the tests; they end it.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread is there yet
             )
 
     def _until(self, true: Callable[[], bool]) -> None:
