@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, Select
+from sqlalchemy import Connection, Engine, RowMapping, Select, text
 
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InfrastructureError
@@ -17,6 +17,8 @@ from lora_ci.core.signals import signals_wait
 from lora_ci.ledger.engine import READS, open_engine
 
 T = TypeVar("T")
+
+ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
 
 
 def open_database(url: str, clock: Clock) -> Database:
@@ -37,6 +39,14 @@ class Database:
         """All or nothing. A signal inside the driver would come out as some other error of its."""
         with signals_wait(), self._turn, self._engine.begin() as connection:
             yield connection
+
+    def alone(self, connection: Connection, what: str) -> None:
+        """Waits for every transaction that has come here with the same name.
+
+        What is looked at and then written stays as it was seen. SQLite has one writer at a time.
+        """
+        if self.dialect == "postgresql":
+            connection.execute(ALONE, {"what": what})
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:

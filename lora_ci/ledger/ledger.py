@@ -154,6 +154,7 @@ class Ledger:
         """Keeps a vote, in place of an earlier one of the same person on the same pair."""
         values = msgspec.to_builtins(replace(vote, at=self._db.now()))
         with self._db.transaction() as connection:
+            self._db.alone(connection, f"{vote.fingerprint} {vote.pair} {vote.voter}")
             connection.execute(delete(tables.vote).where(_is(vote)))
             connection.execute(insert(tables.vote).values(values))
 
