@@ -28,11 +28,11 @@ def new_ledger(folder: Path, kind: Kind = "sqlite") -> str:
 
 
 def drop_ledger(url: str) -> None:
-    """Removes what would take room on the test's server; files go with their folder."""
+    """Ends the use of a ledger: on a server another test gets it, a file goes with its folder."""
     if not url.startswith("sqlite"):
-        from tests.postgres import drop_database
+        from tests.postgres import give_back
 
-        drop_database(url)
+        give_back(url)
 
 
 @cache
