@@ -8,12 +8,14 @@ from pathlib import Path
 
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.place import top_of
+from lora_ci.cli.run import executor_name
 from lora_ci.core.errors import ExitCode
 from lora_ci.core.text import clean
 from lora_ci.doctor.checked import Checked, State, examine
 from lora_ci.doctor.checks import Wanted, checks_of
 from lora_ci.doctor.host import repository_name
 from lora_ci.doctor.machine import Machine, ThisMachine
+from lora_ci.doctor.server import Serving
 
 MARKS = {State.OK: "ok", State.WARNING: "warning", State.ERROR: "ERROR", State.SKIPPED: "-"}
 GITHUB = "https://api.github.com"
@@ -25,6 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="it is an error to have no fit GPU")
     parser.add_argument("--webhook", metavar="URL", help="where GitHub reaches lora-ci serve")
     parser.add_argument("--records", metavar="REMOTE", help="git remote that takes records: origin")
+    server = parser.add_argument_group("a machine that runs `lora-ci serve`")
+    server.add_argument(
+        "--server", type=Path, metavar="FOLDER", help="its --state; no repository is looked at"
+    )
+    server.add_argument(
+        "--executor", type=executor_name, default="inline", metavar="WHERE", help="as it is given"
+    )
+    server.add_argument(
+        "--ledger-url",
+        default=os.environ.get("LORA_CI_LEDGER_URL") or None,
+        metavar="URL",
+        help="as it is given (default: LORA_CI_LEDGER_URL, else a file in the folder)",
+    )
     add_output_arguments(parser)
 
 
@@ -40,11 +55,20 @@ def run(args: argparse.Namespace, output: Output) -> int:
         token=os.environ.get("GITHUB_TOKEN") or None,
         webhook=args.webhook,
         records=args.records,
+        serving=serving(args),
     )
     said = examine(checks_of(machine, wanted))
     failed = any(checked.state is State.ERROR for checked in said.values())
     output.result(as_text(said), {"healthy": not failed, "checks": said}, schema="doctor")
     return ExitCode.FAILED if failed else ExitCode.PASSED
+
+
+def serving(args: argparse.Namespace) -> Serving | None:
+    """The server that is asked for."""
+    if args.server is None:
+        return None
+    state = args.server.resolve()
+    return Serving(state=state, executor=args.executor, ledger_url=args.ledger_url)
 
 
 def origin_of(machine: Machine, root: Path) -> str | None:

@@ -7,17 +7,22 @@ from functools import partial
 from pathlib import Path
 
 from lora_ci.app.records import STATE
+from lora_ci.core.clock import SystemClock
 from lora_ci.doctor.checked import Check
 from lora_ci.doctor.gpu import check_driver, check_memory
 from lora_ci.doctor.host import check_clock, check_token, check_webhook
 from lora_ci.doctor.machine import Machine
 from lora_ci.doctor.repository import check_config, check_data, check_records, reader
+from lora_ci.doctor.server import Serving, server_checks
 from lora_ci.doctor.tools import check_disk, check_git, check_state, check_versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the machine is to do: `root` is the repository, `gpu` that it must have one."""
+    """What the machine is to do: `root` is the repository, `gpu` that it must have one.
+
+    With `serving` it runs the bot, and needs no repository of its own.
+    """
 
     root: Path
     gpu: bool
@@ -26,10 +31,13 @@ class Wanted:
     token: str | None = field(repr=False)
     webhook: str | None
     records: str | None
+    serving: Serving | None = None
 
 
 def checks_of(machine: Machine, wanted: Wanted) -> dict[str, Check]:
     """The checks by name, in the order they are told."""
+    if wanted.serving:
+        return _server_checks(machine, wanted, wanted.serving)
     root, state = wanted.root, wanted.root / STATE
     return {
         "versions": check_versions,
@@ -46,4 +54,16 @@ def checks_of(machine: Machine, wanted: Wanted) -> dict[str, Check]:
         ),
         "webhook": partial(check_webhook, machine, wanted.webhook),
         "records": partial(check_records, machine, root, wanted.records),
+    }
+
+
+def _server_checks(machine: Machine, wanted: Wanted, serving: Serving) -> dict[str, Check]:
+    return {
+        "versions": check_versions,
+        "git": partial(check_git, machine),
+        **server_checks(machine, serving, SystemClock()),
+        "driver": partial(check_driver, machine, needed=wanted.gpu),
+        "token": partial(check_token, machine, wanted.api_url, wanted.repo, wanted.token),
+        "clock": partial(check_clock, machine, wanted.api_url, asked=True),
+        "webhook": partial(check_webhook, machine, wanted.webhook),
     }

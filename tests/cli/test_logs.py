@@ -22,6 +22,7 @@ from lora_ci.ledger.ledger import open_ledger
 from lora_ci.steps.folder import StepFolder
 from lora_ci.store.local import LocalStore
 from tests.command import end, start
+from tests.ledgers import new_ledger
 from tests.views import make_view
 
 TIMEOUT_S = 60
@@ -33,9 +34,8 @@ class World:
 
     def __init__(self, root: Path, owner: str | None = None) -> None:
         self.state = root / ".lora-ci"
-        self.state.mkdir()
         self.store = LocalStore(self.state / "objects")
-        self.ledger = open_ledger(f"sqlite:///{self.state / 'ledger.db'}", SystemClock())
+        self.ledger = open_ledger(new_ledger(self.state), SystemClock())
         self.ledger.start_run(RUN, Event(kind=EventKind.PUSH, repo="r", head="abcdef123"))
         self.ledger.queue.beat(RUN, owner or this_process())
 
