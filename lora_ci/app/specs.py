@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from lora_ci.config.model import Lora
 from lora_ci.core.digest import sha256_json
 from lora_ci.core.errors import InfrastructureError, IntegrityError
 from lora_ci.core.plan import Decision, Plan
-from lora_ci.core.settings import ResourceSettings, settings_json
+from lora_ci.core.settings import settings_json
 from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
 from lora_ci.plan.decide import ADAPTER
 from lora_ci.plan.epoch import counted_repeats
 from lora_ci.plan.estimate import GPU_STAGES
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import prefix_of
+from lora_ci.plan.memory import memory_gib, seen_in, shape_of
 from lora_ci.plan.records import Records
 from lora_ci.store.cache import mark_used
 from lora_ci.store.store import ArtifactStore
@@ -54,18 +56,39 @@ def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) ->
         fingerprint=decision.fingerprint.value,
         inputs=inputs | _brought(_adapters(decision, plan), deps.store),
         params=_params(decision, lora, facts, plan, deps),
-        resources=_resources(decision.stage, lora.resources),
+        resources=_resources(decision.stage, lora, decision.fingerprint.parts, deps),
     )
 
 
-def _resources(stage: Stage, wanted: ResourceSettings) -> Resources:
+def _resources(stage: Stage, lora: Lora, parts: Mapping[str, str], deps: Deps) -> Resources:
     """What the config asks for; a GPU only where one helps."""
+    wanted = lora.resources
     timeout_s = wanted.timeout_hours * 3600
     if stage not in GPU_STAGES:
         return Resources(timeout_s=timeout_s)
+    vram_gib = wanted.vram_gib
+    if stage is Stage.TRAIN and not vram_gib and wanted.gpus == wanted.nodes == 1:
+        vram_gib = _foretold_gib(lora, parts, deps)
     # Only a training is spread: pictures are drawn on one machine.
     nodes = wanted.nodes if stage is Stage.TRAIN else 1
-    return Resources(gpus=wanted.gpus, nodes=nodes, vram_gib=wanted.vram_gib, timeout_s=timeout_s)
+    return Resources(gpus=wanted.gpus, nodes=nodes, vram_gib=vram_gib, timeout_s=timeout_s)
+
+
+def _foretold_gib(lora: Lora, parts: Mapping[str, str], deps: Deps) -> float:
+    """What past trainings tell of one's memory; 0, for a GPU of its own, where they tell nothing.
+
+    So too where no GPU that was seen has so much: on a smaller one it goes on in smaller parts.
+    """
+    gpus = [gpu for runner in deps.ledger.runners.all() for gpu in runner.machine.gpus]
+    if not gpus:
+        return 0.0
+    past = {
+        record.fingerprint: record
+        for whose in (None, lora.name)
+        for record in deps.records.passed(whose, Stage.TRAIN)
+    }
+    gib = memory_gib(shape_of(lora, parts), seen_in(past.values()))
+    return gib if gib and gib <= max(gpu.total_gib for gpu in gpus) else 0.0
 
 
 def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:
