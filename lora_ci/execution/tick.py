@@ -146,8 +146,9 @@ class Reconciler:
         seen, now = self._seen.setdefault(attempt.key, _Seen()), self.clock.monotonic()
         if phase is Phase.ENDED:
             seen.ended_since = now if seen.ended_since is None else seen.ended_since
-            # The result may still be on its way from another machine.
-            late = now - seen.ended_since < self.executor.lag_s
+            # The result may still be on its way from another machine. One that is stopped is not
+            # waited for: it may not have begun, and what it left serves the next in any case.
+            late = not attempt.stopping and now - seen.ended_since < self.executor.lag_s
             if not (late and self._result(attempt) is None):
                 self._settle(attempt)
             return
@@ -194,6 +195,7 @@ class Reconciler:
             elif now - seen.asked_at > self.policy.grace_s:
                 self.executor.cancel(handle, hard=True)
                 seen.killed_at = now if seen.killed_at is None else seen.killed_at
+                seen.asked_at = now
         except InfrastructureError as error:
             LOG.warning("cancel.failed key=%s why=%s", attempt.key, error)
 
