@@ -170,6 +170,16 @@ def test_a_node_that_fails_costs_one_attempt(world, executor, slurm):
     assert outcomes(world, spec)[1:] == ["passed"]
 
 
+def test_a_job_that_has_not_begun_is_stopped_at_once(world):
+    spec = world.add(world.spec("wait"))
+    with slurm_executor(world.root, toy_command, partition="short", lag_s=1e6) as executor:
+        reconciler = world.reconciler(executor)
+        tick_until(reconciler, lambda: world.attempts(spec), "the attempt")
+        world.ledger.queue.stop("run-1", "by the test")
+        tick_until(reconciler, lambda: not world.ledger.queue.unfinished("run-1"), "the end")
+    assert outcomes(world, spec) == ["interrupted"]
+
+
 # A controller that is away
 
 
