@@ -13,6 +13,27 @@ def upgrade() -> None:
         run.add_column(sa.Column("beat", sa.Integer, nullable=False, server_default="0"))
     with op.batch_alter_table("record") as record:
         record.add_column(sa.Column("repo", sa.String(255), nullable=False, server_default=""))
+    # SQLite makes the table of steps anew, which nothing may refer to then.
+    op.execute(
+        "CREATE TEMPORARY TABLE step_running AS "
+        "SELECT step.id, step.attempts, step.handle, run.started_at "
+        "FROM step JOIN run ON run.id = step.run_id WHERE step.state = 'running'"
+    )
+    op.drop_index("step_state", "step")
+    with op.batch_alter_table("step") as step:
+        step.add_column(sa.Column("failures", sa.Integer, nullable=False, server_default="0"))
+        step.add_column(sa.Column("repo", sa.String(255), nullable=False, server_default=""))
+        step.add_column(sa.Column("priority", sa.Integer, nullable=False, server_default="0"))
+        step.add_column(sa.Column("gpus", sa.Integer, nullable=False, server_default="0"))
+        step.add_column(sa.Column("vram_gib", sa.Float, nullable=False, server_default="0"))
+        step.add_column(sa.Column("folder", sa.Text, nullable=False, server_default=""))
+        step.add_column(sa.Column("queued_at", sa.String(40), nullable=False, server_default=""))
+        step.add_column(sa.Column("due_at", sa.String(40), nullable=False, server_default=""))
+        step.add_column(sa.Column("ended_at", sa.String(40)))
+        step.add_column(sa.Column("stopping", sa.Text))
+        step.drop_column("handle")
+    op.create_index("step_queue", "step", ["state", "priority", "repo", "id"])
+    op.create_index("step_work", "step", ["fingerprint", "state"])
     op.create_table(
         "attempt",
         sa.Column("key", sa.String(64), primary_key=True),
@@ -32,27 +53,12 @@ def upgrade() -> None:
     # What runs goes on: its handle is that of an attempt from now on.
     op.execute(
         "INSERT INTO attempt (key, step_id, executor, handle, place, state, started_at) "
-        "SELECT 'step-' || step.id || '-' || step.attempts, step.id, "
-        "CASE WHEN step.handle = 'inline' THEN 'inline' ELSE 'local' END, "
-        "CASE WHEN step.handle = 'starting' THEN NULL ELSE step.handle END, "
-        "'{}', 'open', run.started_at "
-        "FROM step JOIN run ON run.id = step.run_id WHERE step.state = 'running'"
+        "SELECT 'step-' || id || '-' || attempts, id, "
+        "CASE WHEN handle = 'inline' THEN 'inline' ELSE 'local' END, "
+        "CASE WHEN handle = 'starting' THEN NULL ELSE handle END, "
+        "'{}', 'open', started_at FROM step_running"
     )
-    op.drop_index("step_state", "step")
-    with op.batch_alter_table("step") as step:
-        step.add_column(sa.Column("failures", sa.Integer, nullable=False, server_default="0"))
-        step.add_column(sa.Column("repo", sa.String(255), nullable=False, server_default=""))
-        step.add_column(sa.Column("priority", sa.Integer, nullable=False, server_default="0"))
-        step.add_column(sa.Column("gpus", sa.Integer, nullable=False, server_default="0"))
-        step.add_column(sa.Column("vram_gib", sa.Float, nullable=False, server_default="0"))
-        step.add_column(sa.Column("folder", sa.Text, nullable=False, server_default=""))
-        step.add_column(sa.Column("queued_at", sa.String(40), nullable=False, server_default=""))
-        step.add_column(sa.Column("due_at", sa.String(40), nullable=False, server_default=""))
-        step.add_column(sa.Column("ended_at", sa.String(40)))
-        step.add_column(sa.Column("stopping", sa.Text))
-        step.drop_column("handle")
-    op.create_index("step_queue", "step", ["state", "priority", "repo", "id"])
-    op.create_index("step_work", "step", ["fingerprint", "state"])
+    op.execute("DROP TABLE step_running")
     op.create_table(
         "lease",
         sa.Column("name", sa.String(64), primary_key=True),
