@@ -7,27 +7,66 @@ import os
 import shutil
 import subprocess
 import sys
-
-PACKAGES = {"chromium": ("chromium", "pages rendered in a browser")}
-
-
-def missing() -> list[str]:
-    """Names of the packages whose program is not on the PATH."""
-    return [name for name, (program, _) in PACKAGES.items() if not shutil.which(program)]
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 
-def install(names: list[str]) -> None:
+class Need(NamedTuple):
+    """A program, the Debian packages that bring it, and the tests that run with it."""
+
+    program: str
+    packages: tuple[str, ...]
+    tests: str
+
+
+NEEDS = (
+    Need("chromium", ("chromium", "chromium-sandbox"), "pages rendered in a browser"),
+    Need("slurmctld", ("slurmctld", "slurmd", "slurm-client", "munge"), "steps on a SLURM cluster"),
+)
+# Where Debian has daemons; not everybody has it on the PATH.
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
+# Asked by packages before they start a service. Source: invoke-rc.d(8).
+POLICY = Path("/usr/sbin/policy-rc.d")
+FORBIDDEN = "#!/bin/sh\nexit 101\n"
+
+
+def missing() -> list[Need]:
+    """What is needed by tests and not on this machine."""
+    return [need for need in NEEDS if not shutil.which(need.program, path=PATH)]
+
+
+def install(needs: list[Need]) -> None:
     """Installs with apt-get where that is possible; a failure only means skipped tests."""
-    if not names or os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not needs or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "-q"], timeout=300, **quiet)
-    subprocess.run(["apt-get", "install", "-y", "-q", *names], timeout=900, **quiet)
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends"]
+    with no_services():
+        for need in needs:
+            subprocess.run([*command, *need.packages], timeout=900, env=environment, **quiet)
+
+
+@contextmanager
+def no_services() -> Iterator[None]:
+    """Packages start nothing: tests start what they need, on ports and in folders of their own."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text(FORBIDDEN)
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
 
 
 if __name__ == "__main__":
     if "--report" in sys.argv:
-        for name in missing():
-            print(f"skipped: {PACKAGES[name][1]} (needs the system package {name})")
+        for need in missing():
+            print(f"skipped: {need.tests} (needs: apt install {' '.join(need.packages)})")
     else:
         install(missing())
