@@ -261,7 +261,7 @@ def _own_options(attempt: Attempt, name: str) -> list[str]:
 def _job_name(attempt: Attempt) -> str:
     """The key, made unique in the cluster: ledgers of other repositories have it too."""
     folder = hashlib.sha256(os.fsencode(attempt.folder.path.absolute())).hexdigest()
-    return f"lora-ci.{attempt.key}.{folder[:12]}"
+    return f"lora-ci-{folder[:16]}-{attempt.key}"
 
 
 def _ours() -> str:

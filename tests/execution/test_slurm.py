@@ -289,11 +289,11 @@ def test_a_queue_that_cannot_be_read_ends_nothing(tmp_path, monkeypatch, says):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     executor = SlurmExecutor(tmp_path / "objects", tmp_path / "cache")
     with pytest.raises(ExecutorAwayError, match=r"what\?|no"):
-        executor.phases(["lora-ci.step-1-1.0"])
+        executor.phases(["lora-ci-0-step-1-1"])
 
 
 def test_a_machine_without_slurm_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     executor = SlurmExecutor(tmp_path / "objects", tmp_path / "cache")
     with pytest.raises(InfrastructureError, match="`squeue` is not on this machine"):
-        executor.phases(["lora-ci.step-1-1.0"])
+        executor.phases(["lora-ci-0-step-1-1"])
