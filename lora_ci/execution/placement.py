@@ -299,7 +299,8 @@ class GpuPlacement:
         """Why no machine could do a step, were all of them idle; None if one can."""
         need = need_of(one)
         gpus = [gpu for machine in self.machines for gpu in machine.gpus]
-        if need.gpus == 0 or not gpus:
+        if need.gpus == 0 or not gpus or any(machine.note for machine in self.machines):
+            # What is missing today may be back tomorrow.
             return None
         largest = max(gpu.total_gib for gpu in gpus)
         if need.gib > largest:

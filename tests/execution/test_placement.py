@@ -96,6 +96,13 @@ def test_gpus_of_one_step_are_on_one_machine():
     assert GpuPlacement(machines=(machine("4090", "t4"),)).misfit(waiting(1, 2, 10)) is None
 
 
+def test_a_gpu_that_is_lost_may_be_back():
+    hurt = replace(machine("4090"), note="GPU 1: lost")
+    assert choose([hurt], [waiting(1, 2)]) == []
+    assert GpuPlacement(machines=(hurt,)).misfit(waiting(1, 2)) is None
+    assert GpuPlacement(machines=()).misfit(waiting(1, 2)) is None
+
+
 def test_a_step_of_unknown_memory_has_the_largest_gpu_alone():
     found = choose([machine("4090", "a100")], [waiting(1), waiting(2, gib=4, at=1)])
     assert places(found) == {1: ("GPU-m-1",), 2: ("GPU-m-0",)}
