@@ -146,7 +146,8 @@ class Work:
             while (wanted := self.wanted()) or self.left() or (wanted := self.further(view_now)):
                 for decision in wanted:
                     self.begin(decision)
-                if not driver.drive(self.run_id, leave=max(0, min(room, self.left()) - 1)):
+                left = self.left()
+                if not driver.drive(self.run_id, leave=max(0, min(room or left, left) - 1)):
                     self.interrupted = True
                     return
                 self.replan()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from lora_ci.app.anew import Anew, AnewRecords
 from lora_ci.app.live import Live
@@ -21,7 +21,9 @@ from lora_ci.execution.executor import Executor, Watch
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.lead import Leadership
 from lora_ci.execution.local import LocalExecutor
+from lora_ci.execution.this_machine import LOCAL, ThisMachine, look_here
 from lora_ci.execution.tick import INLINE, Reconciler
+from lora_ci.execution.turns import Placement
 from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.local import LocalForge
 from lora_ci.ledger.git_records import GitRecords
@@ -30,6 +32,11 @@ from lora_ci.ledger.snapshot import Snapshot
 from lora_ci.plan.records import Records
 from lora_ci.store.layered import Remote
 from lora_ci.store.store import ArtifactStore
+
+
+class _Bounds(TypedDict, total=False):
+    room: int | None
+    placement: Placement
 
 
 class Share(Protocol):
@@ -54,7 +61,7 @@ class Deps:
 
     `shared` are the records of other machines, `share` gives them ours; with a `bundle`, that is
     left to the job that reports. With `buttons`, checks have some: a bot is there to hear them.
-    `room` is how many steps may run at a time.
+    `room` is how many steps may run at a time; None: what the executor's machines have room for.
     """
 
     source: Source
@@ -66,7 +73,7 @@ class Deps:
     state: Path
     live: Live
     signing_key: Path | None
-    room: int = 1
+    room: int | None = None
     shared: tuple[GitRecords, ...] = ()
     share: Share | None = None
     anew: Anew | None = None
@@ -89,10 +96,23 @@ class Deps:
             store=self.store,
             clock=self.clock,
             run_id=run_id if alone else None,
-            room=self.room,
+            **self._bounds(),
         )
         lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock)
         return Driver(reconciler=reconciler, clock=self.clock, watch=self.live, lead=lead)
+
+    def _bounds(self) -> _Bounds:
+        """How many steps go on at a time, and where."""
+        if self.executor.name != LOCAL:
+            return {"room": self.room or 1}
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        here = ThisMachine(
+            runners=self.ledger.runners,
+            clock=self.clock,
+            look=lambda: look_here(visible),
+            without_gpu=self.room or 1,
+        )
+        return {"room": self.room, "placement": here}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +138,7 @@ def open_deps(
     watch: Watch = lambda *_: None,
     executor: str = "inline",
     named: tuple[str, ...] = (),
-    room: int = 1,
+    room: int | None = None,
     forge: Forge | None = None,
     signing_key: Path | None = None,
 ) -> Deps:

@@ -78,10 +78,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parallel",
         type=positive,
-        default=os.environ.get("LORA_CI_PARALLEL") or 1,
+        default=os.environ.get("LORA_CI_PARALLEL") or None,
         metavar="N",
         help="steps at a time, where they do not run in this process (default: LORA_CI_PARALLEL, "
-        "else 1)",
+        "else with `local` what fits on the GPUs, else 1)",
     )
     parser.add_argument(
         "--pass-env",

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InfrastructureError
@@ -22,6 +23,7 @@ LOG = logging.getLogger("lora_ci.execution")
 # The driver is asked so often, and the ledger told so often what it said.
 LOOK_S = 2.0
 TELL_S = 15.0
+LOCAL = "local"
 
 
 def look_here(visible: str | None) -> Machine:
@@ -37,13 +39,14 @@ def look_here(visible: str | None) -> Machine:
 class ThisMachine:
     """Implements `turns.Placement` with what the driver and the ledger's runners say.
 
-    Where there never was a GPU, steps that ask for one run without, as many as the reconciler has
-    room for; where there was one and its driver does not answer, they wait.
+    Where there never was a GPU, steps that ask for one run without, `without_gpu` at a time; where
+    there was one and its driver does not answer, they wait.
     """
 
     runners: Runners
     clock: Clock
     look: Callable[[], Machine]
+    without_gpu: int = 1
     _placement: GpuPlacement = field(default_factory=lambda: GpuPlacement(machines=()))
     _looked_at: float | None = None
     _told_at: float | None = None
@@ -61,7 +64,8 @@ class ThisMachine:
         if machine.gpus or not machine.cpu_only:
             yield from placement.choose(waiting, running, used_gpu_s)
         elif machine.name not in placement.closed | placement.leaving:
-            yield from Anywhere().choose(waiting, running, used_gpu_s)
+            free = max(0, self.without_gpu - sum(a.executor == LOCAL for a in running))
+            yield from islice(Anywhere().choose(waiting, running, used_gpu_s), free)
 
     def preempt(
         self,
@@ -73,6 +77,11 @@ class ThisMachine:
         """The attempts that are to save and end, besides those that were asked already."""
         self._look()
         return self._placement.preempt(waiting, running, used_gpu_s, asked)
+
+    def misfit(self, one: Waiting) -> str | None:
+        """Why this machine could never do a step."""
+        self._look()
+        return self._placement.misfit(one)
 
     def _look(self) -> None:
         """Asks the driver and the operator, unless that was a moment ago."""

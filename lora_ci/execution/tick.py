@@ -7,6 +7,7 @@ done once, or a question, or an executor's call that may be made twice.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -69,11 +70,15 @@ class _Seen:
     killed_at: float | None = None
     limit_s: float | None = None
     late: str = ""
+    preempted: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
-    """Moves the steps of one run on, or of all (`run_id` is None)."""
+    """Moves the steps of one run on, or of all (`run_id` is None).
+
+    `room` is how many go on at a time; None: as many as the placement has a place for.
+    """
 
     ledger: Ledger
     executor: Executor
@@ -81,7 +86,7 @@ class Reconciler:
     clock: Clock
     run_id: str | None = None
     placement: Placement = field(default_factory=Anywhere)
-    room: int = 1
+    room: int | None = 1
     policy: Policy = field(default_factory=Policy)
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _owners: Watched | None = None
@@ -155,7 +160,7 @@ class Reconciler:
         seen.ended_since = None
         if phase is Phase.RUNNING and seen.running_since is None:
             seen.running_since = now
-        if attempt.stopping:
+        if attempt.stopping or seen.preempted:
             self._end(attempt, seen)
         elif self._is_over_time(attempt, seen):
             seen.late = f"took longer than {seen.limit_s:.0f} s (`resources.timeout_hours`)"
@@ -268,18 +273,27 @@ class Reconciler:
         mine = [a for a in running if a.executor == self.executor.name]
         if self.run_id is not None:
             mine = [a for a in mine if a.step.run_id == self.run_id]
-        free = self.room - len(mine)
+        free = sys.maxsize if self.room is None else self.room - len(mine)
         if free <= 0:
             return
         queue = self.ledger.queue
-        waiting = self._wanted(queue.waiting(run_id=self.run_id))
-        if not waiting:
-            return
+        waiting = [w for w in self._wanted(queue.waiting(run_id=self.run_id)) if self._fits(w)]
         since = (self.clock.now() - LATELY).date().isoformat()
-        for choice in self.placement.choose(waiting, running, queue.used_gpu_s(since)):
+        used = queue.used_gpu_s(since) if waiting else {}
+        asked = [key for key, seen in self._seen.items() if seen.asked_at is not None]
+        for key in self.placement.preempt(waiting, running, used, asked):
+            self._seen.setdefault(key, _Seen()).preempted = True
+        for choice in self.placement.choose(waiting, running, used) if waiting else ():
             if free <= 0:
                 return
             free -= self._begin(choice)
+
+    def _fits(self, waiting: Waiting) -> bool:
+        """Ends a step for which there never will be a place: it would wait for ever."""
+        why = self.placement.misfit(waiting)
+        if why is not None:
+            self.ledger.queue.settle(waiting.step, _misfit(waiting.step, why))
+        return why is None
 
     def _wanted(self, waiting: Sequence[Waiting]) -> list[Waiting]:
         """Without the steps of runs that nobody moves on any more; asked once for each run."""
@@ -392,6 +406,14 @@ def _lost(step: StepRow) -> StepResult:
         "step.artifacts-lost",
         f"{_named(step)} passed, but not all that it made is in the store",
         "next: lora-ci doctor; does the machine that runs steps write to the same store?",
+    )
+
+
+def _misfit(step: StepRow, why: str) -> StepResult:
+    return _error(
+        "step.no-place",
+        f"{_named(step)} {why}",
+        "next: lora-ci runners list; lower `resources.gpus` or `resources.vram_gib`",
     )
 
 

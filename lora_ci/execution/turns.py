@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Choice:
 
 
 class Placement(Protocol):
-    """Chooses what to begin."""
+    """Chooses what to begin, and what has to go for it."""
 
     def choose(
         self,
@@ -32,6 +32,20 @@ class Placement(Protocol):
         used_gpu_s: Mapping[str, float],
     ) -> Iterator[Choice]:
         """What there is room for, in turn; `used_gpu_s` is what repositories had lately."""
+        ...
+
+    def preempt(
+        self,
+        waiting: Sequence[Waiting],
+        running: Sequence[OpenAttempt],
+        used_gpu_s: Mapping[str, float],
+        asked: Collection[str] = (),
+    ) -> tuple[str, ...]:
+        """The keys of attempts that are to save and wait again, besides those asked already."""
+        ...
+
+    def misfit(self, one: Waiting) -> str | None:
+        """Why there never will be a place for a step; None if there may be."""
         ...
 
 
@@ -47,6 +61,20 @@ class Anywhere:
     ) -> Iterator[Choice]:
         for turn in in_turn(waiting, running, used_gpu_s):
             yield Choice(waiting=turn, place=Place())
+
+    def preempt(
+        self,
+        waiting: Sequence[Waiting],
+        running: Sequence[OpenAttempt],
+        used_gpu_s: Mapping[str, float],
+        asked: Collection[str] = (),
+    ) -> tuple[str, ...]:
+        """None: who waits, waits."""
+        return ()
+
+    def misfit(self, one: Waiting) -> str | None:
+        """The executor knows."""
+        return None
 
 
 def in_turn(
