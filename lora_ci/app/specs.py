@@ -77,10 +77,11 @@ def _resources(stage: Stage, lora: Lora, parts: Mapping[str, str], deps: Deps) -
 def _foretold_gib(lora: Lora, parts: Mapping[str, str], deps: Deps) -> float:
     """What past trainings tell of one's memory; 0, for a GPU of its own, where they tell nothing.
 
-    So too where no GPU that was seen has so much: on a smaller one it goes on in smaller parts.
+    So too where a machine that was seen has no GPU with so much: there it goes on in smaller parts.
     """
-    gpus = [gpu for runner in deps.ledger.runners.all() for gpu in runner.machine.gpus]
-    if not gpus:
+    machines = [runner.machine for runner in deps.ledger.runners.all()]
+    largest = [max(gpu.total_gib for gpu in machine.gpus) for machine in machines if machine.gpus]
+    if not largest:
         return 0.0
     past = {
         record.fingerprint: record
@@ -88,7 +89,7 @@ def _foretold_gib(lora: Lora, parts: Mapping[str, str], deps: Deps) -> float:
         for record in deps.records.passed(whose, Stage.TRAIN)
     }
     gib = memory_gib(shape_of(lora, parts), seen_in(past.values()))
-    return gib if gib and gib <= max(gpu.total_gib for gpu in gpus) else 0.0
+    return gib if gib and gib <= min(largest) else 0.0
 
 
 def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:

@@ -126,7 +126,7 @@ def _list(ledger: Ledger | None, output: Output) -> None:
     lines = aligned(HEAD, rows) if rows else ["no runner was seen yet"]
     lines += [f"{f.name} is {f.state}: {f.why}" for f in found if f.why]
     lines += [f"{f.name}: {f.note}" for f in found if f.note]
-    lines += [f"waits for ever: {m.stage} of {m.lora} {m.why}" for m in misfits]
+    lines += [f"fits nowhere: {m.stage} of {m.lora} {m.why}" for m in misfits]
     output.result("\n".join(lines), {"runners": found, "misfits": misfits}, schema="runners")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
 from lora_ci.core.machine import Machine
@@ -16,6 +16,7 @@ from lora_ci.ledger.database import Database, as_text, as_value
 
 # Names in one query: SQLite takes a few hundred at least.
 MOST_NAMES = 200
+FORGOTTEN_S = 30 * 86_400.0
 
 
 class RunnerState(StrEnum):
@@ -52,12 +53,21 @@ class Runners:
         return _runner(rows[0]) if rows else None
 
     def see(self, machine: Machine) -> None:
-        """Keeps what a machine is now; what an operator wants of it stays."""
+        """Keeps what a machine is now; what an operator wants of it stays.
+
+        Machines that nobody has seen for long and nobody wants anything of are forgotten: a
+        container has another name each time.
+        """
         table = tables.runner.c
         seen = {"inventory": as_text(machine), "seen_at": self._db.now()}
         with self._db.transaction() as connection:
             known = connection.execute(
                 update(tables.runner).where(table.name == machine.name).values(seen)
+            )
+            connection.execute(
+                delete(tables.runner).where(
+                    table.seen_at < self._db.now(-FORGOTTEN_S), table.state == RunnerState.ACTIVE
+                )
             )
         if known.rowcount == 0:
             values = {"name": machine.name, "state": RunnerState.ACTIVE, **seen}

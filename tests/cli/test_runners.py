@@ -1,6 +1,7 @@
 """What an operator sees of the machines that run steps, and tells them."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_gpus_and_what_is_on_them(ledger, tmp_path, capsys):
     ]
     assert slots.strip().split("  ")[0] == "none: 1 of 4 slots"
     assert slots.endswith("validate of mei")
-    assert misfit == ("waits for ever: train of large asks for 24 GiB; the largest GPU has 23.98")
+    assert misfit == ("fits nowhere: train of large asks for 24 GiB; the largest GPU has 23.98")
 
 
 def test_the_same_for_programs(ledger, tmp_path, capsys):
@@ -118,6 +119,22 @@ def test_where_nothing_ever_ran(tmp_path, capsys):
     assert capsys.readouterr().out == "no runner was seen yet\n"
     assert call(tmp_path, "resume", "gpu-1") == 2
     assert not (tmp_path / "ledger.db").exists()
+
+
+def test_a_machine_that_is_gone_is_forgotten(tmp_path):
+    class Later(SystemClock):
+        def now(self):
+            return super().now() + timedelta(days=days)
+
+    days = 0
+    ledger = open_ledger(new_ledger(tmp_path), Later())
+    for name in ("gone", "closed"):
+        ledger.runners.see(Machine(name=name))
+    ledger.runners.want("closed", "drained", "a fan is broken")
+    days = 31
+    ledger.runners.see(Machine(name="here"))
+    assert [runner.machine.name for runner in ledger.runners.all()] == ["closed", "here"]
+    ledger.close()
 
 
 def test_where_a_run_was_last(ledger):
