@@ -35,6 +35,23 @@ def drop_ledger(url: str) -> None:
         give_back(url)
 
 
+def new_database(folder: Path, kind: Kind = "sqlite") -> str:
+    """The URL of a database with nothing in it."""
+    if kind == "postgresql":
+        from tests import postgres
+
+        return postgres.new_database()
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+def drop_database(url: str) -> None:
+    """Removes what `new_database` made."""
+    if not url.startswith("sqlite"):
+        from tests import postgres
+
+        postgres.drop_database(url)
+
+
 @cache
 def _template() -> tempfile.TemporaryDirectory:
     from lora_ci.ledger.engine import open_engine  # every test process reads this file

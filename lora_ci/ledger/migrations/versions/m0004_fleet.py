@@ -1,5 +1,7 @@
 """Steps as a queue of many repositories: attempt, lease, usage, runner, pin."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -32,6 +34,7 @@ def upgrade() -> None:
         step.add_column(sa.Column("ended_at", sa.String(40)))
         step.add_column(sa.Column("stopping", sa.Text))
         step.drop_column("handle")
+    _note_folders()
     op.create_index("step_queue", "step", ["state", "priority", "repo", "id"])
     op.create_index("step_work", "step", ["fingerprint", "state"])
     op.create_table(
@@ -85,3 +88,13 @@ def upgrade() -> None:
         sa.Column("why", sa.Text, nullable=False),
         sa.Column("at", sa.String(40), nullable=False),
     )
+
+
+def _note_folders() -> None:
+    """Steps had their folders beside the ledger's file; of a server's nothing is known."""
+    engine = op.get_bind().engine
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return
+    steps = Path(engine.url.database).absolute().parent / "steps"
+    where = "UPDATE step SET folder = :steps || '/' || substr(fingerprint, 1, 32)"
+    op.get_bind().execute(sa.text(f"{where} WHERE state <> 'ended'"), {"steps": str(steps)})
