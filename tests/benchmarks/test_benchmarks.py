@@ -59,6 +59,15 @@ def test_judging_again_makes_no_picture_and_a_second_adapter_only_its_own():
     assert made["the first with another gate, 24 pictures kept"] == "0"
 
 
+def test_memory_is_foretold_by_four_ways():
+    printed = run("benchmarks.memory_needs", "--teams", "10")
+    rows = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()]
+    foretold = {(row[1], row[2]): row[3] for row in rows if len(row) > 4}
+    assert len(foretold) == 2 + 4 * 3
+    assert foretold["quantile regression", "2"] == "0%"
+    assert foretold["least that asked for more", "20"] != "0%"
+
+
 def test_without_the_official_scripts_their_side_is_missing_and_that_is_said():
     printed = run("benchmarks.training", "--worlds", "emoji", "--steps", "2", "--pairs", "1")
     assert "skipped: the official scripts; next: --scripts" in printed
