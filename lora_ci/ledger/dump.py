@@ -83,7 +83,9 @@ def dump(database: Database, folder: Path, progress: Progress) -> Dumped:
                     digest.update(line)
                     words = line.decode()
                     named.update(DIGEST.findall(words))
-                    artifacts.update(ARTIFACT.findall(words.replace('\\"', '"')))
+                    # A pin may be of a record.
+                    if table is not tables.pin:
+                        artifacts.update(ARTIFACT.findall(words.replace('\\"', '"')))
                     count += 1
                     if count % AT_ONCE == 0:
                         progress("rows", done + count, total)
