@@ -284,16 +284,22 @@ class GpuPlacement:
         """Steps that a person waits for and searches are in the way of: where, and which."""
         fleet = self._fleet(running, going)
         urgent = [w for w in _once(waiting, running) if w.priority >= INTERACTIVE and w.gpus]
+        hopeless: set[Need] = set()
         for one in in_turn(urgent, running, used_gpu_s):
+            need = need_of(one)
+            if need in hopeless:
+                continue
             if rooms := fleet.best(one):
                 _enter(rooms, one)
-            elif found := fleet.soonest(need_of(one), _is_search, youngest=True):
+            elif found := fleet.soonest(need, _is_search, youngest=True):
                 rooms, gone = found
                 keys = {tenant.key for tenant in gone}
                 for room in fleet.rooms():
                     room.tenants = [t for t in room.tenants if t.key not in keys]
                 _enter(rooms, one)
                 yield one, rooms, gone
+            else:
+                hopeless.add(need)
 
     def misfit(self, one: Waiting | OpenAttempt) -> str | None:
         """Why no machine could do a step, were all of them idle; None if one can."""
@@ -385,11 +391,17 @@ def _keep_for_overtaken(
     Returns its id. One that had the promise before has it still, though those that overtook it
     have ended; else they would be first again.
     """
+    looked_at: set[tuple[Need, int]] = set()
     for one in sorted(
         waiting, key=lambda w: (-w.priority, w.step.id != promised, w.queued_at, w.step.id)
     ):
-        rooms = fleet.best(one) if one.gpus else None
-        if one.step.id != promised and (rooms or not one.gpus or not _is_overtaken(fleet, one)):
+        # Of the same need the oldest tells of all.
+        like = need_of(one), one.priority
+        if one.gpus == 0 or like in looked_at:
+            continue
+        rooms = fleet.best(one)
+        if one.step.id != promised and (rooms or not _is_overtaken(fleet, one)):
+            looked_at.add(like)
             continue
         found = (rooms, []) if rooms else fleet.soonest(need_of(one), _anybody, youngest=False)
         if found:
