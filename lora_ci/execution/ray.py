@@ -13,6 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ import msgspec
 
 from lora_ci.core.clock import Clock, SystemClock
 from lora_ci.execution.executor import Attempt, Phase
-from lora_ci.execution.local import ATTEMPTS, Command, exec_step_command
+from lora_ci.execution.local import (
+    ATTEMPTS,
+    Command,
+    exec_step_command,
+    need_one_machine,
+)
 from lora_ci.execution.node import NEVER, ask_for_end, claim, is_never
 from lora_ci.execution.ray_jobs import Job, RayJobs
 from lora_ci.steps.folder import StepFolder
@@ -29,6 +35,9 @@ from lora_ci.steps.folder import StepFolder
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 # Ray gives up jobs that have waited for RAY_JOB_START_TIMEOUT_SECONDS, 15 minutes by default.
 GIVEN_UP = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
+# Ray is asked for its jobs so seldom, and has that many times what it took to tell them for itself.
+LIST_S = 0.25
+LIST_SHARE = 10
 NODE_ID = "ray.io/node-id"
 NOTE = "lora-ci"
 
@@ -41,6 +50,12 @@ class _Note:
     key: str
     gpus: int
     labels: Mapping[str, str]
+
+    @property
+    def job(self) -> str:
+        """The id of the job. Keys are `step-<id>-<n>`: every ledger has a `step-1-1`."""
+        whose = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return f"lora-ci-{whose}-{self.key}"
 
     @property
     def begun(self) -> Path:
@@ -71,6 +86,8 @@ class RayExecutor:
     lag_s: float = 10.0
     clock: Clock = field(default_factory=SystemClock)
     jobs: RayJobs = field(init=False)
+    _listed: Mapping[str | None, Job] | None = field(default=None, init=False, repr=False)
+    _listed_until: float = field(default=0.0, init=False, repr=False)
 
     name = "ray"
 
@@ -78,6 +95,7 @@ class RayExecutor:
         self.jobs = RayJobs(self.address.rstrip("/"), self.clock, self.token)
 
     def submit(self, attempt: Attempt) -> str:
+        need_one_machine(attempt.spec.resources)
         folder = attempt.folder.path.absolute()
         place = {NODE_ID: attempt.place.node} if attempt.place.node else {}
         note = _Note(
@@ -86,9 +104,7 @@ class RayExecutor:
             gpus=attempt.spec.resources.gpus,
             labels={**self.labels, **place},
         )
-        # Keys are `step-<id>-<n>`: every ledger has a `step-1-1`.
-        whose = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-        job = f"lora-ci-{whose}-{attempt.key}"
+        job = note.job
         self.jobs.submit(self._request(job, self._entrypoint(job, attempt, note), note))
         return job
 
@@ -99,11 +115,11 @@ class RayExecutor:
         """
         if not handles:
             return {}
-        jobs = {job.submission_id: job for job in self.jobs.all()}
+        listed = self._list()
         found = {}
         for handle in handles:
             # What is missing in the list is asked for: one more look before it is given up.
-            job = jobs.get(handle) or self.jobs.find(handle)
+            job = listed.get(handle) or self.jobs.find(handle)
             found[handle] = self._phase(handle, job) if job else Phase.ENDED
         return found
 
@@ -111,27 +127,43 @@ class RayExecutor:
         job = self.jobs.find(handle)
         if job is None or job.status in ENDED:
             return
-        note = _note(job)
-        if note and not claim(note.begun, f"{NEVER}: cancelled before its turn") and hard:
-            ask_for_end(note.begun)
+        if note := _note(handle, job):
+            # Where the folder cannot be written to, Ray's own way has to do.
+            with suppress(OSError):
+                if not claim(note.begun, f"{NEVER}: cancelled before its turn") and hard:
+                    ask_for_end(note.begun)
         self.jobs.stop(handle)
 
     def clear(self, handle: str) -> None:
         """Has Ray forget the job. What the step left running is ended on its node, by then."""
         self.jobs.forget(handle)
 
+    def _list(self) -> Mapping[str | None, Job]:
+        """The jobs that Ray remembers; looked up again only when that costs it little."""
+        before = self.clock.monotonic()
+        if self._listed is None or before > self._listed_until:
+            self._listed = {job.submission_id: job for job in self.jobs.all()}
+            after = self.clock.monotonic()
+            self._listed_until = after + max(LIST_S, LIST_SHARE * (after - before))
+        return self._listed
+
     def _phase(self, handle: str, job: Job) -> Phase:
-        note = _note(job)
-        if job.status == "PENDING":
-            return Phase.ENDED if note and is_never(note.begun) else Phase.QUEUED
+        note = _note(handle, job)
+        if job.status == "PENDING" and note and is_never(note.begun):
+            return Phase.ENDED
+        begun = note is not None and os.path.exists(note.begun)
+        if job.status == "PENDING" and not begun:
+            return Phase.QUEUED
         if job.status not in ENDED:
             return Phase.RUNNING
-        if note and job.error_type == GIVEN_UP and not note.begun.exists():
+        if note and job.error_type == GIVEN_UP and not begun:
             self.jobs.forget(handle)
             self.jobs.submit(self._request(handle, job.entrypoint, note))
             return Phase.QUEUED
         if note and job.status == "FAILED":
-            _tell_why(note, job)
+            # Where the folder is gone, the reconciler says so.
+            with suppress(OSError):
+                _tell_why(note, job)
         return Phase.ENDED
 
     def _request(self, job: str, entrypoint: str, note: _Note) -> dict[str, Any]:
@@ -158,19 +190,17 @@ class RayExecutor:
         return f"exec {shlex.join(line)} >> {shlex.quote(str(folder.log))} 2>&1 < /dev/null"
 
 
-def _note(job: Job) -> _Note | None:
+def _note(handle: str, job: Job) -> _Note | None:
+    """The note of a job of ours: who else can write there is not to name files to us."""
     try:
-        return msgspec.json.decode((job.metadata or {}).get(NOTE, ""), type=_Note)
+        note = msgspec.json.decode((job.metadata or {}).get(NOTE, ""), type=_Note)
     except msgspec.DecodeError:
         return None
+    return note if note.job == handle else None
 
 
 def _tell_why(note: _Note, job: Job) -> None:
     """Adds to the log why Ray could not even begin the attempt."""
-    try:
-        if claim(note.begun, f"{NEVER}: {job.error_type}"):
-            with StepFolder(Path(note.folder)).log.open("a") as log:
-                log.write(f"Ray could not begin {note.key}: {job.message}\n")
-    except OSError:
-        # The folder is not there: the reconciler will say so.
-        return
+    if claim(note.begun, f"{NEVER}: {job.error_type}"):
+        with StepFolder(Path(note.folder)).log.open("a") as log:
+            log.write(f"Ray could not begin {note.key}: {job.message}\n")

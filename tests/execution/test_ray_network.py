@@ -1,5 +1,6 @@
 """Between us and Ray: a network that drops, delays and garbles. And no Ray at all."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -133,6 +134,18 @@ def test_a_ray_that_is_away_costs_a_step_nothing(world, caplog):
     assert (step.attempts, step.failures) == (1, 0)
     assert world.attempts(spec)[0]["handle"] is None
     assert [r.message.split(" why=")[0] for r in caplog.records] == ["executor.away name=ray"]
+
+
+def test_a_job_of_somebody_else_names_no_file_to_us(line, world, monkeypatch):
+    note = {"folder": str(world.root), "key": "step-1-1", "gpus": 0, "labels": {}}
+    job = {"submission_id": "lora-ci-0-step-1-1", "status": "FAILED", "message": "echo"}
+    body = json.dumps([job | {"metadata": {"lora-ci": json.dumps(note)}}]).encode()
+    monkeypatch.setitem(FAULTS, "lies", OK + b"%d\r\n\r\n%s" % (len(body), body))
+    line.fault = "lies"
+    ray = executor_at(world, line.address)
+    assert ray.phases(["lora-ci-0-step-1-1"]) == {"lora-ci-0-step-1-1": Phase.ENDED}
+    assert not (world.root / "log.txt").exists()
+    assert not (world.root / "attempts").exists()
 
 
 @pytest.mark.parametrize(
