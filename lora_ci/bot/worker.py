@@ -201,4 +201,5 @@ def _delay_s(attempts: int) -> float:
 
 
 def _log(what: str, **facts: object) -> None:
-    LOG.info("%s %s", what, " ".join(f"{name}={clean(str(fact))}" for name, fact in facts.items()))
+    known = [clean(fact) if isinstance(fact, str) else fact for fact in facts.values()]
+    LOG.info(" ".join((what, *(f"{name}=%s" for name in facts))), *known)

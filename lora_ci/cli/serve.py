@@ -20,8 +20,11 @@ from lora_ci.cli.events import positive
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.run import executor_name
 from lora_ci.cli.serve_start import EVERYBODY, SECRET_NAME, TOKEN_NAME, Secrets, check_start
+from lora_ci.cli.server_log import FORMATS, set_up_log
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, InfrastructureError, UsageError
+
+LOG = logging.getLogger("lora_ci.serve")
 
 API_URL = "https://api.github.com"
 SERVER_URL = "https://github.com"
@@ -82,14 +85,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--queue", type=int, default=1000, help="what may wait before GitHub gets a 503 (1000)"
     )
+    parser.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default="human",
+        help="of the log on stderr: lines for people, or a JSON object each (human)",
+    )
     add_output_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Serves until a signal; what runs then is interrupted and taken up by the next server."""
     secrets = check_start(args)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("lora_ci").setLevel(logging.INFO)
+    set_up_log(args.log_format)
     from lora_ci.ledger.database import open_database
     from lora_ci.ledger.inbox import Inbox
     from lora_ci.ledger.jobs import Jobs
@@ -126,10 +134,12 @@ def run(args: argparse.Namespace, output: Output) -> int:
             message = f"{args.host}:{args.port}: {error.strerror}"
             raise InfrastructureError(message, hint="next: --port, or ss -ltnp") from error
         if args.app_id and not args.owner:
-            output.findings([EVERYBODY])
+            LOG.warning("serve.everybody why=%s hint=%s", EVERYBODY.message, EVERYBODY.hint)
         thread = threading.Thread(target=tender.run, name="worker")
         thread.start()
-        output.note(f"listening on http://{args.host}:{args.port}{HOOK_PATH}; Ctrl-C ends it")
+        if args.log_format == "human":
+            output.note("Ctrl-C ends it")
+        LOG.info("serve.listening address=http://%s:%d%s", args.host, args.port, HOOK_PATH)
         try:
             server.run()  # returns on a signal
         finally:
@@ -137,6 +147,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
             tender.stop()
             thread.join()
             database.close()
+            LOG.info("serve.ended")
     return ExitCode.PASSED
 
 

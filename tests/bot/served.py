@@ -31,11 +31,11 @@ ROOT = Path(__file__).parents[2]
 # Read by every interpreter that starts: all stages but the last pass at once.
 TOYS = """\
 import sys
-if "exec-job" in sys.orig_argv or "run" in sys.orig_argv:
+if {"exec-job", "run", "exec-step"} & set(sys.orig_argv):
     from lora_ci.core.step import Stage
     from lora_ci.steps import table
     toys = [stage for stage in Stage if stage is not Stage.DEPLOY]
-    table.TABLE.update({stage: "tests.deploy.toy:run" for stage in toys})
+    table.TABLE.update({stage: "TOY:run" for stage in toys})
 """
 
 
@@ -50,6 +50,7 @@ class Served:
     hook: Hook | None = None
     server: subprocess.Popen[bytes] | None = None
     env: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
     @property
     def state(self) -> Path:
@@ -79,10 +80,10 @@ class Served:
         self.hub.install(app, REPO)
         (self.root / "app").write_text(str(app.id))
 
-    def use_toys(self) -> None:
+    def use_toys(self, toy: str = "tests.deploy.toy") -> None:
         """Nothing is trained."""
         (self.root / "toys").mkdir()
-        (self.root / "toys" / "sitecustomize.py").write_text(TOYS)
+        (self.root / "toys" / "sitecustomize.py").write_text(TOYS.replace("TOY", toy))
         self.env["PYTHONPATH"] = f"{self.root / 'toys'}:{ROOT}"
 
     def start(self) -> None:
@@ -91,6 +92,7 @@ class Served:
         command += ["--state", str(self.state), "--secret-file", str(self.root / "secret")]
         command += ["--app-id", (self.root / "app").read_text()]
         command += ["--key-file", str(self.root / "key.pem"), "--url", self.url]
+        command += self.options
         with (self.root / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
                 command,
