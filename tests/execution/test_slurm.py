@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.step import Resources, StepSpec
-from lora_ci.execution.executor import ExecutorAwayError, Phase
+from lora_ci.core.step import Outcome, Resources, StepSpec
+from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase, step_folder
 from lora_ci.execution.lead import this_process
+from lora_ci.execution.local import exec_step_command
 from lora_ci.execution.slurm import SlurmExecutor
 from lora_ci.execution.tick import Reconciler
 from lora_ci.steps.folder import StepFolder
@@ -25,6 +26,8 @@ from tests.execution.toy_world import (
     wait_for_end,
     wait_for_progress,
 )
+from tests.tiny_sd import write_dataset
+from tests.training.test_team import SETTINGS, spec_of
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +112,20 @@ def test_a_step_may_have_several_machines(world):
         attempt = world.attempt(spec)
         wait_for_end(executor, executor.submit(attempt))
     assert sorted(attempt.folder.log.read_text().split()) == ["one", "two"]
+
+
+def test_machines_of_the_cluster_train_one_adapter(slurm, tmp_path, tiny_sd):
+    write_dataset(tmp_path / "dataset")
+    spec = spec_of(tmp_path, tiny_sd, replace(SETTINGS, steps=6), 0)
+    spec = replace(spec, resources=Resources(nodes=2))
+    folder = step_folder(tmp_path, spec.fingerprint)
+    folder.write_spec(spec)
+    with slurm_executor(tmp_path, exec_step_command, partition="both") as executor:
+        handle = executor.submit(Attempt(key="step-1-1", folder=folder, spec=spec))
+        until(lambda: phase(executor, handle) is Phase.ENDED, "the end", deadline_s=300.0)
+    result = folder.read_result(spec.fingerprint)
+    assert result is not None, folder.log.read_text()
+    assert (result.outcome, result.details["processes"]) == (Outcome.PASSED, 2), result.findings
 
 
 def test_what_the_environment_asks_of_sbatch_is_heeded(world, executor, slurm, monkeypatch):
