@@ -1,8 +1,9 @@
 """Every kind of records answers the planner's questions alike."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from lora_ci.plan.records import LayeredRecords, Records
 from lora_ci.plan.simulate import Imagined
 from lora_ci.store.local import LocalStore
 from tests.bare import make_clone, make_hub
+from tests.ledgers import drop_ledger, new_ledger
 from tests.records import DictRecords
 
 PASSED = StepResult(outcome=Outcome.PASSED)
@@ -29,9 +31,9 @@ PASSED = StepResult(outcome=Outcome.PASSED)
 class Past:
     """A ledger that steps can be written into."""
 
-    def __init__(self, place) -> None:
+    def __init__(self, place: Path, url: str) -> None:
         self.place = place
-        self.ledger: Ledger = open_ledger(f"sqlite:///{place / 'ledger.db'}", SystemClock())
+        self.ledger: Ledger = open_ledger(url, SystemClock())
         self.count = 0
 
     def add(self, lora: str, stage: Stage, content: str, result: StepResult = PASSED) -> str:
@@ -84,14 +86,31 @@ KINDS: dict[str, Callable[[Past], Records]] = {
 }
 
 
+ON_A_SERVER = pytest.mark.slow, pytest.mark.needs_postgres
+CASES = [
+    *((name, "sqlite") for name in KINDS),
+    *(pytest.param((name, "postgresql"), marks=ON_A_SERVER) for name in ("ledger", "snapshot")),
+]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request) -> tuple[str, str]:
+    """A kind of records, and what the ledger is kept in."""
+    return request.param
+
+
 @pytest.fixture
-def past(tmp_path) -> Past:
-    return Past(tmp_path)
+def past(case, tmp_path) -> Iterator[Past]:
+    url = new_ledger(tmp_path, case[1])
+    past = Past(tmp_path, url)
+    yield past
+    past.ledger.close()
+    drop_ledger(url)
 
 
-@pytest.fixture(params=KINDS)
-def read(request) -> Callable[[Past], Records]:
-    return KINDS[request.param]
+@pytest.fixture
+def read(case) -> Callable[[Past], Records]:
+    return KINDS[case[0]]
 
 
 def contents(records: tuple[Record, ...]) -> list[str]:
@@ -142,7 +161,8 @@ def test_no_records_have_none():
     assert records.passed("mei", Stage.QA) == records.finished_since("") == ()
 
 
-def test_a_record_whose_artifact_is_gone_is_not_kept(past):
+def test_a_record_whose_artifact_is_gone_is_not_kept(tmp_path):
+    past = Past(tmp_path, new_ledger(tmp_path))
     lost = Artifact(name="a", sha256="a" * 64, size_bytes=1, media_type="x/y")
     fingerprint = past.add("mei", Stage.TRAIN, "a", replace(PASSED, artifacts=(lost,)))
     assert past.ledger.find(fingerprint)

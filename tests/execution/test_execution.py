@@ -2,12 +2,11 @@
 
 import os
 import subprocess
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect
 
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.event import Event, EventKind
@@ -20,13 +19,12 @@ from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.lead import Leadership
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.execution.tick import Policy, Reconciler
-from lora_ci.ledger import tables
 from lora_ci.ledger.ledger import Ledger, open_ledger
-from lora_ci.ledger.queue import StepState
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
 from tests.execution.toy import TABLE, toy_command
+from tests.ledgers import drop_ledger, new_ledger
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +32,9 @@ pytestmark = pytest.mark.slow
 class World:
     """A ledger, an executor and a run on disk."""
 
-    def __init__(self, root: Path, kind: str) -> None:
+    def __init__(self, root: Path, kind: str, url: str | None = None) -> None:
         self.root = root
+        self.url = url or new_ledger(root)
         self.clock = SystemClock()
         self.store = LocalStore(root / "objects")
         self.ledger = self.open()
@@ -45,7 +44,7 @@ class World:
         self.ledger.start_run("run-1", Event(kind=EventKind.PUSH, repo="r", head="h"))
 
     def open(self) -> Ledger:
-        return open_ledger(f"sqlite:///{self.root / 'ledger.db'}", self.clock)
+        return open_ledger(self.url, self.clock)
 
     def add(self, do: str = "", stage: Stage = Stage.TRAIN) -> StepSpec:
         fingerprint = make_fingerprint(stage, {"do": do})
@@ -75,9 +74,20 @@ class World:
         return self.ledger.queue.result("run-1", "mei", stage)
 
 
-@pytest.fixture(params=["inline", "local"])
-def world(request, tmp_path) -> World:
-    return World(tmp_path, request.param)
+PLACES = [
+    ("inline", "sqlite"),
+    ("local", "sqlite"),
+    pytest.param(("local", "postgresql"), marks=pytest.mark.needs_postgres),
+]
+
+
+@pytest.fixture(params=PLACES, ids="-".join)
+def world(request, tmp_path) -> Iterator[World]:
+    """Steps at an executor, in a ledger of a kind."""
+    executor, kind = request.param
+    url = new_ledger(tmp_path, kind)
+    yield World(tmp_path, executor, url)
+    drop_ledger(url)
 
 
 def test_a_step_passes_and_is_recorded(world):
@@ -181,34 +191,3 @@ def test_a_torn_or_foreign_result_is_never_adopted(tmp_path):
     for data in (whole[:-7], whole.replace(b"passed", b"failed", 1), b"", b"[]"):
         path.write_bytes(data)
         assert folder.read_result(spec.fingerprint) is None
-
-
-def test_a_transition_happens_once_however_many_try(tmp_path):
-    world = World(tmp_path, "inline")
-    world.add()
-    step = world.ledger.queue.unfinished("run-1")[0]
-    won: list[bool] = []
-    ledgers = [world.open() for _ in range(8)]
-    threads = [
-        threading.Thread(
-            target=lambda queue=ledger.queue: won.append(bool(queue.begin(step, executor="x")))
-        )
-        for ledger in ledgers
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(won) == [False] * 7 + [True]
-    assert world.ledger.queue.unfinished("run-1")[0].state is StepState.RUNNING
-
-
-def test_migrations_and_tables_agree(tmp_path):
-    world = World(tmp_path, "inline")
-    world.ledger.close()
-    made = inspect(create_engine(f"sqlite:///{tmp_path / 'ledger.db'}"))
-    for table in tables.metadata.sorted_tables:
-        columns = {c["name"]: (str(c["type"]), c["nullable"]) for c in made.get_columns(table.name)}
-        wanted = {c.name: (str(c.type), c.nullable) for c in table.columns}
-        assert columns == wanted
-        assert {i["name"] for i in made.get_indexes(table.name)} == {i.name for i in table.indexes}
