@@ -224,11 +224,13 @@ class Reconciler:
     def _note(self, attempt: OpenAttempt, result: StepResult, log: str | None) -> None:
         self._ended = True
         queue, step, policy = self.ledger.queue, attempt.step, self.policy
-        if attempt.stopping and result.outcome is Outcome.ERROR:
+        # One that had to make room is to blame for nothing, however often.
+        preempted = self._seen.setdefault(attempt.key, _Seen()).preempted
+        if (attempt.stopping or preempted) and result.outcome is Outcome.ERROR:
             result = StepResult(outcome=Outcome.INTERRUPTED, findings=result.findings)
         failed_for_good = (
             result.outcome is Outcome.ERROR and step.failures + 1 >= policy.failures
-        ) or step.attempts >= policy.interruptions
+        ) or (step.attempts >= policy.interruptions and not preempted)
         if result.outcome not in AGAIN or attempt.stopping or failed_for_good:
             queue.finish(attempt, result, log=log)
         else:
