@@ -26,20 +26,24 @@ DESKTOP = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a step asks for: GPUs, and the memory of each; 0 GiB is not known."""
+    """What a step asks for: GPUs, and the memory of each; 0 GiB is not known.
+
+    One that was an error before is `alone` the next time: its memory may be more than was known.
+    """
 
     gpus: int
     gib: float
+    alone: bool = False
 
     @property
     def whole(self) -> bool:
         """True for a step that shares its GPUs with nobody."""
-        return self.gpus > 1 or self.gib <= 0
+        return self.gpus > 1 or self.gib <= 0 or self.alone
 
     @property
     def size(self) -> tuple[int, float]:
         """Orders needs: more GPUs, then more memory, and what is not known may be all."""
-        return self.gpus, self.gib if self.gib > 0 else float("inf")
+        return self.gpus, float("inf") if self.gib <= 0 or self.alone else self.gib
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ def _cost(gone: Iterable[_Tenant], sign: int) -> tuple[int, int]:
 
 def need_of(step: Waiting | OpenAttempt) -> Need:
     """What a step asks for."""
-    return Need(step.gpus, step.vram_gib)
+    return Need(step.gpus, step.vram_gib, alone=step.step.failures > 0)
 
 
 @dataclass(slots=True, kw_only=True)

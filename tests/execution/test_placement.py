@@ -33,12 +33,12 @@ def machine(*kinds: str, name: str = "m", slots: int = 2) -> Machine:
 
 def waiting(
     number: int, gpus: int = 1, gib: float = 0.0, *, repo: str = "r", at: int = 0,
-    priority: int = SCHEDULED, work: str = "",
+    priority: int = SCHEDULED, work: str = "", failures: int = 0,
 ) -> Waiting:  # fmt: skip
     step = StepRow(
         id=number, run_id=f"run-{number}", lora="mei", stage=Stage.TRAIN,
         fingerprint=work or f"f{number}", state=StepState.WAITING, folder=Path(), attempts=0,
-        failures=0,
+        failures=failures,
     )  # fmt: skip
     return Waiting(
         step=step, repo=repo, priority=priority, gpus=gpus, vram_gib=gib,
@@ -115,6 +115,13 @@ def test_small_steps_share_a_gpu_and_leave_a_margin():
     assert len(choose(alone, [waiting(i, gib=7.5) for i in range(4)])) == 3
     assert len(choose(alone, [waiting(i, gib=1) for i in range(9)])) == SHARING
     assert len(choose(alone, [waiting(1, gib=24)])) == 1
+
+
+def test_a_step_that_was_an_error_has_its_gpu_alone_the_next_time():
+    again, other = waiting(1, gib=8, failures=1), running(2, "GPU-m-0", gib=8)
+    assert choose([machine("4090")], [again], [other]) == []
+    (choice,) = choose([machine("4090")], [again])
+    assert choose([machine("4090")], [waiting(3, gib=2)], [begun(choice)]) == []
 
 
 def test_small_steps_have_gpus_that_nobody_wants_for_themselves():
@@ -355,6 +362,7 @@ def queues(draw) -> list[Waiting]:
                 at=draw(st.integers(0, 30)),
                 priority=draw(st.sampled_from([SEARCH, SCHEDULED, INTERACTIVE])),
                 work=draw(st.sampled_from(["", "", "", "w"])),
+                failures=draw(st.sampled_from([0, 0, 0, 1])),
             )
         )
     return made
@@ -371,7 +379,7 @@ def assert_right(fleet, attempts, closed=frozenset()) -> None:
             others = its.total_gib - its.free_gib
             asked = sum(a.vram_gib for a in on_it)
             assert asked + others <= its.total_gib * (1 - MARGIN * (len(on_it) > 1)) + 1e-9
-            if any(a.gpus > 1 or a.vram_gib == 0 for a in on_it):
+            if any(a.gpus > 1 or a.vram_gib == 0 or a.step.failures for a in on_it):
                 assert len(on_it) == 1
             if its.mig:
                 assert all(a.gpus == 1 for a in on_it)
