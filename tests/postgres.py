@@ -38,6 +38,8 @@ SETTINGS = {
     "shared_buffers": "16MB",
     "max_connections": "100",
 }
+# One role has to say its password.
+WHO_MAY = "local all guarded scram-sha-256\nlocal all all trust\n"
 PR_SET_PDEATHSIG = 1
 
 
@@ -56,15 +58,16 @@ class Server:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
             self._bin = _copied(self.folder / "postgres")
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
+        (self._data / "pg_hba.conf").write_text(WHO_MAY)
         self.start()
 
     @property
     def _data(self) -> Path:
         return self.folder / "data"
 
-    def url(self, database: str) -> str:
-        """What the ledger calls a database."""
-        return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
+    def url(self, database: str, who: str = "postgres") -> str:
+        """What the ledger calls a database; `who` is a role, perhaps with its password."""
+        return f"postgresql+psycopg://{who}@/{database}?host={self.folder}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """A connection of the tests' own."""
@@ -143,10 +146,7 @@ def own_server() -> Iterator[Server]:
 
 NUMBERS = itertools.count(1)
 SPARE: list[str] = []
-OTHERS_OUT = (
-    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
+END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
 
 
 def new_database(template: str = "template0") -> str:
@@ -163,12 +163,17 @@ def new_migrated_database() -> str:
 
 def give_back(url: str) -> None:
     """Takes a ledger's rows and whoever still uses it away: to copy one takes ten times longer."""
-    name = make_url(url).database
-    with closing(server().connect(name)) as connection:
-        connection.execute(OTHERS_OUT)
+    end_sessions(url)
+    with closing(server().connect(make_url(url).database)) as connection:
         for table in reversed(metadata.sorted_tables):
             connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table.name)))
     SPARE.append(url)
+
+
+def end_sessions(url: str) -> None:
+    """Cuts all connections to a database."""
+    with closing(server().connect()) as connection:
+        connection.execute(END_SESSIONS, [make_url(url).database])
 
 
 def drop_database(url: str) -> None:

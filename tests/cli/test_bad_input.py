@@ -16,6 +16,7 @@ import pytest
 
 from tests.builders import RepoBuilder
 from tests.command import assert_one_message, copy_repo, end, lora_ci, start
+from tests.ledgers import drop_database, new_database
 from tests.tiny_sd import write_dataset
 
 pytestmark = pytest.mark.slow
@@ -316,12 +317,16 @@ def test_a_full_disk_is_one_message_and_with_room_the_same_command_goes_on(
     assert_one_message(lora_ci(wordless.root, "run"), 1, "none of the 6 images")
 
 
-def test_runs_at_once_do_the_work_once(wordless):
-    several = [start(wordless.root, "run", "--json") for _ in range(4)]
+def test_runs_at_once_do_the_work_once(wordless, ledger_kind, tmp_path):
+    # The first of them makes the tables.
+    url = new_database(tmp_path, ledger_kind)
+    command = "run", "--json", f"--ledger-url={url}"
+    several = [start(wordless.root, *command) for _ in range(4)]
     views = [json.loads(told.out) for told in map(end, several)]
     results = [next(s["result"] for s in view["steps"]) for view in views]
     assert len({result["timings_s"]["total"] for result in results}) == 1
     assert {view["outcome"] for view in views} == {"failed"}
+    drop_database(url)
 
 
 def test_a_reader_that_goes_away_is_no_error(repo):
