@@ -3,6 +3,7 @@
 What all executors have in common is in tests/contracts/test_executor.py.
 """
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,9 +13,12 @@ import pytest
 
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.step import Outcome, Resources
+from lora_ci.diffusion.families import SD1
 from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase, Place
 from lora_ci.execution.processes import of_mark
 from lora_ci.execution.ray import RayExecutor
+from tests.builders import RepoBuilder
+from tests.command import lora_ci
 from tests.execution.ray_world import RayCluster, cluster, executor_on, own_cluster
 from tests.execution.toy import toy_command
 from tests.execution.toy_world import ToyWorld, until, wait_for_end
@@ -139,6 +143,23 @@ def test_why_a_step_could_not_begin_is_in_its_log(world):
     handle = ray.submit(attempt)
     wait_for_end(ray, handle)
     assert "/nowhere/python" in attempt.folder.log.read_text()
+
+
+def test_the_command_line_runs_steps_there(tmp_path):
+    repo = RepoBuilder(tmp_path)
+    for part in ("model_index", *(f"{part}/config" for part in SD1.parts)):
+        repo.write(f"models/tiny/{part}.json", "{}")
+    repo.write("datasets/mei/1.png", b"no picture")
+    repo.write(
+        ".lora-ci.yml",
+        "version: 1\nloras: {mei: {dataset: datasets/mei, base_model: models/tiny}}\n",
+    )
+    repo.commit()
+    told = lora_ci(repo.root, "run", "--executor", f"ray={cluster().address}", "--json")
+    assert told.code == 1, told.err
+    (step,) = (s for s in json.loads(told.out)["steps"] if s["result"])
+    assert step["decision"]["stage"] == "validate"
+    assert "1.png" in str(step["result"]["findings"])
 
 
 # A cluster that goes and comes
