@@ -65,11 +65,11 @@ class CleanUp:
         """
         retention, now = self.retention, self.clock.now()
         before, aged = _text(now - older_than), _text(now - max(older_than, MONTH))
-        # In this order: what is begun from now on marks what it uses.
+        # First what goes on: what has ended since is on record by the time that those are read.
+        begun_at, names = retention.in_use()
         needed = retention.needed(before)
         runs = retention.lapsed_runs(before)
         records = retention.finished_before(needed.lapsed, aged)
-        begun_at, names = retention.in_use()
         since = min(now, datetime.fromisoformat(begun_at)) if begun_at else now
         used_before = (since - GRACE).timestamp()
         if not self.dry_run:

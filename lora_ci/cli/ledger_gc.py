@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store-is-ours",
         action="store_true",
-        help="remove artifacts from a store that --store or LORA_CI_STORE names, or that is used "
-        "with a database elsewhere: no other ledger needs what is in it",
+        help="no other ledger needs what is in the store: remove artifacts even where that is not "
+        "sure, as in a store or with a database that an option or the environment names",
     )
     add_ledger_arguments(parser)
     add_output_arguments(parser)
@@ -49,9 +49,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
     database = place.open()
     from lora_ci.app.clean_up import CleanUp, Places
 
-    ours = place.is_one or args.store_is_ours
+    retention = open_retention(database)
+    # Of a store that was there before its ledger nothing is known.
+    ours = args.store_is_ours or (place.alone and retention.has_records())
     work = CleanUp(
-        retention=open_retention(database),
+        retention=retention,
         places=Places(state=place.state, objects=place.objects, ours=ours),
         clock=SystemClock(),
         dry_run=args.dry_run,

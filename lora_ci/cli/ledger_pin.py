@@ -11,6 +11,7 @@ from lora_ci.cli.ledger_place import add_ledger_arguments, find_place, open_rete
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.text import clean
+from lora_ci.store.cache import mark_used
 from lora_ci.store.inventory import stored
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     try:
         retention = open_retention(database)
         sha256 = the_one(beginning, known(beginning, retention, place.objects))
+        # A clean-up that goes on at the same time is not to take it away either.
+        mark_used(place.objects / sha256[:2] / sha256[2:])
         retention.pin(sha256, args.why)
     finally:
         database.close()

@@ -51,12 +51,12 @@ def add_ledger_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A ledger; `is_one` says that its rows and its artifacts are in the state folder itself."""
+    """A ledger; with `alone`, it is the only one of the state folder, and uses the store there."""
 
     state: Path
     url: str
     objects: Path
-    is_one: bool
+    alone: bool
 
     def open(self) -> Database:
         """The database. Raises UsageError where nothing was ever run: none is made."""
@@ -80,7 +80,14 @@ def find_place(args: argparse.Namespace) -> Place:
         state=state,
         url=url or ledger_url(state),
         objects=Path(store) if store else state / "objects",
-        is_one=url is None and store is None,
+        alone=url is None and store is None and not _others(state),
+    )
+
+
+def _others(state: Path) -> bool:
+    """True where the state folder has further ledgers: a bot's steps, or one that was damaged."""
+    return any(path.name != "ledger.db" for path in state.glob("*.db")) or any(
+        (state / "damaged").glob("*.db")
     )
 
 

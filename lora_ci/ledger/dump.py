@@ -30,7 +30,7 @@ from lora_ci.core.signals import signals_wait
 from lora_ci.core.step import Outcome, StepResult
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database, as_text
-from lora_ci.ledger.engine import UnknownSchemaError, bare_engine, migrate, schema_version
+from lora_ci.ledger.engine import UnknownSchemaError, bare_engine, migrate, schema_version, shown
 from lora_ci.ledger.jobs import JobState
 from lora_ci.ledger.queue import AttemptState, StepState
 from lora_ci.ledger.retention import DIGEST
@@ -150,7 +150,7 @@ def load(
     try:
         with engine.begin() as connection:
             with signals_wait():
-                _make_empty(connection, engine.url.render_as_string())
+                _make_empty(connection, shown(engine.url))
                 _migrate(connection, schema)
                 there = MetaData()
                 there.reflect(connection, only=lambda name, _: name != VERSIONS)
@@ -179,7 +179,7 @@ def check_empty(url: str) -> None:
     engine = bare_engine(url)
     try:
         with signals_wait(), engine.connect() as connection:
-            _check_empty(connection, engine.url.render_as_string())
+            _check_empty(connection, shown(engine.url))
     finally:
         engine.dispose()
 

@@ -174,7 +174,7 @@ def _explain(context: ExceptionContext) -> None:
         hint = next((hint for part, hint in HINTS.items() if part in words), HINTS["disk"])
         hint = hint.format(place=place, folder=Path(place).parent)
     else:
-        place, words = _shown(url), "; ".join(line.strip(" \t-") for line in said.splitlines())
+        place, words = shown(url), "; ".join(line.strip(" \t-") for line in said.splitlines())
         hint = next(hint for part, hint in POSTGRESQL_HINTS.items() if part in words)
         hint = hint.format(server=_options(url), database=url.database)
     message = f"the ledger {place} cannot be used: {words}"
@@ -184,7 +184,7 @@ def _explain(context: ExceptionContext) -> None:
     raise kind(message, hint=hint) from context.original_exception
 
 
-def _shown(url: URL) -> str:
+def shown(url: URL) -> str:
     """The address without what may be secret in it."""
     query = {key: value for key, value in url.query.items() if key in ("host", "port")}
     return url.set(query=query).render_as_string()

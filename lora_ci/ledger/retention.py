@@ -161,6 +161,10 @@ class Retention:
             for row in self._db.rows(query.where(table.fingerprint.in_(some))):
                 yield row["fingerprint"], (row["parts"], row["result"])
 
+    def has_records(self) -> bool:
+        """False for a ledger that knows of nothing that was made."""
+        return bool(self._db.rows(select(tables.record.c.fingerprint).limit(1)))
+
     def lapsed_runs(self, before: str) -> tuple[str, ...]:
         """Runs that began before a moment, with all their steps ended and nobody at them."""
         run = tables.run.c

@@ -139,8 +139,10 @@ class Kept:
     def has(self, data: bytes) -> bool:
         return self.path(sha256_bytes(data)).exists()
 
-    def clean_up(self, days: int = 30, *, dry_run: bool = False, ours: bool = True) -> Cleaned:
-        self.clock.at = NOW
+    def clean_up(
+        self, days: int = 30, *, dry_run: bool = False, ours: bool = True, now: datetime = NOW
+    ) -> Cleaned:
+        self.clock.at = now
         places = Places(state=self.state, objects=self.store.root, ours=ours)
         work = CleanUp(
             retention=self.retention, places=places, clock=self.clock, dry_run=dry_run,

@@ -2,10 +2,14 @@
 
 import fcntl
 import os
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,7 @@ from tests.ledgers import new_ledger
 from tests.views import make_decision, make_view
 
 YOUNG, OLD, VERY_OLD = 3.0, 40.0, 80.0
+DEADLINE_S = 60
 
 
 @pytest.fixture
@@ -308,3 +313,34 @@ def _make(kept: Kept, past, days: int) -> set[bytes]:
         if ago < days:
             must |= chain
     return must
+
+
+@pytest.mark.slow
+def test_clean_ups_take_nothing_from_those_who_write(
+    tmp_path, ledger_kind, ledger_url, monkeypatch
+):
+    """With no hour of grace: what is begun, and what is on record, is all that protects."""
+    monkeypatch.setattr("lora_ci.app.clean_up.GRACE", timedelta(0))
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.ledger.writer", ledger_url, str(tmp_path)]
+    writers = [
+        subprocess.Popen([*command, name, "12"], stdout=subprocess.PIPE, text=True, cwd=root)
+        for name in ("first", "second")
+    ]
+    kept = Kept(tmp_path, ledger_url)
+    os.utime(kept.path(kept.put(b"of nobody", OLD)), (0, 0))
+    try:
+        until = time.monotonic() + DEADLINE_S
+        while any(writer.poll() is None for writer in writers):
+            assert time.monotonic() < until
+            kept.clean_up(now=datetime.now(UTC))
+        told = [line for writer in writers for line in writer.stdout.read().split()]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            writer.stdout.close()
+    assert len(told) == 24
+    assert {record.fingerprint for record in kept.ledger.finished_since("")} == set(told)
+    assert kept.examine(deep=True).findings == ()
+    kept.database.close()

@@ -4,20 +4,30 @@ Writes the fingerprint of each step that is on record.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.fingerprint import make_fingerprint
 from lora_ci.core.plan import Action, Decision
-from lora_ci.core.step import Resources, Stage, StepSpec
+from lora_ci.core.step import Resources, Stage, StepContext, StepResult, StepSpec
 from lora_ci.execution.drive import Driver
 from lora_ci.execution.executor import step_folder
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.tick import Policy, Reconciler
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from lora_ci.store.local import LocalStore
-from tests.execution.toy import TABLE
+from tests.execution import toy
+
+TABLE = dict.fromkeys(Stage, "tests.ledger.writer:run")
+
+
+def run(spec: StepSpec, context: StepContext) -> StepResult:
+    """The toy step, which also makes something of its own."""
+    result, own = toy.run(spec, context), context.workdir / "own"
+    own.write_text(spec.fingerprint)
+    return replace(result, artifacts=(*result.artifacts, context.keep("own", own, "text/plain")))
 
 
 def work(ledger: Ledger, state: Path, run_id: str, do: str = "") -> str:
