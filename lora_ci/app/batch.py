@@ -168,15 +168,13 @@ class Watcher:
 
 def ended(story: StepStory) -> Ended:
     """What is told of a step that has ended."""
-    outcome = story.outcome or Outcome.ERROR
-    passed = outcome is Outcome.PASSED
     return Ended(
         job=story.lora,
         stage=story.stage,
-        outcome=outcome,
+        outcome=story.outcome or Outcome.ERROR,
         seconds=sum(map(_seconds, story.attempts)),
         gpu_seconds=story.gpu_s,
-        why=None if passed or not story.findings else story.findings[0].message,
+        why=story.why,
     )
 
 

@@ -144,8 +144,8 @@ def _about(step: StepStatus, story: StepStory) -> Iterator[str]:
         yield " – ".join(filter(None, (percent(step.progress), progress_text(step.progress))))
     if story.stopping and step.outcome is None:
         yield f"is to end: {story.stopping}"
-    if step.outcome not in (None, Outcome.PASSED) and story.findings:
-        yield story.findings[0].message
+    if story.why:
+        yield story.why
 
 
 def _place(attempt: AttemptStory) -> str:

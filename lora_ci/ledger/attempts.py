@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import RowMapping, select
 
 from lora_ci.core.event import Event
-from lora_ci.core.finding import Finding
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database, as_value
@@ -74,6 +74,15 @@ class StepStory:
     def gpu_s(self) -> float:
         """GPU-seconds of the attempts that have ended."""
         return sum(attempt.gpu_s for attempt in self.attempts)
+
+    @property
+    def why(self) -> str | None:
+        """What is wrong first of all; None for a step that passed, or says nothing."""
+        if self.outcome in (None, Outcome.PASSED) or not self.findings:
+            return None
+        errors = (f for f in self.findings if f.severity is Severity.ERROR)
+        first = next(errors, self.findings[0])
+        return f"{first.location()}: {first.message}".removeprefix(": ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from lora_ci.ledger.database import open_database
 from lora_ci.ledger.ledger import Ledger
 from lora_ci.ledger.queue import StepState
 
-FINDING = Finding(rule="a.b", severity=Severity.ERROR, message="no face in it")
+WARNING = Finding(rule="a.a", severity=Severity.WARNING, message="it is small")
+FINDING = Finding(rule="a.b", severity=Severity.ERROR, message="no face in it", file="d/a.png")
 
 
 def add(ledger: Ledger, run_id: str, lora: str) -> None:
@@ -67,12 +68,9 @@ def test_a_step_with_its_attempts_from_its_begin_to_its_end(database):
     (other,) = attempts.steps("run-2")
     assert other.twin == "run-1"
     assert [(b.lora, b.attempts) for b in attempts.briefs("run-1")] == [("mei", 2)]
-    ledger.queue.finish(last, StepResult(outcome=Outcome.FAILED, findings=(FINDING,)))
+    ledger.queue.finish(last, StepResult(outcome=Outcome.FAILED, findings=(WARNING, FINDING)))
     (step,) = attempts.steps("run-1")
-    assert (step.state, step.outcome, step.findings) == (
-        StepState.ENDED,
-        Outcome.FAILED,
-        (FINDING,),
-    )
+    assert (step.state, step.outcome) == (StepState.ENDED, Outcome.FAILED)
+    assert step.why == "d/a.png: no face in it"
     assert attempts.steps("run-1", lora="leo") == ()
     assert attempts.steps("nope") == ()
