@@ -74,10 +74,7 @@ class _Room:
     def fits(self, need: Need, without: Collection[str] = ()) -> bool:
         """True if the step can be here now, were the tenants `without` gone."""
         stay = [t for t in self.tenants if t.key not in without]
-        if need.gpus > 1 and self.gpu.mig:
-            # CUDA shows one slice to a process.
-            return False
-        if need.gib + self.others_gib > self.gpu.total_gib:
+        if not _could_hold(self.gpu, need) or need.gib + self.others_gib > self.gpu.total_gib:
             return False
         if need.gib <= 0 and self.others_gib > DESKTOP * self.gpu.total_gib:
             return False
@@ -206,6 +203,11 @@ def _cost(gone: Iterable[_Tenant], sign: int) -> tuple[int, int]:
     return len(told), max(sign * age for age in told) if told else 0
 
 
+def _could_hold(gpu: Gpu, need: Need) -> bool:
+    """True if the GPU is large enough. Of slices, CUDA shows one to a process."""
+    return need.gib <= gpu.total_gib and not (gpu.mig and need.gpus > 1)
+
+
 def need_of(step: Waiting | OpenAttempt) -> Need:
     """What a step asks for."""
     return Need(step.gpus, step.vram_gib, alone=step.step.failures > 0)
@@ -312,13 +314,14 @@ class GpuPlacement:
         if need.gpus == 0 or not gpus or any(machine.note for machine in self.machines):
             # What is missing today may be back tomorrow.
             return None
+        if any(
+            sum(_could_hold(gpu, need) for gpu in machine.gpus) >= need.gpus
+            for machine in self.machines
+        ):
+            return None
         largest = max(gpu.total_gib for gpu in gpus)
         if need.gib > largest:
             return f"asks for {need.gib:g} GiB; the largest GPU has {_floor(largest)}"
-        for machine in self.machines:
-            rooms = [_Room(gpu, machine.name, 0.0) for gpu in machine.gpus]
-            if sum(room.fits(need) for room in rooms) >= need.gpus:
-                return None
         memory = f" of {need.gib:g} GiB" if need.gib > 0 else ""
         return f"asks for {need.gpus} GPUs{memory} on one machine; none has so many"
 
