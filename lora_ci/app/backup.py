@@ -55,7 +55,7 @@ class Manifest:
     """What is in a backup. `absent` artifacts were named, and not in the store."""
 
     format: int
-    schema: str
+    schema_version: str
     made_at: str
     lora_ci: str
     rows: Mapping[str, int]
@@ -118,7 +118,7 @@ def write_backup(
         there = [sizes[sha256] for sha256 in named if sha256 in sizes]
         manifest = Manifest(
             format=FORMAT,
-            schema=dumped.schema,
+            schema_version=dumped.schema,
             made_at=clock.now().isoformat(timespec="seconds"),
             lora_ci=lora_ci.__version__,
             rows=dumped.rows,
@@ -261,7 +261,7 @@ def _read_manifest(path: Path) -> Manifest:
     except (msgspec.DecodeError, RecursionError) as error:
         raise _broken(path, "it was changed or cut off, or is of another version") from error
     manifest = sealed.manifest
-    if manifest.format > FORMAT or manifest.schema > SCHEMA_VERSION:
+    if manifest.format > FORMAT or manifest.schema_version > SCHEMA_VERSION:
         message = f"{path.parent} was made by a newer lora-ci ({manifest.lora_ci})"
         raise InfrastructureError(message, hint="next: pip install --upgrade lora-ci")
     if sha256_json(manifest) != sealed.sha256:
@@ -311,7 +311,7 @@ def restore(source: Path, url: str, objects: Path, clock: Clock, *, progress: Pr
     loaded = load(
         url,
         source / ROWS,
-        manifest.schema,
+        manifest.schema_version,
         manifest.rows,
         now=clock.now().isoformat(timespec="microseconds"),
         progress=progress,

@@ -208,7 +208,7 @@ def reseal(folder: Path, **changes: object) -> None:
 
 
 def test_a_backup_of_a_newer_version_is_refused(tmp_path, made):
-    reseal(made, schema="9999")
+    reseal(made, schema_version="9999")
     with pytest.raises(InfrastructureError, match="newer lora-ci"):
         restore(made, f"sqlite:///{tmp_path}/b.db", tmp_path / "b", SystemClock(), progress=silent)
 
@@ -250,7 +250,7 @@ def test_a_backup_of_an_older_schema_is_upgraded(tmp_path, ledger_kind, ledger_u
     paths = [LIST, *(f"{ROWS}/{name}.jsonl" for name in OLD)]
     (folder / MANIFEST).write_text('{"manifest": {}}')
     reseal(
-        folder, format=1, schema=schema, made_at="", lora_ci="0", objects=0, object_bytes=0,
+        folder, format=1, schema_version=schema, made_at="", lora_ci="0", objects=0, object_bytes=0,
         absent=0, with_objects=False, rows={name: len(lines) for name, lines in OLD.items()},
         files={path: sha256_file(folder / path) for path in paths},
     )  # fmt: skip
