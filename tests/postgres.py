@@ -81,7 +81,7 @@ class Server:
             connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))
 
     def start(self) -> None:
-        """Starts the server and waits until it answers."""
+        """Starts the server and waits until it answers; it ends with the thread that does so."""
         settings = [f"-c{name}={value}" for name, value in SETTINGS.items()]
         with (self.folder / "log").open("a") as log:
             self._process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """A ledger that cannot be reached says why and what to type; one that comes back is used again."""
 
+import threading
 from contextlib import closing
 
 import pytest
@@ -8,10 +9,15 @@ from sqlalchemy import make_url, text
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, InfrastructureError, LedgerAwayError, UsageError
 from lora_ci.core.event import Event, EventKind
+from lora_ci.execution.executor import Executor
+from lora_ci.execution.inline import InlineExecutor
+from lora_ci.execution.local import LocalExecutor
 from lora_ci.ledger.database import open_database
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from tests import postgres
 from tests.command import assert_one_message, lora_ci
+from tests.execution.toy import TABLE, toy_command
+from tests.execution.toy_world import DEADLINE_S, ToyWorld, wait_for_progress
 from tests.ledgers import drop_ledger, new_ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_postgres]
@@ -156,16 +162,43 @@ def test_a_connection_that_was_cut_while_nobody_used_it_is_made_anew(url):
     ledger.close()
 
 
-def test_a_server_that_stops_and_starts_again():
+@pytest.fixture(scope="module")
+def server():
+    """A server that a test may stop and start."""
     with postgres.own_server() as server:
-        ledger = open_ledger(server.url("postgres"), SystemClock())
-        ledger.start_run("run-1", EVENT)
-        server.stop()
-        for ask in (lambda: ledger.recent_runs(5), lambda: ledger.start_run("run-2", EVENT)):
-            with pytest.raises(LedgerAwayError, match="cannot be used") as told:
-                ask()
-            assert "pg_isready" in hint(told.value)
-        server.start()
-        ledger.start_run("run-2", EVENT)
-        assert {run.id for run in ledger.recent_runs(5)} == {"run-1", "run-2"}
-        ledger.close()
+        yield server
+
+
+def test_a_server_that_stops_and_starts_again(server):
+    server.do("CREATE DATABASE {}", "again")
+    ledger = open_ledger(server.url("again"), SystemClock())
+    ledger.start_run("run-1", EVENT)
+    server.stop()
+    for ask in (lambda: ledger.recent_runs(5), lambda: ledger.start_run("run-2", EVENT)):
+        with pytest.raises(LedgerAwayError, match="cannot be used") as told:
+            ask()
+        assert "pg_isready" in hint(told.value)
+    server.start()
+    ledger.start_run("run-2", EVENT)
+    assert {run.id for run in ledger.recent_runs(5)} == {"run-1", "run-2"}
+    ledger.close()
+
+
+@pytest.mark.parametrize("kind", ["inline", "local"])
+def test_a_step_goes_on_while_the_server_starts_anew(server, tmp_path, kind):
+    server.do("CREATE DATABASE {}", kind)
+    world = ToyWorld(tmp_path, server.url(kind))
+    executor: Executor = InlineExecutor(world.store, tmp_path / "cache", table=TABLE)
+    if kind == "local":
+        executor = LocalExecutor(tmp_path / "objects", tmp_path / "cache", command=toy_command)
+    spec = world.add(world.spec("journal", units=150))
+    driving = threading.Thread(target=world.drive, args=(executor,), daemon=True)
+    driving.start()
+    wait_for_progress(world.folder(spec))
+    server.stop()
+    server.start()
+    driving.join(DEADLINE_S)
+    assert not driving.is_alive()
+    assert world.result(spec).metrics == {"calls": 1.0}
+    assert [attempt["outcome"] for attempt in world.attempts(spec)] == ["passed"]
+    world.ledger.close()
