@@ -58,7 +58,10 @@ def lora_outcome(view: RunView, lora: str) -> Outcome | None:
     bad = any(map(_is_bad, stages.done))
     if view.outcome is None and not bad and (stages.running or stages.to_come):
         return None
-    return overall_outcome(steps)
+    found = overall_outcome(steps)
+    # What a signal left out is no pass, however well all went before.
+    cut_off = view.outcome is Outcome.INTERRUPTED and bool(stages.to_come)
+    return Outcome.INTERRUPTED if found is Outcome.PASSED and cut_off else found
 
 
 def reason(view: RunView) -> str:
@@ -95,6 +98,8 @@ def lora_reason(view: RunView, lora: str) -> str:
         if step.result and step.result.outcome is outcome:
             told = _told(step)
             return f"{VERBS[outcome]} {step.decision.stage}{f': {told}' if told else ''}"
+    if outcome is Outcome.INTERRUPTED:
+        return f"was interrupted before {sort_stages(steps).to_come[0].decision.stage}"
     deploy = next((s.decision for s in steps if s.decision.stage is Stage.DEPLOY), None)
     if deploy and deploy.action is Action.BLOCKED:
         return f"is not released: {shorten(deploy.why, MOST)}"

@@ -24,6 +24,17 @@ if "exec-step" in sys.orig_argv or "batch" in sys.orig_argv:
     from lora_ci.steps import table
     table.TABLE.update(dict.fromkeys(Stage, "tests.cli.batch_toy:run"))
 """
+# Sends the process a signal when it plans again, while other steps go on.
+BETWEEN = """\
+    if "batch" in sys.orig_argv:
+        import os, signal
+        import lora_ci.app.handle as flow
+        real = flow.plan_gathered
+        def plan_gathered(*given):
+            os.kill(os.getpid(), signal.SIGINT)
+            return real(*given)
+        flow.plan_gathered = plan_gathered
+"""
 
 
 class Place:
@@ -34,8 +45,9 @@ class Place:
         for part in SD1.parts:
             (self.root / "models" / "tiny" / part).mkdir(parents=True)
             (self.root / "models" / "tiny" / part / "x.safetensors").write_bytes(b"x")
-        (root / "toys").mkdir()
-        (root / "toys" / "sitecustomize.py").write_text(TOYS)
+        self.toys = root / "toys" / "sitecustomize.py"
+        self.toys.parent.mkdir()
+        self.toys.write_text(TOYS)
         self.env = {"PYTHONPATH": f"{root / 'toys'}:{ROOT}"}
 
     def jobs(self, **triggers: str) -> list[str]:
@@ -281,3 +293,20 @@ def test_ctrl_c_stops_gently_and_the_same_command_goes_on(place):
     begun = [(e["job"], e["stage"]) for e in events(again.out) if e["event"] == "started"]
     assert ("mei", "train") not in begun
     assert ("slow", "train") in begun
+
+
+@pytest.mark.slow
+def test_a_signal_between_two_stages_stops_what_runs_beside(place):
+    place.toys.write_text(TOYS + BETWEEN)
+    args = place.jobs(slow="wait-validate", mei="mei")
+    told = lora_ci(place.root, *args, "--parallel", "2", "--json", env=place.env)
+    assert told.code == 130, told.err
+    last = events(told.out)[-1]
+    assert {j["job"]: j["outcome"] for j in last["jobs"]} == {
+        "slow": "interrupted",
+        "mei": "interrupted",
+    }
+    status = lora_ci(place.root, "status", last["run"], "--json")
+    steps = {(s["lora"], s["stage"]): s for s in json.loads(status.out)["steps"]}
+    assert [a["outcome"] for a in steps["slow", "validate"]["attempts"]] == ["interrupted"]
+    assert steps["mei", "validate"]["outcome"] == "passed"

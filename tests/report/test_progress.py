@@ -11,7 +11,7 @@ from lora_ci.plan.estimate import PRIOR
 from lora_ci.report.comment import render_check, render_comment
 from lora_ci.report.page import render_page
 from lora_ci.report.progress import cost_to_go, is_guess, percent, progress_text
-from lora_ci.report.reason import lora_outcome, reason, verdict
+from lora_ci.report.reason import lora_outcome, lora_reason, reason, verdict
 from lora_ci.report.text import render_run_text
 from tests.situations import going_on, just_queued, training, training_queued
 from tests.views import (
@@ -97,3 +97,12 @@ def test_page_and_terminal_show_a_run_that_goes_on():
 def test_a_run_with_nothing_to_do_counts_no_stages():
     view = going_on(make_view(*(reused(step) for step in whole_chain())))
     assert reason(view) == "nothing is to run, the report comes next"
+
+
+def test_what_a_signal_left_out_is_no_pass():
+    steps = (validate_step("leo"), to_come("leo", Stage.TRAIN))
+    view = replace(make_view(*whole_chain("mei"), *steps), outcome=Outcome.INTERRUPTED)
+    assert lora_outcome(view, "mei") is Outcome.PASSED
+    assert lora_outcome(view, "leo") is Outcome.INTERRUPTED
+    assert lora_reason(view, "leo") == "was interrupted before train"
+    assert "interrupted" in render_comment(view)
