@@ -209,7 +209,12 @@ class Reconciler:
         seen = self._seen.setdefault(attempt.key, _Seen())
         folder = _folder(attempt.step)
         try:
-            result = self._result(attempt) or _vanished(attempt.step, folder)
+            result = self._result(attempt) or (
+                # It was asked to end, and may not have begun.
+                StepResult(outcome=Outcome.INTERRUPTED)
+                if attempt.stopping
+                else _vanished(attempt.step, folder)
+            )
             if result.outcome is Outcome.PASSED and not is_whole(result, self.store):
                 result = _lost(attempt.step)
         except LoraCIError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.step import Outcome, Resources, StepSpec
+from lora_ci.core.step import Outcome, Resources, StepResult, StepSpec
 from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase, step_folder
 from lora_ci.execution.lead import this_process
 from lora_ci.execution.local import exec_step_command
@@ -194,7 +194,7 @@ def test_a_job_that_has_not_begun_is_stopped_at_once(world):
         tick_until(reconciler, lambda: world.attempts(spec), "the attempt")
         world.ledger.queue.stop("run-1", "by the test")
         tick_until(reconciler, lambda: not world.ledger.queue.unfinished("run-1"), "the end")
-    assert outcomes(world, spec) == ["interrupted"]
+    assert world.result(spec) == StepResult(outcome=Outcome.INTERRUPTED)
 
 
 # A controller that is away
