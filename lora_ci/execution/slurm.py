@@ -78,6 +78,10 @@ class _Job:
     def phase(self) -> Phase:
         return Phase.QUEUED if self.state in WAITING else Phase.RUNNING
 
+    @property
+    def is_stuck(self) -> bool:
+        return self.phase is Phase.QUEUED and self.reason in STUCK
+
 
 @dataclass(slots=True)
 class SlurmExecutor:
@@ -102,7 +106,7 @@ class SlurmExecutor:
     _looked_at: float = field(default=-math.inf, init=False)
     _away: str = field(default="", init=False)
     _away_until: float = field(default=-math.inf, init=False)
-    _told: set[str] = field(default_factory=set, init=False)
+    _told: frozenset[str] = field(default=frozenset(), init=False)
 
     name = "slurm"
 
@@ -135,14 +139,13 @@ class SlurmExecutor:
     def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
         asked, now = frozenset(handles), time.monotonic()
         if asked and (now - self._looked_at > self.every_s or not asked <= self._asked):
+            jobs = [job for job in self._jobs() if job.name in asked]
             self._phases = {}
-            for job in self._jobs():
-                if job.name in asked:
-                    self._tell_if_stuck(job)
-                    if self._phases.get(job.name) is not Phase.RUNNING:
-                        self._phases[job.name] = job.phase
+            for job in jobs:
+                if self._phases.get(job.name) is not Phase.RUNNING:
+                    self._phases[job.name] = job.phase
             self._looked_at, self._asked = now, asked
-            self._told &= asked
+            self._tell_stuck(jobs)
         return {handle: self._phases.get(handle, Phase.ENDED) for handle in asked}
 
     def cancel(self, handle: str, *, hard: bool) -> None:
@@ -236,10 +239,13 @@ class SlurmExecutor:
         kept = {**passed_on(os.environ, self.named), **own}
         return {name: value for name, value in kept.items() if name not in DEVICES}
 
-    def _tell_if_stuck(self, job: _Job) -> None:
-        if job.phase is Phase.QUEUED and job.reason in STUCK and job.name not in self._told:
-            self._told.add(job.name)
-            LOG.warning("slurm.stuck job=%s why=%s next: squeue -j %s", job.id, job.reason, job.id)
+    def _tell_stuck(self, jobs: list[_Job]) -> None:
+        """Warns once of each reason for which jobs wait for ever."""
+        stuck = {job.reason: job.id for job in jobs if job.is_stuck}
+        for why, number in stuck.items():
+            if why not in self._told:
+                LOG.warning("slurm.stuck job=%d why=%s next: squeue -j %d", number, why, number)
+        self._told = frozenset(stuck)
 
 
 def _own_options(attempt: Attempt, name: str) -> list[str]:
