@@ -43,7 +43,8 @@ def read_batch(file: Path, state: Path) -> FolderSource:
     Raises:
         UsageError: with all that is wrong with the file, and each folder that is not there.
     """
-    root = file.resolve().parent
+    file = file.resolve()
+    root = file.parent
     config = read_jobs(file, partial(_check_paths, root, state.resolve()))
     inputs: dict[str, InputFacts | InputError] = {}
     for path in dict.fromkeys(p for lora in config.loras.values() for p in input_paths(lora)):

@@ -25,6 +25,8 @@ Check = Callable[[Reading, Lora], None]
 MAX_BYTES = 10_000_000
 TOP = ("version", "defaults", "jobs")
 EXAMPLE = "expected such as: jobs: [{name: mei, dataset: pictures/mei, base_model: models/sd15}]"
+# Releases are made of tags, and a batch has none.
+WITHOUT = ("deploy", "prepare")
 # What a config says of a repository, in the words of who has none.
 WORDS = {
     "`loras.": "`jobs.",
@@ -136,7 +138,8 @@ def _as_lora(
     reading: Reading, node: Node | None, what: str, *, named: bool = True
 ) -> dict[str, Node]:
     """The keys of a job as those of a LoRA in a config: references are part of `qa` there."""
-    known = (*(("name",) if named else ()), *hints_of(WrittenLora), "references")
+    known = [*(["name"] if named else []), *hints_of(WrittenLora), "references"]
+    known = [key for key in known if key not in WITHOUT]
     keys = dict(reading.mapping(node, what, known))
     keys.pop("name", None)
     references = keys.pop("references", None)

@@ -107,13 +107,14 @@ def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path):
         "- just text\n"
         "- {name: Leo!, dataset: ../d}\n"
         "- {name: ann, dataset: a, refrences: x}\n"
-        "- {name: bob}\n"
+        "- {name: bob, deploy: {targets: [x]}}\n"
         "- {name: 7, dataset: a}\n"
         "- {name: eve, dataset: a, references: r, qa: {references: r}}\n",
     )
     places = [(line, column) for line, column, _ in found]
     assert places == [
-        (1, 27), (3, 41), (4, 10), (5, 3), (6, 3), (7, 10), (7, 25), (8, 27), (9, 10), (10, 10),
+        (1, 27), (3, 41), (4, 10), (5, 3), (6, 3), (7, 10), (7, 25), (8, 27), (9, 10), (9, 15),
+        (10, 10),
         (11, 27),
     ]  # fmt: skip
     words = [message for _, _, message in found]
@@ -122,7 +123,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_place(tmp_path):
             "`trane` is no key of defaults", "`jobs.mei.train.rank`", "two jobs are called `mei`",
             "job 3 has no `name`", "job 4 is", "`Leo!` is no name of a job",
             "leads out of the folder that the file of jobs is in", "`refrences` is no key",
-            "`jobs.bob` has no `dataset`", "`name` is 7", "are the same",
+            "`jobs.bob` has no `dataset`", "`deploy` is no key", "`name` is 7", "are the same",
         ]
     ):  # fmt: skip
         assert part in words[position]
