@@ -96,10 +96,10 @@ def _slices(nvml: Any, device: Any, index: int, mark_of: Callable[[int], str]) -
 def _gpu(
     nvml: Any, device: Any, index: int, mark_of: Callable[[int], str], *, whole: Any = None
 ) -> Gpu:
-    memory = nvml.nvmlDeviceGetMemoryInfo(device)
+    total, free = _memory(nvml, device)
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(device if whole is None else whole)
     held: dict[str, float] = {}
-    for process in nvml.nvmlDeviceGetComputeRunningProcesses(device):
+    for process in _processes(nvml, device):
         mark = mark_of(process.pid)
         if mark and process.usedGpuMemory:
             held[mark] = held.get(mark, 0.0) + process.usedGpuMemory / GIB
@@ -107,12 +107,35 @@ def _gpu(
         index=index,
         uuid=_text(nvml.nvmlDeviceGetUUID(device)),
         name=_text(nvml.nvmlDeviceGetName(device)),
-        total_gib=memory.total / GIB,
-        free_gib=memory.free / GIB,
+        total_gib=total / GIB,
+        free_gib=free / GIB,
         capability=f"{major}.{minor}",
         mig="" if whole is None else _text(nvml.nvmlDeviceGetUUID(whole)),
         held_gib=held,
     )
+
+
+def _memory(nvml: Any, device: Any) -> tuple[int, int]:
+    """Total and free bytes. A GPU without memory of its own has the machine's (GB10, Jetson)."""
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(device)
+    except nvml.NVMLError as error:
+        if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:
+            raise
+        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        found = {words[0]: int(words[1]) * 1024 for words in lines}
+        return found["MemTotal:"], found["MemAvailable:"]
+    return int(memory.total), int(memory.free)
+
+
+def _processes(nvml: Any, device: Any) -> list[Any]:
+    """Who computes there. In a container nobody is seen, and under WSL that is not told."""
+    try:
+        return list(nvml.nvmlDeviceGetComputeRunningProcesses(device))
+    except nvml.NVMLError as error:
+        if error.value == nvml.NVML_ERROR_NOT_SUPPORTED:
+            return []
+        raise
 
 
 def _text(name: str | bytes) -> str:

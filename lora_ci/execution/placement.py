@@ -60,11 +60,16 @@ class _Tenant:
 
 @dataclass(slots=True)
 class _Room:
-    """A GPU and who is on it."""
+    """A GPU and who is on it.
+
+    `others_gib` is what is not known to be of a tenant; `rest_gib` is what will be left of that
+    once tenants have gone, for in a container nobody knows who holds what.
+    """
 
     gpu: Gpu
     node: str
     others_gib: float
+    rest_gib: float
     tenants: list[_Tenant] = field(default_factory=list)
 
     @property
@@ -74,16 +79,23 @@ class _Room:
     def fits(self, need: Need, without: Collection[str] = ()) -> bool:
         """True if the step can be here now, were the tenants `without` gone."""
         stay = [t for t in self.tenants if t.key not in without]
-        if not _could_hold(self.gpu, need) or need.gib + self.others_gib > self.gpu.total_gib:
+        others = self.others_gib if len(stay) == len(self.tenants) else self.rest_gib
+        if not _could_hold(self.gpu, need) or need.gib + others > self.gpu.total_gib:
             return False
-        if need.gib <= 0 and self.others_gib > DESKTOP * self.gpu.total_gib:
+        if need.gib <= 0 and others > DESKTOP * self.gpu.total_gib:
             return False
         if not stay:
             return True
         if need.whole or any(t.need.whole for t in stay) or len(stay) >= SHARING:
             return False
-        taken = self.others_gib + sum(t.need.gib for t in stay) + need.gib
+        taken = others + sum(t.need.gib for t in stay) + need.gib
         return taken <= self.gpu.total_gib * (1 - MARGIN)
+
+    def part_with(self, gone: Collection[_Tenant]) -> None:
+        """Looks as it will once those of the tenants that are here have gone."""
+        stay = [t for t in self.tenants if t not in gone]
+        if len(stay) < len(self.tenants):
+            self.tenants, self.others_gib = stay, self.rest_gib
 
     def left_gib(self, need: Need) -> float:
         """What the step would leave over. One that may take anything does best on the largest."""
@@ -299,9 +311,8 @@ class GpuPlacement:
                 _enter(rooms, one)
             elif found := fleet.soonest(need, _is_search, youngest=True):
                 rooms, gone = found
-                keys = {tenant.key for tenant in gone}
                 for room in fleet.rooms():
-                    room.tenants = [t for t in room.tenants if t.key not in keys]
+                    room.part_with(gone)
                 _enter(rooms, one)
                 yield one, rooms, gone
             else:
@@ -366,8 +377,10 @@ def _room(
     # What our tenants hold is counted as what they asked for, or more where they took more.
     held = {a.key: gpu.held_gib.get(mark_of(a.handle), 0.0) for a in on_it}
     over = sum(max(0.0, held[t.key] - t.need.gib) for t in tenants if not t.need.whole)
-    others = max(0.0, gpu.total_gib - gpu.free_gib - sum(held.values()))
-    return _Room(gpu, node, others + over, tenants)
+    used = gpu.total_gib - gpu.free_gib
+    others = max(0.0, used - sum(held.values()))
+    likely = sum(max(held[t.key], used if t.need.whole else t.need.gib) for t in tenants)
+    return _Room(gpu, node, others + over, max(0.0, used - likely), tenants)
 
 
 def _once(waiting: Sequence[Waiting], running: Sequence[OpenAttempt]) -> list[Waiting]:

@@ -3,6 +3,7 @@
 The driver is played: its answers have the shape that NVML's documentation gives them.
 """
 
+import os
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
@@ -38,6 +39,8 @@ class Device:
     parts: list["Device"] | None = None
     instance: int = 0
     lost: bool = False
+    unified: bool = False
+    silent: bool = False
 
 
 class Driver:
@@ -82,12 +85,16 @@ class Driver:
         return part.instance
 
     def nvmlDeviceGetMemoryInfo(self, device: Device) -> SimpleNamespace:
+        if device.unified:
+            raise NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
         return SimpleNamespace(total=device.total, free=device.free)
 
     def nvmlDeviceGetCudaComputeCapability(self, device: Device) -> list[int]:
         return list(device.capability)
 
     def nvmlDeviceGetComputeRunningProcesses(self, device: Device) -> list[SimpleNamespace]:
+        if device.silent:
+            raise NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
         return [SimpleNamespace(pid=p, usedGpuMemory=m) for p, m in device.processes]
 
     def nvmlDeviceGetUUID(self, device: Device) -> str:
@@ -123,6 +130,18 @@ def test_memory_that_attempts_hold_is_told_by_their_marks():
     device = Device("GPU-1", processes=[(10, 3 * GIB), (11, GIB), (12, 2 * GIB), (13, None)])
     (gpu,) = found(Driver(device), mark_of=lambda pid: marks.get(pid, "")).gpus
     assert gpu.held_gib == {"step-1.a": 4.0}
+
+
+def test_a_gpu_that_shares_the_machines_memory_has_that():
+    (gpu,) = found(Driver(Device("GPU-1", "NVIDIA GB10", capability=(12, 1), unified=True))).gpus
+    assert 0 < gpu.free_gib < gpu.total_gib
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB
+    assert gpu.total_gib == pytest.approx(pages, rel=0.02)
+
+
+def test_a_driver_that_does_not_tell_of_processes_tells_of_memory():
+    (gpu,) = found(Driver(Device("GPU-1", silent=True))).gpus
+    assert (gpu.held_gib, round(gpu.free_gib)) == ({}, 23)
 
 
 def test_slices_are_gpus_and_the_whole_is_none():
@@ -267,7 +286,8 @@ def test_gpus_whose_driver_went_away_are_waited_for(place, placement):
 
 def test_where_there_never_was_a_gpu_steps_run_without(place, placement):
     place.here = Machine(name="m", note=NO_DRIVER, cpu_only=True)
-    assert chosen(placement, waiting(1), waiting(2, 4, 80)) == [1, 2]
+    placement.without_gpu = 2
+    assert chosen(placement, waiting(1), waiting(2, 4, 80), waiting(3)) == [1, 2]
     place.ledger.runners.want("m", RunnerState.CORDONED, "no power")
     place.clock.seconds += 10
     assert chosen(placement, waiting(1)) == []

@@ -238,6 +238,18 @@ def test_two_persons_need_two_gpus():
     assert preempt([machine(*["4090"] * 4)], people, held) == ("step-2-1", "step-3-1")
 
 
+def test_memory_that_nobody_is_known_to_hold_is_taken_for_that_of_those_who_are_there():
+    """In a container the driver does not say who holds what."""
+    full = Machine(name="m", gpus=(gpu(taken=20),))
+    person = waiting(9, 1, 11.0, priority=INTERACTIVE)
+    alone = [running(1, "GPU-m-0", priority=SEARCH)]
+    assert preempt([full], [person], alone) == ("step-1-1",)
+    shared = [running(i, "GPU-m-0", gib=9, priority=SEARCH, at=i) for i in (1, 2)]
+    assert preempt([full], [person], shared) == ("step-2-1",)
+    assert choose([full], [person], shared[:1]) == []
+    assert preempt([full], [person], [running(1, "GPU-m-0", gib=1, priority=SEARCH)]) == ()
+
+
 def test_one_step_of_two_gpus_goes_for_two_persons():
     held = [running(1, "GPU-m-0", "GPU-m-1", priority=SEARCH)]
     people = [waiting(8 + i, priority=INTERACTIVE) for i in range(2)]
