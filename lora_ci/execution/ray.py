@@ -115,7 +115,7 @@ class RayExecutor:
         """
         if not handles:
             return {}
-        listed = self._list()
+        listed = self._list(handles)
         found = {}
         for handle in handles:
             # What is missing in the list is asked for: one more look before it is given up.
@@ -138,14 +138,23 @@ class RayExecutor:
         """Has Ray forget the job. What the step left running is ended on its node, by then."""
         self.jobs.forget(handle)
 
-    def _list(self) -> Mapping[str | None, Job]:
+    def _list(self, handles: Collection[str]) -> Mapping[str | None, Job]:
         """The jobs that Ray remembers; looked up again only when that costs it little."""
         before = self.clock.monotonic()
         if self._listed is None or before > self._listed_until:
             self._listed = {job.submission_id: job for job in self.jobs.all()}
+            self._forget_left(handles)
             after = self.clock.monotonic()
             self._listed_until = after + max(LIST_S, LIST_SHARE * (after - before))
         return self._listed
+
+    def _forget_left(self, handles: Collection[str]) -> None:
+        """Clears what was ended while it waited, and could not be cleared before its turn."""
+        for handle, job in (self._listed or {}).items():
+            if handle and handle not in handles and job.status in ENDED:
+                note = _note(handle, job)
+                if note and is_never(note.begun):
+                    self.jobs.forget(handle)
 
     def _phase(self, handle: str, job: Job) -> Phase:
         note = _note(handle, job)

@@ -80,6 +80,13 @@ def test_gpus_are_given_out_once_and_who_gets_none_waits(world, ray):
         ray.clear(handle)
     assert ray.phases(handles) == dict.fromkeys(handles, Phase.ENDED)
 
+    # Ray cannot forget the one before its turn came.
+    def known() -> bool:
+        ray.phases(["another"])
+        return ray.jobs.find(handles[waits]) is not None
+
+    until(lambda: not known(), "the end of its job")
+
 
 def _gpus_of(handle: str) -> str:
     """What the process of an attempt sees."""
