@@ -29,7 +29,7 @@ class Machine:
     """A machine; `slots` is how many steps without a GPU it does at once.
 
     `note` says why there is no GPU, or which of them were left out. `cpu_only` is true of one that
-    is to have none.
+    is to have none, or none that could be told apart.
     """
 
     name: str

@@ -18,6 +18,7 @@ from lora_ci.execution.local import MARK
 GIB = 2**30
 NO_LIBRARY = "nvidia-ml-py is not installed"
 NO_DRIVER = "no NVIDIA driver"
+NO_WORD = "the driver does not tell what is needed to give each step its GPUs"
 
 
 def find_machine(
@@ -48,6 +49,8 @@ def find_machine(
     except nvml.NVMLError as error:
         if error.value in (nvml.NVML_ERROR_LIBRARY_NOT_FOUND, nvml.NVML_ERROR_DRIVER_NOT_LOADED):
             return Machine(name=name, slots=slots, note=NO_DRIVER, cpu_only=True)
+        if error.value == nvml.NVML_ERROR_NOT_SUPPORTED:
+            return Machine(name=name, slots=slots, note=NO_WORD, cpu_only=True)
         hint = "next: nvidia-smi; reboot after a driver update"
         raise InfrastructureError(f"the NVIDIA driver: {error}", hint=hint) from error
     ours = tuple(_visible(gpus, visible))
@@ -64,6 +67,8 @@ def _read(nvml: Any, mark_of: Callable[[int], str], lost: list[str]) -> Iterator
             else:
                 yield _gpu(nvml, device, index, mark_of)
         except nvml.NVMLError as error:
+            if error.value == nvml.NVML_ERROR_NOT_SUPPORTED:
+                raise
             # One that fell off the bus takes none of the others with it.
             lost.append(f"GPU {index}: {error}")
 

@@ -12,7 +12,7 @@ import pytest
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.machine import Machine
-from lora_ci.execution.inventory import GIB, NO_DRIVER, find_machine
+from lora_ci.execution.inventory import GIB, NO_DRIVER, NO_WORD, find_machine
 from lora_ci.execution.this_machine import ThisMachine
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from lora_ci.ledger.runners import RunnerState
@@ -52,6 +52,9 @@ class Driver:
 
     def __init__(self, *devices: Device, broken: int | None = None) -> None:
         self.devices, self.broken = devices, broken
+
+    def fail(self, value: int) -> None:
+        raise NVMLError(value)
 
     def nvmlInit(self) -> None:
         if self.broken is not None:
@@ -164,6 +167,13 @@ def test_no_driver_is_a_machine_without_gpus():
     for error in (Driver.NVML_ERROR_LIBRARY_NOT_FOUND, Driver.NVML_ERROR_DRIVER_NOT_LOADED):
         here = found(Driver(broken=error))
         assert (here.gpus, here.note, here.cpu_only) == ((), NO_DRIVER, True)
+
+
+def test_a_driver_that_tells_too_little_gives_no_places():
+    driver = Driver(Device("GPU-0"))
+    driver.nvmlDeviceGetUUID = lambda device: driver.fail(driver.NVML_ERROR_NOT_SUPPORTED)
+    here = found(driver)
+    assert (here.gpus, here.note, here.cpu_only) == ((), NO_WORD, True)
 
 
 def test_a_driver_that_does_not_answer_is_an_error():
