@@ -38,6 +38,8 @@ SETTINGS = {
     "shared_buffers": "16MB",
     "max_connections": "100",
 }
+# Alike on every machine.
+LIKE = ("--encoding", "UTF8", "--no-locale", "--no-sync")
 # One role has to say its password.
 WHO_MAY = "local all guarded scram-sha-256\nlocal all all trust\n"
 PR_SET_PDEATHSIG = 1
@@ -57,7 +59,7 @@ class Server:
             self._user = pwd.getpwnam("nobody")
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
             self._bin = _copied(self.folder / "postgres")
-        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
+        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", *LIKE)
         (self._data / "pg_hba.conf").write_text(WHO_MAY)
         self.start()
 

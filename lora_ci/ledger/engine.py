@@ -76,6 +76,8 @@ POSTGRESQL_HINTS = {
     "already exists": "next: createdb {server} NAME; give lora-ci a database of its own",
     "permission denied": "next: psql {server} {database} -c '\\d'; the user must own the tables",
     "lock timeout": HINTS["locked"],
+    "read-only": "next: `?target_session_attrs=read-write` at the URL's end; this one is a copy",
+    "too many clients": "next: psql {server} {database} -c 'SHOW max_connections'; raise it",
     "No space left": "next: df -h on the server; the same command goes on where it stopped",
     "": "next: pg_isready {server}; the same command goes on where it stopped",
 }

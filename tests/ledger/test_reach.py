@@ -12,6 +12,7 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.execution.executor import Executor
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.local import LocalExecutor
+from lora_ci.ledger import engine
 from lora_ci.ledger.database import open_database
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from tests import postgres
@@ -128,6 +129,32 @@ def test_a_value_that_is_refused_is_not_a_ledger_that_is_away(url):
     assert not isinstance(told.value, LedgerAwayError)
     ledger.start_run("r" * 64, EVENT)
     assert len(ledger.recent_runs(5)) == 1
+    ledger.close()
+
+
+def test_a_server_that_only_reads(url):
+    name = make_url(url).database
+    postgres.server().do("ALTER DATABASE {} SET default_transaction_read_only = on", name)
+    ledger = open_ledger(url, SystemClock())
+    assert ledger.recent_runs(5) == ()
+    with pytest.raises(InfrastructureError, match="read-only") as told:
+        ledger.start_run("run-1", EVENT)
+    assert "target_session_attrs=read-write" in hint(told.value)
+    postgres.server().do("ALTER DATABASE {} RESET default_transaction_read_only", name)
+    ledger.close()
+
+
+def test_a_process_that_stands_still_in_a_transaction_is_not_waited_for_long(url, monkeypatch):
+    monkeypatch.setattr(engine, "SESSION", ("SET lock_timeout = 200",))
+    ledger = open_ledger(url, SystemClock())
+    ledger.start_run("run-1", EVENT)
+    with closing(postgres.server().connect(make_url(url).database)) as other:
+        other.execute("BEGIN")
+        other.execute("UPDATE run SET beat = 7")
+        with pytest.raises(LedgerAwayError, match="lock timeout") as told:
+            ledger.queue.beat("run-1", "me")
+        assert "try again" in hint(told.value)
+    ledger.queue.beat("run-1", "me")
     ledger.close()
 
 
