@@ -34,6 +34,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Others use this machine too.
     "RAY_memory_monitor_refresh_ms": "0",
+    # Where the tests are killed, `ray start` gets SIGTERM, and is not to wait for its nodes.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "PYTHONPATH": str(HERE),
 }
 # All that runs in a cluster has it, as steps get what begins with LC_.
