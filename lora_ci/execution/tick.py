@@ -281,7 +281,7 @@ class Reconciler:
         if self.run_id is not None:
             mine = [a for a in mine if a.step.run_id == self.run_id]
         free = sys.maxsize if self.room is None else self.room - len(mine)
-        if free <= 0:
+        if free <= 0 and isinstance(self.placement, Anywhere):
             return
         queue = self.ledger.queue
         waiting = [w for w in self._wanted(queue.waiting(run_id=self.run_id)) if self._fits(w)]
@@ -290,10 +290,12 @@ class Reconciler:
         asked = [key for key, seen in self._seen.items() if seen.asked_at is not None]
         for key in self.placement.preempt(waiting, running, used, asked):
             self._seen.setdefault(key, _Seen()).preempted = True
-        for choice in self.placement.choose(waiting, running, used) if waiting else ():
+        if not waiting or free <= 0:
+            return
+        for choice in self.placement.choose(waiting, running, used):
+            free -= self._begin(choice)
             if free <= 0:
                 return
-            free -= self._begin(choice)
 
     def _fits(self, waiting: Waiting) -> bool:
         """Ends a step for which there never will be a place: it would wait for ever."""

@@ -106,6 +106,7 @@ def test_a_search_makes_room_for_a_person_and_goes_on(world):
 
 def test_one_that_does_not_heed_is_killed_and_that_is_no_error_of_its(world):
     world.reconciler_ = world.started_anew(grace_s=0.2, interruptions=1)
+    world.reconciler_.room = 1
     search = world.queue("hang", SEARCH, "search")
     world.begins(search)
     person = world.queue("", INTERACTIVE, "person")
@@ -119,6 +120,7 @@ def test_a_drained_machine_is_empty_until_it_is_resumed(world):
     world.begins(step)
     world.ledger.runners.want("here", RunnerState.DRAINED, "a fan is broken")
     world.reconciler_ = world.started_anew()
+    world.reconciler_.room = 1
     world.tick_until(lambda: not world.ledger.queue.open_attempts())
     world.reconciler_.tick()
     assert world.outcomes(step) == ["interrupted"]
