@@ -30,7 +30,14 @@ from lora_ci.core.signals import signals_wait
 from lora_ci.core.step import Outcome, StepResult
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database, as_text
-from lora_ci.ledger.engine import UnknownSchemaError, bare_engine, migrate, schema_version, shown
+from lora_ci.ledger.engine import (
+    UPGRADING,
+    UnknownSchemaError,
+    bare_engine,
+    migrate,
+    schema_version,
+    shown,
+)
 from lora_ci.ledger.jobs import JobState
 from lora_ci.ledger.queue import AttemptState, StepState
 from lora_ci.ledger.retention import DIGEST
@@ -150,6 +157,11 @@ def load(
     try:
         with engine.begin() as connection:
             with signals_wait():
+                if engine.dialect.name == "postgresql":
+                    # Whoever opens the ledger meanwhile waits, and finds it upgraded.
+                    connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING}
+                    )
                 _make_empty(connection, shown(engine.url))
                 _migrate(connection, schema)
                 there = MetaData()

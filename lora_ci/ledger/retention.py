@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, func, insert, select
 
+from lora_ci.config.matrix import DIGEST_LETTERS, matrix_types
 from lora_ci.core.step import Stage, StepResult
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database
@@ -23,8 +25,6 @@ DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 # What names the folder of a step or of an input: the first half of a digest.
 HALF = re.compile(r"[0-9a-f]{32}")
 ADAPTER_SUFFIX = ".safetensors"
-# LoRAs that a matrix made (`config.matrix.names`): the newest of them is nothing special.
-OF_MATRIX = re.compile(r"\.[a-z_]+(\.[a-z_]+)?-|\.[0-9a-f]{8}$")
 AT_ONCE = 500
 
 IsGone = Callable[[str], bool]
@@ -152,7 +152,7 @@ class Retention:
             *(column == last.c[column.name] for column in key), table.finished_at == last.c.at
         )
         rows = self._db.rows(select(table.fingerprint, table.lora).join(last, same))
-        return {row["fingerprint"] for row in rows if not OF_MATRIX.search(row["lora"])}
+        return {row["fingerprint"] for row in rows if not _of_matrix().search(row["lora"])}
 
     def _texts(self, fingerprints: Sequence[str]) -> Iterator[tuple[str, tuple[str, str]]]:
         table = tables.record.c
@@ -282,6 +282,14 @@ def _over(before: str) -> tuple[ColumnElement[bool], ...]:
     run, step = tables.run.c, tables.step.c
     open_steps = select(step.id).where(step.run_id == run.id, step.state != StepState.ENDED)
     return run.started_at < before, ~open_steps.exists()
+
+
+@cache
+def _of_matrix() -> re.Pattern[str]:
+    """Finds names that a matrix made (`config.matrix.names`); the newest of many is not special."""
+    keys = {part for key in matrix_types() for part in (key, key.rpartition(".")[2])}
+    some = "|".join(map(re.escape, sorted(keys)))
+    return re.compile(rf"\.({some})-|\.[0-9a-f]{{{DIGEST_LETTERS}}}$")
 
 
 def _adapter(parts: str) -> str | None:

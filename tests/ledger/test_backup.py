@@ -411,3 +411,17 @@ def test_the_drill(tmp_path, ledger_kind, ledger_url):
         assert moved.find(work(moved, tmp_path / "b", f"{run}-again"))
     assert moved.find(work(moved, tmp_path / "b", "new-0"))
     moved.close()
+
+
+def test_a_backup_that_is_interrupted_leaves_nothing(tmp_path, made):
+    kept = Kept(tmp_path / "a", f"sqlite:///{tmp_path / 'a' / 'ledger.db'}")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_backup(
+            kept.database, kept.store.root, tmp_path / "second", kept.clock, with_objects=True,
+            progress=stop,
+        )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "backup"]

@@ -95,7 +95,7 @@ def test_a_release_keeps_its_whole_chain_whatever_its_age(kept):
 
 def test_the_newest_of_a_lora_stays_but_not_that_of_a_matrix(kept):
     train(kept, "mei", OLD, b"newest of mei")
-    train(kept, "kai.v2", OLD, b"newest of kai")
+    train(kept, "sd1.5-kai.v2-final", OLD, b"newest of kai")
     train(kept, "mei.rank-8.learning_rate-1e-4", OLD, b"one of many")
     train(kept, "mei.0a1b2c3d", OLD, b"another")
     kept.clean_up()
