@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Collection, Mapping
@@ -38,6 +39,11 @@ GIVEN_UP = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 # Ray is asked for its jobs so seldom, and has that many times what it took to tell them for itself.
 LIST_S = 0.25
 LIST_SHARE = 10
+# What says nothing about why a job failed, in the message and the log that Ray has of it. Where
+# nothing else is left, the step's own log has it.
+RAYS_OWN = re.compile(r"INFO job_manager|^Running entrypoint for|^Job entrypoint command failed")
+    r"INFO job_manager|^Running entrypoint for job|^Job entrypoint command failed"
+)
 NODE_ID = "ray.io/node-id"
 NOTE = "lora-ci"
 
@@ -210,6 +216,9 @@ def _note(handle: str, job: Job) -> _Note | None:
 
 def _tell_why(note: _Note, job: Job) -> None:
     """Adds to the log why Ray could not even begin the attempt."""
-    if claim(note.begun, f"{NEVER}: {job.error_type}"):
+    if not claim(note.begun, f"{NEVER}: {job.error_type}"):
+        return
+    lines = [line for line in (job.message or "").splitlines() if not RAYS_OWN.search(line)]
+    if lines:
         with StepFolder(Path(note.folder)).log.open("a") as log:
-            log.write(f"Ray could not begin {note.key}: {job.message}\n")
+            log.write("\n".join((f"Ray could not begin {note.key}:", *lines, "")))

@@ -149,7 +149,17 @@ def test_why_a_step_could_not_begin_is_in_its_log(world):
     attempt = attempt_at(world, "")
     handle = ray.submit(attempt)
     wait_for_end(ray, handle)
-    assert "/nowhere/python" in attempt.folder.log.read_text()
+    assert "/nowhere/python: not found" in attempt.folder.last_words()
+
+    # Nodes see another folder at that place, or none.
+    attempt.folder.log.unlink()
+    attempt.folder.log.mkdir()
+    handle = ray.submit(replace(attempt, key="step-1-2"))
+    until(lambda: ray.jobs.find(handle).status == "FAILED", "the end of the job")
+    attempt.folder.log.rmdir()
+    ray = executor_on(cluster(), world.root, toy_command)
+    assert ray.phases([handle]) == {handle: Phase.ENDED}
+    assert attempt.folder.last_words().endswith("log.txt: Is a directory")
 
 
 def test_the_command_line_runs_steps_there(tmp_path):
