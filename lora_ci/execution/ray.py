@@ -42,8 +42,6 @@ LIST_SHARE = 10
 # What says nothing about why a job failed, in the message and the log that Ray has of it. Where
 # nothing else is left, the step's own log has it.
 RAYS_OWN = re.compile(r"INFO job_manager|^Running entrypoint for|^Job entrypoint command failed")
-    r"INFO job_manager|^Running entrypoint for job|^Job entrypoint command failed"
-)
 NODE_ID = "ray.io/node-id"
 NOTE = "lora-ci"
 
