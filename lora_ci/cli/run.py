@@ -52,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this LoRA and what it needs; may be given again",
     )
     parser.add_argument(
+        "--until",
+        type=Stage,
+        choices=tuple(Stage),
+        metavar="STAGE",
+        help="no stage after this one: " + ", ".join(Stage),
+    )
+    parser.add_argument(
         "--retrain", action="store_true", help="train and judge again what was done before"
     )
     parser.add_argument(
@@ -142,6 +149,8 @@ def _run(
     only = frozenset(args.only) or frozenset(asked.loras if asked else ())
     if only and scope.loras is None:
         scope = replace(scope, loras=only)
+    if args.until and scope.last is None:
+        scope = replace(scope, last=args.until)
     if args.retrain or (asked and asked.retrain):
         deps = replace(deps, anew=Anew(loras=scope.loras, since=asked_at(args, asked, deps)))
     return handle(event, deps, scope=scope, run_id=run_id_of(args)), deps

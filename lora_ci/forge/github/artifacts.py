@@ -29,6 +29,7 @@ from lora_ci.store.store import ArtifactStore
 OBJECT = re.compile(r"objects/([0-9a-f]{2})/([0-9a-f]{62})")
 MAX_BYTES = 16 << 30
 MAX_ENTRIES = 100_000
+PART, MAX_PART_BYTES = "part.json", 64 << 20
 PIECE_BYTES = 1 << 20
 # Asked for by name one after the other; if there are more, all are listed.
 MOST_ASKED = 20
@@ -101,9 +102,9 @@ class ActionsArtifacts:
 
     def _carriers(self, sha256: str) -> Iterator[_Listed]:
         for name in self._kept_in(sha256):
-            yield from self._named(name)
+            yield from self.named(name)
 
-    def _named(self, name: str) -> list[_Listed]:
+    def named(self, name: str) -> list[_Listed]:
         """The artifacts of a name that can be had, the newest first."""
         if name not in self._known and not self._all_known:
             if len(self._known) < MOST_ASKED:
@@ -136,6 +137,37 @@ class ActionsArtifacts:
                     return
                 raise
             unpack_objects(place, wanted, store)
+
+
+def fetch_bundle(
+    client: GitHubClient, repo: str, name: str, place: Path, store: ArtifactStore
+) -> bytes | None:
+    """The `part.json` of the newest artifact of a name, its objects put into the store.
+
+    None where there is no such artifact, or it has expired. Raises IntegrityError for one that is
+    no zip of a bundle.
+    """
+    remote = ActionsArtifacts(client, repo, lambda _: (name,))
+    zipped = place / "artifact.zip"
+    for carrier in remote.named(name):
+        try:
+            path = f"/repos/{repo}/actions/artifacts/{carrier.id}/zip"
+            client.download(path, zipped, limit_bytes=MAX_BYTES)
+        except Refused as refused:
+            if refused.status in GONE:
+                continue
+            raise
+        unpack_objects(zipped, name, store)
+        try:
+            with ZipFile(zipped) as file, file.open(PART) as part:
+                data = part.read(MAX_PART_BYTES + 1)
+        except (KeyError, *NO_ZIP) as error:
+            message = f"the workflow artifact {name} is no bundle: {error}"
+            raise IntegrityError(message, hint="next: the log of that job") from error
+        if len(data) > MAX_PART_BYTES:
+            raise IntegrityError(f"the workflow artifact {name} has a part.json that is too large")
+        return data
+    return None
 
 
 def unpack_objects(zipped: Path, wanted: str, store: ArtifactStore) -> None:
