@@ -34,6 +34,10 @@ from lora_ci.store.layered import Remote
 from lora_ci.store.store import ArtifactStore
 
 
+# Steps at a time that a cluster is given, which has a queue of its own.
+ON_A_CLUSTER = 16
+
+
 class _Bounds(TypedDict, total=False):
     room: int | None
     placement: Placement
@@ -104,7 +108,7 @@ class Deps:
     def _bounds(self) -> _Bounds:
         """How many steps go on at a time, and where."""
         if self.executor.name != LOCAL:
-            return {"room": self.room or 1}
+            return {"room": self.room or (1 if self.executor.name == INLINE else ON_A_CLUSTER)}
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         here = ThisMachine(
             runners=self.ledger.runners,

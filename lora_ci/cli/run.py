@@ -88,7 +88,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("LORA_CI_PARALLEL") or None,
         metavar="N",
         help="steps at a time, where they do not run in this process (default: LORA_CI_PARALLEL, "
-        "else with `local` what fits on the GPUs, else 1)",
+        "else with `local` what fits on the GPUs, on a cluster 16)",
     )
     parser.add_argument(
         "--pass-env",
