@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "plan": "say what a commit changes, what would run, and why",
     "changes": "say which files of which datasets differ between two commits",
     "simulate": "say what a push would run to its end, as if its start were done",
+    "simulate-fleet": "say what a number of GPUs would do with a number of LoRAs a day",
     "explain": "show what a LoRA's fingerprints are made of, and which part moved",
     "run": "do what the plan says: validate, train, judge, report",
     "train": "run one LoRA as far as training",
