@@ -246,7 +246,7 @@ class GpuPlacement:
         used_gpu_s: Mapping[str, float],
     ) -> Iterator[Choice]:
         """What there is room for, in turn. A GPU that a larger step waits for stays free for it."""
-        fleet, waiting = self._fleet(running), _once(waiting, running)
+        fleet, waiting = self._fleet(running), without_twins(waiting, running)
         for one, rooms, _ in self._urgent(waiting, running, used_gpu_s):
             fleet.keep(rooms, one)
         self.promised = _keep_for_overtaken(fleet, waiting, self.promised)
@@ -301,7 +301,9 @@ class GpuPlacement:
     ) -> Iterator[tuple[Waiting, list[_Room], list[_Tenant]]]:
         """Steps that a person waits for and searches are in the way of: where, and which."""
         fleet = self._fleet(running, going)
-        urgent = [w for w in _once(waiting, running) if w.priority >= INTERACTIVE and w.gpus]
+        urgent = [
+            w for w in without_twins(waiting, running) if w.priority >= INTERACTIVE and w.gpus
+        ]
         hopeless: set[Need] = set()
         for one in in_turn(urgent, running, used_gpu_s):
             need = need_of(one)
@@ -383,7 +385,7 @@ def _room(
     return _Room(gpu, node, others + over, max(0.0, used - likely), tenants)
 
 
-def _once(waiting: Sequence[Waiting], running: Sequence[OpenAttempt]) -> list[Waiting]:
+def without_twins(waiting: Sequence[Waiting], running: Sequence[OpenAttempt]) -> list[Waiting]:
     """The steps without those whose work is under way, or asked for by one before them."""
     seen = {a.step.fingerprint for a in running}
     found = []

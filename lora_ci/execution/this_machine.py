@@ -12,9 +12,10 @@ from itertools import islice
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.machine import Machine
+from lora_ci.execution.executor import Place
 from lora_ci.execution.inventory import find_machine
-from lora_ci.execution.placement import GpuPlacement
-from lora_ci.execution.turns import Anywhere, Choice
+from lora_ci.execution.placement import GpuPlacement, without_twins
+from lora_ci.execution.turns import Choice, in_turn
 from lora_ci.ledger.queue import OpenAttempt, Waiting
 from lora_ci.ledger.runners import Runners, RunnerState
 
@@ -65,7 +66,9 @@ class ThisMachine:
             yield from placement.choose(waiting, running, used_gpu_s)
         elif machine.name not in placement.closed | placement.leaving:
             free = max(0, self.without_gpu - sum(a.executor == LOCAL for a in running))
-            yield from islice(Anywhere().choose(waiting, running, used_gpu_s), free)
+            steps = without_twins(waiting, running)
+            for one in islice(in_turn(steps, running, used_gpu_s), free):
+                yield Choice(waiting=one, place=Place(node=machine.name))
 
     def preempt(
         self,

@@ -16,7 +16,7 @@ from lora_ci.execution.inventory import GIB, NO_DRIVER, NO_WORD, find_machine
 from lora_ci.execution.this_machine import ThisMachine
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from lora_ci.ledger.runners import RunnerState
-from tests.execution.test_placement import machine, running, waiting
+from tests.execution.test_placement import begun, machine, running, waiting
 from tests.ledgers import new_ledger
 
 
@@ -297,10 +297,13 @@ def test_gpus_whose_driver_went_away_are_waited_for(place, placement):
 def test_where_there_never_was_a_gpu_steps_run_without(place, placement):
     place.here = Machine(name="m", note=NO_DRIVER, cpu_only=True)
     placement.without_gpu = 2
-    assert chosen(placement, waiting(1), waiting(2, 4, 80), waiting(3)) == [1, 2]
-    place.ledger.runners.want("m", RunnerState.CORDONED, "no power")
+    steps = [waiting(1, work="w"), waiting(4, work="w"), waiting(2, 4, 80), waiting(3)]
+    found = list(placement.choose(steps, [], {}))
+    assert [(c.waiting.step.id, c.place.node) for c in found] == [(1, "m"), (2, "m")]
+    place.ledger.runners.want("m", RunnerState.DRAINED, "no power")
     place.clock.seconds += 10
     assert chosen(placement, waiting(1)) == []
+    assert placement.preempt([], [begun(found[0])], {}) == ("step-1-1",)
 
 
 def test_memory_that_another_program_takes_counts_at_the_next_look(place, placement):
