@@ -52,14 +52,16 @@ DAMAGED = (
     "next: mkdir -p {folder}/damaged && mv {place}* {folder}/damaged/; the same command makes "
     "a new one, and finished steps are not done again"
 )
+# The files beside it have its rights as they were when SQLite made them.
+WRITABLE = "next: ls -ld {folder} {place}*; all must be yours to write"
 # What to do, by what SQLite says; the first that fits.
 HINTS = {
     "not a database": DAMAGED,
     "malformed": DAMAGED,
     "no such": DAMAGED,
     "locked": "next: lora-ci status; another lora-ci may be at work, try again when it is done",
-    "readonly": "next: ls -ld {folder} {place}; both must be yours to write",
-    "unable to open": "next: ls -ld {folder} {place}; both must be yours to write",
+    "readonly": WRITABLE,
+    "unable to open": WRITABLE,
     "disk": "next: df -h {folder}; ulimit -f; the same command goes on where it stopped",
 }
 ENTER = (

@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders import RepoBuilder
 from tests.command import assert_one_message, copy_repo, end, lora_ci, start
-from tests.ledgers import drop_database, new_database
+from tests.ledgers import drop_database, new_database, new_ledger
 from tests.tiny_sd import write_dataset
 
 pytestmark = pytest.mark.slow
@@ -254,6 +254,17 @@ def test_a_state_folder_that_cannot_be_written(wordless, place):
     told = lora_ci(wordless.root, "run", without_root_powers=True)
     assert_one_message(told, 4, str(wordless.root / ".lora-ci"), "ls -ld")
     folder.chmod(0o755)
+    assert lora_ci(wordless.root, "run", without_root_powers=True).code == 1
+
+
+def test_a_ledger_that_may_only_be_read(wordless):
+    (wordless.root / ".lora-ci").mkdir()
+    ledger = Path(new_ledger(wordless.root / ".lora-ci").removeprefix("sqlite:///"))
+    ledger.chmod(0o444)
+    told = lora_ci(wordless.root, "run", without_root_powers=True)
+    assert_one_message(told, 4, str(ledger), "ls -ld", f"{ledger}*")
+    for file in ledger.parent.glob("ledger.db*"):
+        file.chmod(0o644)
     assert lora_ci(wordless.root, "run", without_root_powers=True).code == 1
 
 
