@@ -163,9 +163,10 @@ class Queue:
         return tuple(map(_step, self._db.rows(query)))
 
     def waiting(self, *, run_id: str | None = None, most: int = 64) -> tuple[Waiting, ...]:
-        """Steps that are due, of one run or of all: the oldest of each repository and priority.
+        """Steps that are due, of one run or of all: later stages first, then the oldest.
 
-        `most` of each, so that a flood of one hides nothing of another.
+        `most` of each repository, priority and number of GPUs, so that a flood of one hides nothing
+        of another, and who waits for GPUs no step that needs none.
         """
         now = self._db.moment()
         values = {
@@ -421,8 +422,11 @@ STEP: Sequence[ColumnElement[Any]] = tuple(
 def _waiting(*whose: ColumnElement[bool]) -> Select[Any]:
     table = tables.step.c
     due = or_(table.due_at <= bindparam("now"), table.due_at > bindparam("late"))
+    # What has begun is to end before more begins: later stages come first (`execution.turns`).
+    later = case({stage: -n for n, stage in enumerate(Stage)}, value=table.stage)
     turn = func.row_number().over(
-        partition_by=(table.repo, table.priority), order_by=(table.queued_at, table.id)
+        partition_by=(table.repo, table.priority, table.gpus),
+        order_by=(later, table.queued_at, table.id),
     )
     needs = (table.repo, table.priority, table.gpus, table.vram_gib, table.queued_at)
     ranked = (
