@@ -1,7 +1,6 @@
 """What an operator sees of the machines that run steps, and tells them."""
 
 import json
-from datetime import timedelta
 
 import pytest
 
@@ -119,24 +118,3 @@ def test_where_nothing_ever_ran(tmp_path, capsys):
     assert capsys.readouterr().out == "no runner was seen yet\n"
     assert call(tmp_path, "resume", "gpu-1") == 2
     assert not (tmp_path / "ledger.db").exists()
-
-
-def test_a_machine_that_is_gone_is_forgotten(tmp_path):
-    class Later(SystemClock):
-        def now(self):
-            return super().now() + timedelta(days=days)
-
-    days = 0
-    ledger = open_ledger(new_ledger(tmp_path), Later())
-    for name in ("gone", "closed"):
-        ledger.runners.see(Machine(name=name))
-    ledger.runners.want("closed", "drained", "a fan is broken")
-    days = 31
-    ledger.runners.see(Machine(name="here"))
-    assert [runner.machine.name for runner in ledger.runners.all()] == ["closed", "here"]
-    ledger.close()
-
-
-def test_where_a_run_was_last(ledger):
-    nodes = ledger.runners.last_nodes(["run-1", "run-2"])
-    assert nodes == {("run-1", "mei"): "gpu-1", ("run-1", ""): "gpu-1"}
