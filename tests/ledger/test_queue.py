@@ -7,6 +7,7 @@ import pytest
 
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import Outcome, Stage, StepResult
+from lora_ci.execution.turns import in_turn
 from lora_ci.ledger.queue import StepState
 from tests.ledger.lines import PASSED, Line, at_once
 
@@ -61,6 +62,23 @@ def test_a_flood_of_one_repository_hides_nothing_of_another(line):
     assert [w.step.lora for w in line.queue.waiting(most=2)] == [
         *("urgent", "flood-0", "flood-1", "small"),
     ]
+
+
+def test_what_has_begun_ends_before_more_begins(line):
+    line.add(lora="begins", stage=Stage.TRAIN)
+    line.clock.pass_s(1)
+    line.add(lora="ends", stage=Stage.QA)
+    line.add(lora="other", stage=Stage.TRAIN, repo="other/loras")
+    waiting = line.queue.waiting(most=1)
+    assert [w.step.lora for w in waiting] == ["ends", "other"]
+    assert next(in_turn(line.queue.waiting(), (), {"other/loras": 1.0})).step.lora == "ends"
+
+
+def test_steps_that_wait_for_gpus_hide_none_that_needs_none(line):
+    for number in range(3):
+        line.add(lora=f"train-{number}", stage=Stage.QA, gpus=1)
+    line.add(lora="new", stage=Stage.VALIDATE)
+    assert line.due(most=2) == ["train-0", "train-1", "new"]
 
 
 def test_what_is_made_again_waits_until_it_is_due(line):
