@@ -15,6 +15,9 @@ from lora_ci.execution.executor import Executor, Phase
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.local import Command, LocalExecutor
 from lora_ci.store.local import LocalStore
+from tests.execution.ray_world import ray_executor
+from tests.execution.ray_world import ray_executor
+from tests.execution.slurm_world import slurm_executor
 from tests.execution.toy import LOG_BYTES, TABLE, WORDS, toy_command
 from tests.execution.toy_world import (
     HASTY,
@@ -58,7 +61,11 @@ def local(root: Path, command: Command) -> Iterator[Executor]:
     yield LocalExecutor(root / "objects", root / "cache", command=command)
 
 
-KINDS = {"inline": Kind(make=inline, apart=False), "local": Kind(make=local)}
+KINDS = {
+    "inline": Kind(make=inline, apart=False),
+    "local": Kind(make=local),
+    "ray": Kind(make=ray_executor),
+}
 APART = [name for name, kind in KINDS.items() if kind.apart]
 
 
