@@ -33,7 +33,6 @@ from lora_ci.plan.records import Records
 from lora_ci.store.layered import Remote
 from lora_ci.store.store import ArtifactStore
 
-
 # Steps at a time that a cluster is given, which has a queue of its own.
 ON_A_CLUSTER = 16
 
