@@ -1,12 +1,14 @@
 """Votes in the ledger: one a person and pair, the last one."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from lora_ci.core.votes import Against, Choice, Side, Vote
 from lora_ci.ledger.ledger import open_ledger
 from tests.bot.clocks import SetClock
+from tests.ledger.lines import at_once
 
 VOTE = Vote(
     fingerprint="f" * 64, pair="a" * 64, voter="Ann", lora="mei", against=Against.RELEASED,
@@ -43,3 +45,11 @@ def test_other_people_pairs_and_judgements_stand_beside_it(ledger):
     ledger.withdraw(VOTE)
     left = {(vote.fingerprint, vote.pair, vote.voter) for vote in ledger.votes()}
     assert left == {(vote.fingerprint, vote.pair, vote.voter) for vote in others}
+
+
+def test_votes_of_a_person_that_come_at_once_are_one(ledger_url):
+    ledgers = [open_ledger(ledger_url, SetClock()) for _ in range(6)]
+    at_once([partial(ledger.cast, replace(VOTE, seed=n)) for n, ledger in enumerate(ledgers)])
+    assert len(ledgers[0].votes()) == 1
+    for ledger in ledgers:
+        ledger.close()
