@@ -7,12 +7,15 @@ used in the last hour, or since the oldest unfinished step was begun, stays.
 from __future__ import annotations
 
 import fcntl
+import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from lora_ci.app.plan_event import MONTH
 from lora_ci.core.clock import Clock
@@ -103,12 +106,14 @@ class CleanUp:
         if not parent.is_dir():
             return
         if not self.dry_run:
+            # What a killed clean-up has left; one that goes on may have to put its own back.
             for left in parent.glob(f"{ASIDE}*"):
-                shutil.rmtree(left, ignore_errors=True)
+                if _used_at(left) < (self.clock.now() - GRACE).timestamp():
+                    shutil.rmtree(left, ignore_errors=True)
         folders = [path for path in parent.iterdir() if path.is_dir() and path.name[0] != "."]
         going = [f for f in folders if f.name not in in_use and _used_at(f) < used_before]
         for number, folder in enumerate(going, 1):
-            size_bytes = sum(path.lstat().st_size for path in _files(folder))
+            size_bytes = _size(folder)
             if self.dry_run or _remove_folder(folder, used_before):
                 cleaned.folders += 1
                 cleaned.folder_bytes += size_bytes
@@ -116,16 +121,20 @@ class CleanUp:
 
 
 def _remove_folder(folder: Path, used_before: float) -> bool:
-    """Moves it aside, looks once more, and removes it; False if somebody is at it."""
-    aside = folder.with_name(ASIDE + folder.name)
+    """Moves it aside, looks once more, and removes it; False if somebody is at it, or was first."""
+    aside = folder.with_name(ASIDE + uuid4().hex)
     with _sole(folder) as alone:
         if not alone:
             return False
-        folder.rename(aside)
-        if _used_at(aside) >= used_before:
+        try:
+            folder.rename(aside)
+        except FileNotFoundError:
+            return False
+        if used_before <= _used_at(aside) < math.inf:
             aside.rename(folder)
             return False
-    shutil.rmtree(aside)
+    # Another clean-up may be at what is left of it.
+    shutil.rmtree(aside, ignore_errors=True)
     return True
 
 
@@ -147,16 +156,27 @@ def _sole(folder: Path) -> Iterator[bool]:
 
 
 def _used_at(folder: Path) -> float:
-    """When something was last written right below a folder, in seconds since 1970."""
-    times = [folder.stat().st_mtime]
-    for path in folder.iterdir() if (folder / "spec.json").exists() else ():
-        with suppress(FileNotFoundError):
-            times.append(path.lstat().st_mtime)
+    """When something was last written right below a folder, in seconds since 1970.
+
+    Of one that was removed meanwhile: at no time that counts as long ago.
+    """
+    try:
+        times = [folder.stat().st_mtime]
+        if (folder / "spec.json").exists():
+            times += [path.lstat().st_mtime for path in folder.iterdir()]
+    except FileNotFoundError:
+        return math.inf
     return max(times)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if not path.is_dir())
+def _size(folder: Path) -> int:
+    """The bytes of the files below a folder, as far as they are there."""
+    found = 0
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                found += os.lstat(os.path.join(parent, name)).st_size
+    return found
 
 
 def _text(moment: datetime) -> str:

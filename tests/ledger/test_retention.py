@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -217,6 +218,23 @@ def test_folders_that_nobody_uses_go(kept):
     assert left == ["steps/b", "steps/c", "steps/d", "inputs/b", "inputs/d"]
     gone = kept.clean_up()
     assert (gone.folders, gone.folder_bytes) == (1, 5)
+
+
+def test_two_clean_ups_at_once_do_it_once(tmp_path):
+    kept = Kept(tmp_path, new_ledger(tmp_path))
+    for number in range(60):
+        kept.put(str(number).encode(), OLD)
+        folder = tmp_path / "steps" / f"{number:032x}"
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(b"12345")
+        kept.age(folder, OLD)
+    others = [Kept(tmp_path, kept.url) for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        gone = list(pool.map(Kept.clean_up, others))
+    assert sum(one.objects for one in gone) == 60
+    assert sum(one.folders for one in gone) == 60
+    assert list(stored(kept.store.root)) == []
+    assert list((tmp_path / "steps").iterdir()) == []
 
 
 def test_a_killed_removal_is_put_right(kept):
