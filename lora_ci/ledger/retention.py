@@ -240,6 +240,7 @@ class Retention:
         """Keeps an artifact, or a record by its fingerprint; a second pin tells the newer why."""
         values = {"sha256": sha256, "why": why, "at": self._db.now()}
         with self._db.transaction() as connection:
+            self._db.alone(connection, f"pin {sha256}")
             connection.execute(delete(tables.pin).where(tables.pin.c.sha256 == sha256))
             connection.execute(insert(tables.pin).values(values))
 
