@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -27,6 +25,7 @@ from lora_ci.steps.main import is_whole
 from lora_ci.store.local import LocalStore
 from tests.command import lora_ci
 from tests.ledger.kept import ADAPTER, Kept
+from tests.ledger.killed import killed_at
 from tests.ledger.writer import work
 from tests.ledgers import drop_ledger, new_ledger
 
@@ -262,31 +261,6 @@ def test_a_backup_of_an_older_schema_is_upgraded(tmp_path, ledger_kind, ledger_u
 
 
 # What dies
-
-
-def killed_at(number: int, events: tuple[str, ...], do: Callable[[], object]) -> bool:
-    """Does it in a child that is killed as it enters its n-th call of those; True if it was."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            left = number
-
-            def hook(event: str, args: tuple[object, ...]) -> None:
-                nonlocal left
-                if event in events:
-                    left -= 1
-                    if left == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-
-            sys.addaudithook(hook)
-            do()
-            code = 0
-        finally:
-            os._exit(code)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL)
-    return status != 0
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from lora_ci.core.votes import Against, Choice, Side, Vote
 from lora_ci.execution.lead import this_process
 from lora_ci.store.inventory import mend, remove, stored
 from tests.ledger.kept import ADAPTER, NOW, Kept
+from tests.ledger.killed import killed_at
 from tests.ledgers import new_ledger
 from tests.views import make_decision, make_view
 
@@ -247,6 +248,28 @@ def test_a_killed_removal_is_put_right(kept):
     assert mend(kept.store.root, unused_since=NOW.timestamp()) == 2
     assert kept.store.get(sha256).read_bytes() == b"needed"
     assert not torn.exists()
+
+
+@pytest.mark.slow
+def test_a_clean_up_that_is_killed_is_done_again(tmp_path):
+    kept = Kept(tmp_path, new_ledger(tmp_path))
+    train(kept, "mei", OLD, b"needed")
+    events = ("os.rename", "os.remove", "os.rmdir", "open")
+    number, killed = 1, True
+    while killed:
+        train(kept, f"mei.rank-{number}", OLD)
+        folder = tmp_path / "steps" / f"{number:032x}"
+        folder.mkdir(parents=True)
+        kept.age(folder, OLD)
+        kept.database.close()
+        killed = killed_at(number, events, Kept(tmp_path, kept.url).clean_up)
+        assert kept.has(b"needed")
+        assert kept.examine(deep=True).is_sound
+        number += 2
+    assert number > 15
+    kept.clean_up()
+    assert kept.rules() == []
+    assert list((tmp_path / "steps").iterdir()) == []
 
 
 def test_what_is_put_while_it_is_removed_is_there_in_the_end(tmp_path):
