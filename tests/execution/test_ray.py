@@ -185,7 +185,7 @@ def test_the_command_line_runs_steps_there(tmp_path):
 @pytest.fixture(scope="module")
 def frail() -> Iterator[RayCluster]:
     """A cluster of its own, with a token, which gives up jobs that wait for some seconds."""
-    with own_cluster("a-token-of-32-characters-or-more", {WAIT: "6"}) as started:
+    with own_cluster("a-token-of-32-characters-or-more", {WAIT: "12"}) as started:
         yield started
 
 
@@ -226,7 +226,7 @@ def test_a_head_that_is_killed_and_started_costs_no_step_more_than_an_attempt(fr
     with pytest.raises(ExecutorAwayError, match="does not answer"):
         executor_on(frail, world.root, toy_command).phases(["any"])
     frail.start()
-    driving.join(timeout=60)
+    driving.join(timeout=120)
     assert [a["outcome"] for a in world.attempts(first)] == ["error", "passed"]
     assert [a["outcome"] for a in world.attempts(second)] == ["passed"]
     assert (world.folder(first).path / "journal").read_text().count("end") == 1
