@@ -65,12 +65,13 @@ def _show(args: argparse.Namespace, recorded: Recorded, run: RunState, output: O
     steps = _wanted(args, recorded, run)
     if not steps:
         raise _no_such_step(args, run)
-    kept = [found for step in steps if (found := _kept(args, step, recorded))]
+    kept = [found for step in steps for found in _kept(args, step, recorded)]
     if not kept:
         raise _no_log(run, steps)
+    alone = len({step.id for step, *_ in kept}) == 1
     for step, attempt, file, skip in kept:
         for line in _all_of(Tail(file, skip)):
-            _tell(step, attempt, line, output, alone=len(kept) == 1)
+            _tell(step, attempt, line, output, alone=alone)
 
 
 def _all_of(tail: Tail) -> Iterator[str]:
@@ -109,7 +110,7 @@ class _Follower:
     recorded: Recorded
     output: Output
     done: set[int]
-    tails: dict[int, Tail] = field(default_factory=dict)
+    tails: dict[Path, Tail] = field(default_factory=dict)
     told_inline: bool = False
 
     def look_at(self, step: StepStory) -> None:
@@ -123,14 +124,15 @@ class _Follower:
                 self.output.note(INLINE_WORDS)
             self.told_inline = True
             return
-        if step.id not in self.tails:
-            begin = _begin(step, attempt, self.recorded)
-            self.tails[step.id] = Tail(StepFolder(step.folder).log, begin)
-        tail, alone = self.tails[step.id], _is_one(self.args)
-        for line in tail.lines() if step.outcome is None else _all_of(tail):
-            _tell(step, attempt, line, self.output, alone=alone)
-        if alone and step.outcome is None:
-            self.output.standing(tail.unfinished)
+        folder, alone = StepFolder(step.folder), _is_one(self.args)
+        if folder.log not in self.tails:
+            self.tails[folder.log] = Tail(folder.log, _begin(step, attempt, self.recorded))
+        for log in (folder.log, *_further(folder)):
+            tail = self.tails.setdefault(log, Tail(log))
+            for line in tail.lines() if step.outcome is None else _all_of(tail):
+                _tell(step, attempt, line, self.output, alone=alone)
+            if alone and step.outcome is None and tail.unfinished:
+                self.output.standing(tail.unfinished)
 
 
 def _is_one(args: argparse.Namespace) -> bool:
@@ -166,16 +168,25 @@ def _attempt(args: argparse.Namespace, step: StepStory) -> AttemptStory | None:
 
 def _kept(
     args: argparse.Namespace, step: StepStory, recorded: Recorded
-) -> tuple[StepStory, AttemptStory, Path, int] | None:
-    """The file with the log of a step, and how many bytes of it were there before."""
+) -> Iterator[tuple[StepStory, AttemptStory, Path, int]]:
+    """The files with the log of a step, and how many bytes of each were there before."""
     attempt = _attempt(args, step)
     if attempt is None or attempt.executor == INLINE:
-        return None
+        return
     skip = _begin(step, attempt, recorded) if args.attempt is not None else 0
+    folder = StepFolder(step.folder)
     if attempt.log_sha256 and recorded.store.has(attempt.log_sha256):
-        return step, attempt, recorded.store.get(attempt.log_sha256), skip
-    log = StepFolder(step.folder).log
-    return (step, attempt, log, skip) if log.exists() else None
+        yield step, attempt, recorded.store.get(attempt.log_sha256), skip
+    elif folder.log.exists():
+        yield step, attempt, folder.log, skip
+    if attempt == step.attempts[-1]:
+        for log in _further(folder):
+            yield step, attempt, log, 0
+
+
+def _further(folder: StepFolder) -> list[Path]:
+    """What the programs that a step called printed: another trainer, say."""
+    return sorted(folder.workdir.glob("*.log"))
 
 
 def _begin(step: StepStory, attempt: AttemptStory, recorded: Recorded) -> int:

@@ -40,7 +40,7 @@ Command = Callable[[StepFolder, Path, Path], list[str]]
 def exec_step_command(folder: StepFolder, store: Path, cache: Path) -> list[str]:
     """The command line that executes a step folder."""
     # -P: what lies in the current folder, which may be foreign, is never imported.
-    command = [sys.executable, "-P", "-m", "lora_ci", "exec-step", "--quiet", str(folder.path)]
+    command = [sys.executable, "-P", "-m", "lora_ci", "exec-step", str(folder.path)]
     return [*command, "--store", str(store), "--cache", str(cache)]
 
 

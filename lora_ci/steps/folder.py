@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from lora_ci.core.step import Progress, StepResult, StepSpec
 FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
 LAST_BYTES = 4096
+# The time before the lines that we print about a step (strftime), and how to know them.
+TOLD_AT = "%Y-%m-%dT%H:%M:%SZ"
+TOLD = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")
 # The folder in a step's scratch that people look at afterwards.
 LOGS = "logs"
 
@@ -115,14 +119,18 @@ class StepFolder:
                 path.unlink(missing_ok=True)
 
     def last_words(self) -> str:
-        """The last line that the step's process printed; empty if it printed nothing."""
+        """The last line that the step's process printed; empty if it printed nothing.
+
+        Lines with the time are our own, and say only how far it was.
+        """
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - LAST_BYTES))
                 lines = file.read().decode(errors="replace").split("\n")
         except OSError:
             return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        words = (line.strip() for line in reversed(lines) if not TOLD.match(line))
+        return next((line for line in words if line), "")
 
     def write_progress(self, progress: Progress) -> None:
         """Replaces the progress."""

@@ -23,7 +23,6 @@ from lora_ci.core.step import Outcome, Progress, StepResult, StepSpec
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.outcome import result_of
 from lora_ci.steps.table import TABLE, Table, load
-from lora_ci.store.local import LocalStore
 from lora_ci.store.store import ArtifactStore
 
 PROGRESS_EVERY_S = 0.2
@@ -121,12 +120,6 @@ def exec_step(
 def is_whole(result: StepResult, store: ArtifactStore) -> bool:
     """True for a result that stands, with all it made still in the store."""
     return result.outcome in FINAL and all(store.has(a.sha256) for a in result.artifacts)
-
-
-def main(folder: Path, store: Path, cache: Path) -> int:
-    """`lora-ci exec-step`: the exit code says whether there is a result, not what it is."""
-    result = exec_step(StepFolder(folder), LocalStore(store), cache)
-    return 130 if result.outcome is Outcome.INTERRUPTED else 0
 
 
 @contextmanager

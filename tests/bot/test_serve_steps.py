@@ -65,7 +65,7 @@ def training(world: Served) -> dict | None:
 def begins(world: Served) -> int:
     """How many trainings were begun."""
     logs = (world.state / "repos" / REPO / ".lora-ci" / "steps").glob("*/log.txt")
-    return sum(log.read_text().count("train of mei begins") for log in logs)
+    return sum(log.read_text().count("train of mei, by a toy") for log in logs)
 
 
 def test_a_server_is_killed_and_upgraded_while_a_step_goes_on(world):

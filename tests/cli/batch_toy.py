@@ -9,7 +9,7 @@ from lora_ci.core.step import Outcome, Stage, StepContext, StepResult, StepSpec
 
 
 def run(spec: StepSpec, context: StepContext) -> StepResult:
-    sys.stdout.write(f"{spec.stage} of {spec.lora} begins\n")
+    sys.stdout.write(f"{spec.stage} of {spec.lora}, by a toy\n")
     sys.stdout.flush()
     word = spec.params.get("trigger", "")
     if word == f"fail-{spec.stage}":

@@ -236,8 +236,8 @@ def test_one_fault_ends_no_other_job_and_nothing_is_done_twice(place):
     args = place.jobs(mei="mei", leo="leo", bad="fail-validate")
     again = lora_ci(place.root, *args, env=place.env)
     assert again.code == 1
-    assert "train of mei begins" not in again.out
-    assert "train of leo begins" in again.out
+    assert "train of mei, by a toy" not in again.out
+    assert "train of leo, by a toy" in again.out
     assert "✓ passed (reused)" in again.out
     assert "train leo: ✓ passed in" in again.err
     assert "\x1b" not in again.out + again.err
@@ -264,7 +264,7 @@ def test_what_a_job_lets_begin_does_not_wait_for_the_others(place):
     assert ("slow", "train") not in ends
     assert rest[-1]["outcome"] == "passed"
     log = lora_ci(place.root, "logs", "--lora", "slow", "--stage", "train")
-    assert log.out == "train of slow begins\n"
+    assert "train of slow, by a toy\n" in log.out
 
 
 def go(place: Place) -> Path:

@@ -173,6 +173,18 @@ def test_the_log_of_a_step_that_goes_on_and_of_one_that_ended(world, capsys):
         assert told(world, capsys, "logs", *asked)[0] == "step 1\nstep 2\nthe end\n"
 
 
+def test_what_another_trainer_printed_is_told_too(world, capsys):
+    folder = world.add(Stage.TRAIN)
+    attempt = world.begin()
+    folder.log.write_text("ours\n")
+    (folder.workdir / "trainer.log").write_text("theirs\r 10%\r 20%\n")
+    assert told(world, capsys, "logs")[0] == "ours\n 20%\n"
+    world.finish(attempt)
+    assert told(world, capsys, "logs", "-f", "--lora", "mei", "--stage", "train")[0] == (
+        "ours\n 20%\n"
+    )
+
+
 def test_the_log_of_one_attempt(world, capsys):
     folder = world.add(Stage.TRAIN)
     attempt = world.begin()
