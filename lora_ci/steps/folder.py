@@ -121,7 +121,7 @@ class StepFolder:
     def last_words(self) -> str:
         """The last line that the step's process printed; empty if it printed nothing.
 
-        Lines with the time are our own, and say only how far it was.
+        Lines with the time are our own: what stands before them was no end.
         """
         try:
             with self.log.open("rb") as file:
@@ -129,8 +129,8 @@ class StepFolder:
                 lines = file.read().decode(errors="replace").split("\n")
         except OSError:
             return ""
-        words = (line.strip() for line in reversed(lines) if not TOLD.match(line))
-        return next((line for line in words if line), "")
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return "" if TOLD.match(last) else last.strip()
 
     def write_progress(self, progress: Progress) -> None:
         """Replaces the progress."""

@@ -51,5 +51,7 @@ def test_the_last_words_are_never_our_own(folder, capfd):
     own = execute(folder, capfd)[1]
     folder.log.write_text(own)
     assert folder.last_words() == ""
-    folder.log.write_text(f"CUDA error: out of memory\n{own}\n\n")
+    folder.log.write_text(f"an error of an attempt before\n{own}")
+    assert folder.last_words() == ""
+    folder.log.write_text(f"{own}\nCUDA error: out of memory\n\n")
     assert folder.last_words() == "CUDA error: out of memory"
