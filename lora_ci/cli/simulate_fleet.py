@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.execution.fleet.search import find_gpus, simulated
 
     scenario = scenario_of(args)
+    # That a simulated cluster is away is no news.
+    logging.getLogger("lora_ci.execution").setLevel(logging.CRITICAL)
 
     def watch(done: float, days: float) -> None:
         output.progress(f"simulated {scenario.gpus} GPUs", int(10 * done), int(10 * days), "")

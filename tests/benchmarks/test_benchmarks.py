@@ -94,3 +94,12 @@ def test_a_run_of_another_number_of_steps_is_refused():
 def test_a_ratio_is_of_its_pair():
     told = compare("a step, s", {"lora_ci": [1.0, 3.0], "official": [2.0, 4.0]}, ".1f", "0.65")
     assert told == ["a step, s", "2.0", "3.0", "0.62", "0.50–0.75", "≤ 0.65"]
+
+
+def test_a_flood_of_steps_begins_in_fair_turns():
+    small = ("--steps", "50", "--flood", "200", "--finished", "1000", "--ticks", "5")
+    printed = run("benchmarks.queue", *small, "--repeat", "1")
+    rows = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()]
+    said = {row[1]: row[2] for row in rows if len(row) > 3}
+    assert said["most turns that a repository was ahead"] == "1.00"
+    assert {"200 steps begun, s", "100", "1,000"} <= said.keys()
