@@ -16,7 +16,6 @@ from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.local import Command, LocalExecutor
 from lora_ci.store.local import LocalStore
 from tests.execution.ray_world import ray_executor
-from tests.execution.ray_world import ray_executor
 from tests.execution.slurm_world import slurm_executor
 from tests.execution.toy import LOG_BYTES, TABLE, WORDS, toy_command
 from tests.execution.toy_world import (
@@ -45,10 +44,12 @@ class Kind:
     """How an executor is made, and what it can.
 
     `apart`: attempts are processes of their own, which can die, be cancelled, and be adopted.
+    `quick`: it starts them at once; one that does not is spared what is the reconciler's.
     """
 
     make: Callable[[Path, Command], AbstractContextManager[Executor]]
     apart: bool = True
+    quick: bool = True
 
 
 @contextmanager
@@ -64,9 +65,18 @@ def local(root: Path, command: Command) -> Iterator[Executor]:
 KINDS = {
     "inline": Kind(make=inline, apart=False),
     "local": Kind(make=local),
-    "ray": Kind(make=ray_executor),
+    "ray": Kind(make=ray_executor, quick=False),
+    "slurm": Kind(make=slurm_executor, quick=False),
 }
-APART = [name for name, kind in KINDS.items() if kind.apart]
+
+
+def those(*, apart: bool | None = None, quick: bool | None = None) -> list[str]:
+    """The executors that are so."""
+    return [
+        name
+        for name, kind in KINDS.items()
+        if apart in (None, kind.apart) and quick in (None, kind.quick)
+    ]
 
 
 @contextmanager
@@ -78,7 +88,7 @@ def made(name: str, root: Path) -> Iterator[tuple[ToyWorld, Executor]]:
             yield ToyWorld(root), executor
 
 
-@pytest.fixture(params=APART)
+@pytest.fixture(params=those(apart=True))
 def place(request, tmp_path) -> Iterator[tuple[ToyWorld, Executor]]:
     """A world of its own, for each executor whose attempts are processes of their own."""
     with made(request.param, tmp_path / "a place") as found:
@@ -87,11 +97,18 @@ def place(request, tmp_path) -> Iterator[tuple[ToyWorld, Executor]]:
 
 # How steps end
 
-HERE = ("", "fail", "break", "crash", "fill", "words", "environment")
-ELSEWHERE = (
-    *("die", "die-once", "silent", "torn", "forged", "foreign", "newer"),
-    *("daemon", "log", "hang", "linger"),
-)
+ANYWHERE = ("", "fail", "break")
+QUICK = ("crash", "fill")
+APART = ("die-once", "daemon", "log", "words", "environment", "hang", "linger")
+QUICK_APART = ("die", "silent", "torn", "forged", "foreign", "newer")
+
+
+def ways(kind: Kind) -> Iterator[str]:
+    """What the steps of its run do."""
+    yield from ANYWHERE
+    yield from QUICK if kind.quick else ()
+    yield from APART if kind.apart else ()
+    yield from QUICK_APART if kind.apart and kind.quick else ()
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -99,7 +116,7 @@ def driven(request, tmp_path_factory) -> Iterator[tuple[ToyWorld, str]]:
     """A run with a step of each kind that has come to its end."""
     root = tmp_path_factory.mktemp("contract") / "a place, with spaces: ü"
     with made(request.param, root) as (world, executor):
-        for do in (*HERE, *(ELSEWHERE if KINDS[request.param].apart else ())):
+        for do in ways(KINDS[request.param]):
             world.add(world.spec(do, timeout_s=2.0 if do == "hang" else 60.0))
         world.drive(executor)
         yield world, request.param
@@ -111,7 +128,8 @@ def alone(driven) -> ToyWorld:
     return driven[0]
 
 
-where_apart = pytest.mark.parametrize("driven", APART, indirect=True)
+def where(**what: bool) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("driven", those(**what), indirect=True)
 
 
 def test_a_step_passes_once(driven):
@@ -130,6 +148,14 @@ def test_a_failure_is_a_result(driven):
     assert len(world.attempts(spec)) == 1
 
 
+def test_an_error_is_tried_again(driven):
+    world, spec = driven[0], driven[0].spec("break")
+    assert world.outcome(spec) is Outcome.ERROR
+    assert world.record(spec) is None
+    assert [a["outcome"] for a in world.attempts(spec)] == ["error"] * HASTY.failures
+
+
+@where(quick=True)
 @pytest.mark.parametrize(
     ("do", "rule"),
     [
@@ -138,21 +164,19 @@ def test_a_failure_is_a_result(driven):
         ("fill", "machine.disk-full"),
     ],
 )
-def test_an_error_is_tried_again_and_named(driven, do, rule):
+def test_an_error_is_named(driven, do, rule):
     world, spec = driven[0], driven[0].spec(do)
     assert (world.outcome(spec), world.result(spec).findings[0].rule) == (Outcome.ERROR, rule)
-    assert world.record(spec) is None
-    assert [a["outcome"] for a in world.attempts(spec)] == ["error"] * HASTY.failures
 
 
-@where_apart
+@where(apart=True)
 def test_a_step_that_is_killed_begins_again(alone):
     spec = alone.spec("die-once")
     assert alone.result(spec).metrics == {"calls": 2.0}
     assert [a["outcome"] for a in alone.attempts(spec)] == ["error", "passed"]
 
 
-@where_apart
+@where(apart=True, quick=True)
 @pytest.mark.parametrize("do", ["die", "silent", "torn", "forged", "foreign"])
 def test_what_is_no_whole_result_of_the_step_is_none(alone, do):
     spec = alone.spec(do)
@@ -161,26 +185,26 @@ def test_what_is_no_whole_result_of_the_step_is_none(alone, do):
     assert alone.record(spec) is None
 
 
-@where_apart
+@where(apart=True, quick=True)
 def test_a_result_of_a_newer_version_is_told(alone):
     spec = alone.spec("newer")
     assert alone.outcome(spec) is Outcome.ERROR
     assert "from a newer lora-ci" in alone.result(spec).findings[0].message
 
 
-@where_apart
+@where(apart=True)
 def test_a_step_that_takes_too_long_is_ended(alone):
     spec = alone.spec("hang", timeout_s=2.0)
     assert alone.result(spec).findings[0].rule == "step.timeout"
     assert len(alone.attempts(spec)) == HASTY.failures
 
 
-@where_apart
+@where(apart=True)
 def test_a_step_whose_process_does_not_end_counts_with_its_result(alone):
     assert alone.result(alone.spec("linger")).metrics == {"calls": 1.0}
 
 
-@where_apart
+@where(apart=True)
 def test_nothing_of_a_step_is_left(alone):
     spec = alone.spec("daemon")
     assert alone.outcome(spec) is Outcome.PASSED
@@ -189,7 +213,7 @@ def test_nothing_of_a_step_is_left(alone):
     assert not list(processes_below(alone.root))
 
 
-@where_apart
+@where(apart=True)
 def test_a_long_log_and_one_of_any_bytes_are_kept(alone):
     (attempt,) = alone.attempts(alone.spec("log"))
     assert alone.store.get(str(attempt["log_sha256"])).stat().st_size >= LOG_BYTES
@@ -197,14 +221,14 @@ def test_a_long_log_and_one_of_any_bytes_are_kept(alone):
     assert WORDS in alone.store.get(str(attempt["log_sha256"])).read_bytes()
 
 
-@where_apart
+@where(apart=True)
 def test_a_step_gets_of_the_environment_what_it_may(alone):
     details = alone.result(alone.spec("environment")).details
     assert PASSED_ON.items() <= details["environment"].items()
     assert not SECRETS.keys() & details["environment"].keys()
 
 
-@where_apart
+@where(apart=True)
 def test_no_secret_is_written_anywhere(alone):
     told = alone.result(alone.spec("environment")).details["command"]
     assert not [secret for secret in SECRETS.values() if secret in "".join(told)]
