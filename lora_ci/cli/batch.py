@@ -18,7 +18,7 @@ from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.pace import Pace, left_text
 from lora_ci.cli.run import executor_name
 from lora_ci.core.clock import new_run_id
-from lora_ci.core.errors import LoraCIError
+from lora_ci.core.errors import LoraCIError, machine_error
 from lora_ci.core.step import Outcome
 from lora_ci.core.text import clean
 from lora_ci.forge.local import REPORTS, page_file
@@ -75,10 +75,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
         return _run(args, output)
     try:
         return _run(args, output)
-    except LoraCIError as error:
-        output.findings(error.findings)
-        output.event({"event": "error", "error": error.rule, "findings": error.findings})
-        return error.exit_code
+    except (LoraCIError, OSError) as error:
+        expected = error if isinstance(error, LoraCIError) else machine_error(error)
+        if expected is None:
+            raise
+        output.findings(expected.findings)
+        output.event({"event": "error", "error": expected.rule, "findings": expected.findings})
+        return expected.exit_code
 
 
 def _run(args: argparse.Namespace, output: Output) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -294,6 +295,36 @@ def test_ctrl_c_stops_gently_and_the_same_command_goes_on(place):
     begun = [(e["job"], e["stage"]) for e in events(again.out) if e["event"] == "started"]
     assert ("mei", "train") not in begun
     assert ("slow", "train") in begun
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_leaves_its_step_to_the_next(place):
+    args = (*place.jobs(slow="wait-train"), "--executor", "local", "--json")
+    killed = start(place.root, *args, env=place.env)
+    second = None
+    try:
+        for line in killed.stdout:
+            if json.loads(line)["event"] == "progress":
+                break
+        killed.kill()
+        killed.wait(60)
+        second = start(place.root, *args, env=place.env)
+        run = json.loads(second.stdout.readline())["run"]
+        state = ("--state", str(place.root / ".lora-ci"))
+        deadline = time.monotonic() + 60
+        while "under way in run" not in lora_ci(place.root, "status", run, *state).out:
+            assert time.monotonic() < deadline
+        go(place).touch()
+        rest = [json.loads(line) for line in second.stdout]
+        assert end(second).code == 0
+    finally:
+        go(place).touch()  # what the first left ends by itself
+        for process in filter(None, (killed, second)):
+            process.kill()
+    (train,) = [e for e in rest if e["event"] == "ended" and e["stage"] == "train"]
+    assert (train["outcome"], train["seconds"]) == ("passed", 0.0)
+    (log,) = [p for p in place.root.rglob("log.txt") if "train of slow, by a toy" in p.read_text()]
+    assert log.read_text().count("train of slow, by a toy") == 1
 
 
 @pytest.mark.slow
