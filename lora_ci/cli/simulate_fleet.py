@@ -12,6 +12,7 @@ import msgspec
 
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.core.errors import ExitCode, UsageError
+from lora_ci.execution.fleet.measured import Measured
 from lora_ci.execution.fleet.scenario import Arrivals, Scenario, parse_faults, parse_mix
 
 EPILOG = (
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     def watch(done: float, days: float) -> None:
         output.progress(f"simulated {scenario.gpus} GPUs", int(10 * done), int(10 * days), "")
 
-    lines, tried = [], ()
+    lines: list[str] = []
+    tried: tuple[Measured, ...] = ()
     if args.find_gpus:
         found = find_gpus(scenario, hours_of(args.turnaround), watch)
         scenario, measured = replace(scenario, gpus=found.gpus), found.measured
@@ -132,7 +134,7 @@ def hours_of(text: str) -> float:
     return float(found[1]) / (60 if found[2] in ("m", "min") else 1)
 
 
-def brief(measured: object) -> dict[str, object]:
+def brief(measured: Measured) -> dict[str, object]:
     """Without what only charts need."""
     whole: dict[str, object] = msgspec.to_builtins(measured)
     return {k: v for k, v in whole.items() if k not in ("moments", "turnarounds_h")}

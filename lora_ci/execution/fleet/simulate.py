@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -76,11 +77,12 @@ class _World:
         )
         self.meter = Meter(sample_s=max(60.0, scenario.days * DAY_S / SAMPLES))
         self.happened: Counter[str] = Counter()
+        self.down_s = 0.0
 
     def run(self, watch: Watch) -> Measured:
         self.service.start()
         for lora in self.loras:
-            self.agenda.note(lora.at_s, lambda lora=lora: self.service.take(lora))
+            self.agenda.note(lora.at_s, partial(self.service.take, lora))
         self._plan_faults()
         last_s = self.scenario.days * DAY_S
         while (
@@ -125,10 +127,10 @@ class _World:
     def _plan_faults(self) -> None:
         nodes = sorted({gpu.node for gpu in self.cluster.gpus})
         for number, gpu in enumerate(self.cluster.gpus):
-            self._again(Fault.GPU, number, lambda s, gpu=gpu: self.cluster.fail(gpu, s))
-            self._again(Fault.PREEMPTION, number, lambda s, gpu=gpu: self._preempt(gpu, s))
+            self._again(Fault.GPU, number, partial(self.cluster.fail, gpu))
+            self._again(Fault.PREEMPTION, number, partial(self._preempt, gpu))
         for number, node in enumerate(nodes):
-            self._again(Fault.NODE, number, lambda s, node=node: self._lose(node, s))
+            self._again(Fault.NODE, number, partial(self._lose, node))
         self._again(Fault.NETWORK, 0, self._silence)
         self._again(Fault.SERVER, 0, self._crash)
         self._again(Fault.CLOCK, 0, self._set_clock)
