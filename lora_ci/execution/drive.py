@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from threading import Event, Thread
 
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import Interrupted, LedgerAwayError
@@ -39,8 +40,10 @@ class Driver:
         A stopped run leaves no attempt of its own behind. Raises LedgerAwayError where the
         ledger stayed away.
         """
+        inline = self.reconciler.executor.name == INLINE
         try:
-            self._until(lambda: self._turn(run_id) <= leave)
+            with self._beating(run_id) if inline else nullcontext():
+                self._until(lambda: self._turn(run_id) <= leave)
         except (KeyboardInterrupt, Interrupted):
             self.stop(run_id)
             return False
@@ -62,6 +65,24 @@ class Driver:
         left = queue.unfinished(run_id)
         self._show(left)
         return len(left)
+
+    @contextmanager
+    def _beating(self, run_id: str) -> Iterator[None]:
+        """Says that the run lives while a step runs in this very process, which takes hours."""
+        ended = Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT_S):
+                with suppress(LedgerAwayError):
+                    self.reconciler.ledger.queue.beat(run_id, self.owner)
+
+        beating = Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beating.join()
 
     def _show(self, steps: Sequence[StepRow]) -> None:
         if self.reconciler.executor.name == INLINE:

@@ -28,11 +28,20 @@ def this_process() -> str:
 
 def is_gone(holder: str) -> bool:
     """True for a process of this machine that is no more; of others nothing is known."""
-    host, _, rest = holder.rpartition(":")[0].rpartition(":")
+    return _lives(holder) is False
+
+
+def is_alive(holder: str) -> bool:
+    """True for a process of this machine that goes on; of others nothing is known."""
+    return _lives(holder) is True
+
+
+def _lives(holder: str) -> bool | None:
+    host, _, pid = holder.rpartition(":")[0].rpartition(":")
     started = holder.rpartition(":")[2]
-    if host != socket.gethostname() or not rest.isdecimal():
-        return False
-    return started_at(int(rest)) != started
+    if host != socket.gethostname() or not pid.isdecimal():
+        return None
+    return started_at(int(pid)) == started
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.signals import stop_on_signal
 from lora_ci.core.step import Outcome, StepResult
 from lora_ci.execution.executor import Attempt, Executor, ExecutorAwayError, Phase, Place
-from lora_ci.execution.lead import PATIENCE_S, Watched, is_gone
+from lora_ci.execution.lead import PATIENCE_S, Watched, is_alive, is_gone
 from lora_ci.execution.turns import Anywhere, Choice, Placement
 from lora_ci.ledger.ledger import Ledger
 from lora_ci.ledger.queue import OpenAttempt, StepRow, StepState, Waiting
@@ -266,6 +266,9 @@ class Reconciler:
     def _is_abandoned(self, run_id: str, owner: str | None, beat: int) -> bool:
         if owner is None or is_gone(owner):
             return True
+        if is_alive(owner):
+            # It may be deep in a step, which takes hours.
+            return False
         self._owners = self._owners or Watched(clock=self.clock, patience_s=self.policy.patience_s)
         return self._owners.is_still(run_id, (owner, beat))
 
