@@ -14,13 +14,14 @@ from lora_ci.cli.tail import Tail
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.step import Stage
-from lora_ci.execution.tick import INLINE
+from lora_ci.execution.executor import INLINE
 from lora_ci.steps.folder import StepFolder
 
 if TYPE_CHECKING:
-    from lora_ci.ledger.attempts import AttemptStory, RunState, StepStory
+    from lora_ci.ledger.attempts import AttemptStory, RunState, StepBrief, StepStory
 
 POLL_S = 0.2
+RUNNING, ENDED = "running", "ended"
 INLINE_WORDS = "steps run inside of the lora-ci that began this run, and no log of them is kept"
 
 
@@ -90,12 +91,13 @@ def _follow(args: argparse.Namespace, recorded: Recorded, run: RunState, output:
     while True:
         # First what the ledger says: a log is whole once the step has ended.
         run = recorded.run(run.id)
-        steps = _wanted(args, recorded, run)
-        for step in steps:
+        briefs = recorded.attempts.briefs(run.id, lora=args.lora, stage=args.stage)
+        begun = [b.id for b in briefs if b.attempts and b.id not in follower.done]
+        for step in recorded.attempts.steps(run.id, ids=begun):
             follower.look_at(step)
-        if _is_over(args, run, steps):
+        if _is_over(args, run, briefs):
             return
-        if is_left(run) and not any(step.state == "running" for step in steps):
+        if is_left(run) and not any(brief.state == RUNNING for brief in briefs):
             message = f"nobody moves run {run.id} on any more"
             output.note(f"{message}; next: the command that started it, again")
             return
@@ -115,7 +117,7 @@ class _Follower:
 
     def look_at(self, step: StepStory) -> None:
         attempt = _attempt(self.args, step)
-        if step.id in self.done or attempt is None:
+        if attempt is None:
             return
         if step.outcome:
             self.done.add(step.id)
@@ -140,9 +142,11 @@ def _is_one(args: argparse.Namespace) -> bool:
     return bool(args.lora and args.stage)
 
 
-def _is_over(args: argparse.Namespace, run: RunState, steps: Sequence[StepStory]) -> bool:
+def _is_over(
+    args: argparse.Namespace, run: RunState, steps: Sequence[StepStory | StepBrief]
+) -> bool:
     """True where nothing more will be printed."""
-    if any(step.outcome is None for step in steps):
+    if any(step.state != ENDED for step in steps):
         return False
     return run.outcome is not None or (bool(steps) and _is_one(args))
 

@@ -20,6 +20,7 @@ from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode
 from lora_ci.core.step import Outcome, Progress
 from lora_ci.core.text import clean
+from lora_ci.execution.executor import INLINE, LOCAL
 from lora_ci.report.figures import duration
 from lora_ci.report.progress import percent, progress_text
 from lora_ci.report.text import SIGNS, aligned
@@ -149,10 +150,15 @@ def _about(step: StepStatus, story: StepStory) -> Iterator[str]:
 
 
 def _place(attempt: AttemptStory) -> str:
-    """`local`, `ray on node-3, GPU 0, 1`."""
+    """`local, process 4711`, `slurm on node-3, GPU 0, 1, lora-ci-step-7-1`."""
     node, gpus = attempt.place.get("node"), attempt.place.get("gpus") or ()
-    on = f" on {node}" if node else ""
-    return attempt.executor + on + (f", GPU {', '.join(map(str, gpus))}" if gpus else "")
+    parts = [attempt.executor + (f" on {node}" if node else "")]
+    parts += [f"GPU {', '.join(map(str, gpus))}"] if gpus else []
+    if attempt.handle and attempt.executor == LOCAL:
+        parts.append(f"process {attempt.handle.partition(':')[0]}")
+    elif attempt.handle and attempt.executor != INLINE:
+        parts.append(attempt.handle)
+    return ", ".join(parts)
 
 
 def _time(attempt: AttemptStory, now: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,14 @@ class Attempts:
         )
 
     def steps(
-        self, run_id: str, *, lora: str | None = None, stage: Stage | None = None
+        self,
+        run_id: str,
+        *,
+        lora: str | None = None,
+        stage: Stage | None = None,
+        ids: Collection[int] | None = None,
     ) -> tuple[StepStory, ...]:
-        """The steps of a run, in the order in which they were begun."""
+        """The steps of a run (all, or those named), in the order in which they were begun."""
         table = tables.step.c
         columns = (
             *(table.id, table.lora, table.stage, table.fingerprint, table.state, table.folder),
@@ -141,17 +146,22 @@ class Attempts:
         query = select(*columns).where(table.run_id == run_id).order_by(table.id)
         query = query if lora is None else query.where(table.lora == lora)
         query = query if stage is None else query.where(table.stage == stage)
+        query = query if ids is None else query.where(table.id.in_(ids))
         rows = self._db.rows(query)
         attempts = self._attempts([row["id"] for row in rows])
         waiting = [r["fingerprint"] for r in rows if r["state"] == StepState.WAITING]
         twins = self._twins(run_id, waiting)
         return tuple(_step(row, attempts[row["id"]], twins.get(row["fingerprint"])) for row in rows)
 
-    def briefs(self, run_id: str) -> tuple[StepBrief, ...]:
-        """The steps of a run, in the order in which they were begun; no result is read."""
+    def briefs(
+        self, run_id: str, *, lora: str | None = None, stage: Stage | None = None
+    ) -> tuple[StepBrief, ...]:
+        """The same of many, often: no result is read."""
         table = tables.step.c
         columns = (table.id, table.lora, table.stage, table.state, table.folder, table.attempts)
         query = select(*columns).where(table.run_id == run_id).order_by(table.id)
+        query = query if lora is None else query.where(table.lora == lora)
+        query = query if stage is None else query.where(table.stage == stage)
         return tuple(
             StepBrief(
                 id=row["id"],
