@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 RANKS = ("none", "read", "triage", "write", "maintain", "admin")
 
@@ -205,6 +205,16 @@ class WorkflowRun:
     attempt: int = 1
     path: str = ".github/workflows/loras.yml"
     jobs: list[Job] = field(default_factory=list)
+    title: str = ""
+    listed: bool = True
+
+
+class Machine(Protocol):
+    """What does the runs of a workflow: sets their status, and keeps their artifacts."""
+
+    def begin(self, run: WorkflowRun, inputs: Mapping[str, str]) -> None: ...
+
+    def cancel(self, run: WorkflowRun, *, hard: bool) -> None: ...
 
 
 @dataclass(slots=True)
@@ -303,6 +313,7 @@ class Repo:
     runs: dict[int, WorkflowRun] = field(default_factory=dict)
     artifacts: dict[int, Artifact] = field(default_factory=dict)
     runners: dict[int, Runner] = field(default_factory=dict)
+    workflows: dict[str, Machine] = field(default_factory=dict)
     hooks: dict[int, Hook] = field(default_factory=dict)
     permissions: dict[str, str] = field(default_factory=dict)
 

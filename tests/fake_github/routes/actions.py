@@ -12,17 +12,63 @@ ACTIONS = "/repos/{owner}/{repo}/actions"
 
 @routes.operation("GET", ACTIONS + "/runs", "actions:read")
 def list_runs(call: Call) -> Answer:
+    return _runs(call, list(call.repo.runs.values()))
+
+
+@routes.operation("GET", ACTIONS + "/workflows/{workflow_id}/runs", "actions:read")
+def list_runs_of_workflow(call: Call) -> Answer:
+    path = _workflow(call)
+    return _runs(call, [run for run in call.repo.runs.values() if run.path == path])
+
+
+@routes.operation("POST", ACTIONS + "/workflows/{workflow_id}/dispatches", "actions:write")
+def dispatch(call: Call) -> Answer:
+    """The run is queued. Its name is `lora-ci` and the input `key`, as our workflow says."""
+    path, body, repo = _workflow(call), call.json(), call.repo
+    if body["ref"] != repo.default_branch:
+        raise Refusal(422, f"No ref found for: {body['ref']}")
+    inputs = body.get("inputs", {})
+    run = WorkflowRun(
+        call.hub.new_id(), "step", "workflow_dispatch", "0" * 40, repo.default_branch,
+        call.login, call.hub.now(), status="queued", path=path,
+        title=f"lora-ci {inputs.get('key', '')}",
+    )  # fmt: skip
+    repo.runs[run.id] = run
+    repo.workflows[call.params["workflow_id"]].begin(run, inputs)
+    if not body.get("return_run_details"):
+        return Answer(204, None)
+    shape = run_shape(call.shapes, repo, run)
+    told = {"workflow_run_id": run.id, "run_url": shape["url"], "html_url": shape["html_url"]}
+    return Answer(200, told)
+
+
+def _workflow(call: Call) -> str:
+    file = call.params["workflow_id"]
+    if file not in call.repo.workflows:
+        raise not_found()
+    return f".github/workflows/{file}"
+
+
+def _runs(call: Call, runs: list[WorkflowRun]) -> Answer:
     asked = {k: call.query.get(k) for k in ("branch", "event", "head_sha", "status", "actor")}
     found = [
         run
-        for run in reversed(call.repo.runs.values())
-        if asked["branch"] in (None, run.branch)
+        for run in reversed(runs)
+        if run.listed
+        and _since(call.query.get("created")) <= call.hub.stamp(run.created)
+        and asked["branch"] in (None, run.branch)
         and asked["event"] in (None, run.event)
         and asked["head_sha"] in (None, run.head)
         and asked["actor"] in (None, run.login)
         and asked["status"] in (None, run.status, run.conclusion)
     ]
     return call.page(found, lambda r: run_shape(call.shapes, call.repo, r), "workflow_runs")
+
+
+def _since(created: str | None) -> str:
+    """The start of a range such as `>=2026-01-31`; no other is understood."""
+    assert created is None or created.startswith(">="), created
+    return (created or "").removeprefix(">=")
 
 
 @routes.operation("GET", ACTIONS + "/runs/{run_id}", "actions:read")
@@ -32,10 +78,23 @@ def get_run(call: Call) -> Answer:
 
 @routes.operation("POST", ACTIONS + "/runs/{run_id}/cancel", "actions:write")
 def cancel_run(call: Call) -> Answer:
+    return _cancel(call, hard=False)
+
+
+@routes.operation("POST", ACTIONS + "/runs/{run_id}/force-cancel", "actions:write")
+def force_cancel_run(call: Call) -> Answer:
+    return _cancel(call, hard=True)
+
+
+def _cancel(call: Call, *, hard: bool) -> Answer:
     run = _run(call)
     if run.status == "completed":
         raise Refusal(409, "Cannot cancel a workflow run that is completed.")
-    run.status, run.conclusion = "completed", "cancelled"
+    machine = call.repo.workflows.get(run.path.rpartition("/")[2])
+    if machine is None:
+        run.status, run.conclusion = "completed", "cancelled"
+    else:
+        machine.cancel(run, hard=hard)
     return Answer(202, {})
 
 
@@ -113,7 +172,7 @@ def run_shape(shapes: Shapes, repo: Repo, run: WorkflowRun) -> Shape:
             "id": run.id,
             "node_id": node_id("WFR", run.id),
             "name": run.name,
-            "display_title": run.name,
+            "display_title": run.title or run.name,
             "event": run.event,
             "path": run.path,
             "head_sha": run.head,
