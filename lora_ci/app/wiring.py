@@ -22,9 +22,10 @@ from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.lead import Leadership
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.execution.this_machine import LOCAL, ThisMachine, look_here
-from lora_ci.execution.tick import INLINE, Reconciler
+from lora_ci.execution.tick import INLINE, Policy, Reconciler
 from lora_ci.execution.turns import Placement
 from lora_ci.forge.forge import Forge, Host
+from lora_ci.forge.github.action_executor import PREFIX as JOBS
 from lora_ci.forge.local import LocalForge
 from lora_ci.ledger.git_records import GitRecords
 from lora_ci.ledger.ledger import Ledger, open_ledger
@@ -35,6 +36,8 @@ from lora_ci.store.store import ArtifactStore
 
 # Steps at a time that a cluster is given, which has a queue of its own.
 ON_A_CLUSTER = 16
+# What a cancelled job of a workflow has to save and to hand on what it has.
+UPLOADED_S = 330.0
 
 
 class _Bounds(TypedDict, total=False):
@@ -92,13 +95,16 @@ class Deps:
 
     def driver(self, run_id: str) -> Driver:
         """What moves the steps of a run on; where they outlive it, those of other runs too."""
-        alone = self.executor.name == INLINE
+        # A job on a repository's runners is about what its run was asked.
+        jobs = self.executor.name.startswith(JOBS)
+        alone = jobs or self.executor.name == INLINE
         reconciler = Reconciler(
             ledger=self.ledger,
             executor=self.executor,
             store=self.store,
             clock=self.clock,
             run_id=run_id if alone else None,
+            policy=Policy(grace_s=UPLOADED_S) if jobs else Policy(),
             **self._bounds(),
         )
         lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock)
@@ -197,7 +203,10 @@ def open_executor(
 
             return SlurmExecutor(objects, cache, place, named=named)
         case _:
-            raise UsageError(f"no executor is called {where!r}")
+            hint = (
+                "next: inline, local, ray=URL or slurm; `actions` is for `lora-ci run` and `sweep`"
+            )
+            raise UsageError(f"no executor is called {where!r} here", hint=hint)
 
 
 def ensure_folder(objects: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from lora_ci.app.announce import publish_refusal
 from lora_ci.app.commands import Run
@@ -30,6 +30,12 @@ from lora_ci.forge.job import Job
 from lora_ci.forge.local import REPORTS
 from lora_ci.report.markdown import prose
 from lora_ci.store.layered import Remote
+
+if TYPE_CHECKING:
+    from lora_ci.forge.github.client import GitHubClient
+
+# Steps wait for no single request for longer than others wait for a sign of life.
+JOBS_DEADLINE_S = 10.0
 
 # The names of what carries an object, by its sha256.
 KeptIn = Callable[[str], tuple[str, ...]]
@@ -70,17 +76,27 @@ def add_forge_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """A repository whose workflows may be run, and who asks for that."""
+
+    client: GitHubClient
+    repo: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
     """The git host of a run and the job it is in; `host` is None where nobody can ask anything.
 
-    `artifacts` fetches what earlier jobs made, by the names of what carries it.
+    `artifacts` fetches what earlier jobs made, by the names of what carries it; `jobs` is the
+    repository as a place for new ones.
     """
 
     job: Job = field(default_factory=Job)
     forge: Forge | None = None
     host: Host | None = None
     artifacts: Callable[[KeptIn], Remote] | None = None
+    jobs: Callable[[], Jobs] | None = None
 
     @contextmanager
     def refusing(self, asked: Run | None) -> Iterator[None]:
@@ -157,7 +173,12 @@ def open_hub(args: argparse.Namespace) -> Hub:
     def artifacts(kept_in: KeptIn) -> Remote:
         return ActionsArtifacts(client, repository, kept_in)
 
-    return Hub(job=job, forge=forge, host=host, artifacts=artifacts)
+    def jobs() -> Jobs:
+        patience_s = JOBS_DEADLINE_S
+        own = open_client(token, clock=clock, rng=rng, api_url=api_url, deadline_s=patience_s)
+        return Jobs(own, repository)
+
+    return Hub(job=job, forge=forge, host=host, artifacts=artifacts, jobs=jobs)
 
 
 def _log(file: Path | None) -> TextIO | None:

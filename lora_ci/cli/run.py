@@ -27,13 +27,15 @@ from lora_ci.cli.hub import Hub, add_forge_arguments, open_hub, run_id_of
 from lora_ci.cli.junit import add_junit_argument, forget_junit, write_junit
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.outputs import tell_run
-from lora_ci.cli.wire import add_place_arguments, open_wired
+from lora_ci.cli.wire import ACTIONS, add_place_arguments, open_wired, with_jobs
 from lora_ci.core.errors import ExitCode, LoraCIError
+from lora_ci.core.event import Event
 from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.forge.local import REPORTS, page_file
+from lora_ci.forge.payload import MOST_MESSAGE, Announced
 from lora_ci.plan.decide import ADAPTER
 from lora_ci.report.comment import render_comment
 from lora_ci.report.text import render_run_text
@@ -80,7 +82,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHERE",
         help="`inline`: in this process; `local`: each step in one of its own that outlives this "
         "one; `ray=URL`: on the Ray cluster whose dashboard is there; `slurm` or "
-        "`slurm=PARTITION` (default: LORA_CI_EXECUTOR, else inline)",
+        "`slurm=PARTITION`; `actions`: jobs on the GitHub repository's own runners (default: "
+        "LORA_CI_EXECUTOR, else inline)",
     )
     parser.add_argument(
         "--parallel",
@@ -111,9 +114,10 @@ def executor_name(text: str) -> str:
         "local": not sign,
         "ray": rest.startswith(("http://", "https://")),
         "slurm": not sign or bool(rest),
+        ACTIONS: not sign,
     }
     if not right.get(kind, False):
-        expected = "expected inline, local, ray=http://HOST:8265, slurm or slurm=PARTITION"
+        expected = "expected inline, local, ray=http://HOST:8265, slurm, slurm=PARTITION or actions"
         raise argparse.ArgumentTypeError(f"{text!r}: {expected}")
     return text
 
@@ -151,9 +155,37 @@ def _run(
         scope = replace(scope, loras=only)
     if args.until and scope.last is None:
         scope = replace(scope, last=args.until)
+    since = None
     if args.retrain or (asked and asked.retrain):
-        deps = replace(deps, anew=Anew(loras=scope.loras, since=asked_at(args, asked, deps)))
+        since = asked_at(args, asked, deps)
+        deps = replace(deps, anew=Anew(loras=scope.loras, since=since))
+    if args.executor == ACTIONS:
+        deps = with_jobs(deps, hub, asked_of(event, asked, since))
     return handle(event, deps, scope=scope, run_id=run_id_of(args)), deps
+
+
+def asked_of(event: Event, asked: Run | None = None, since: datetime | None = None) -> Run:
+    """What a job elsewhere is told of this run; `since` is when a retraining was asked for."""
+    said = (
+        asked.event
+        if asked
+        else Announced(
+            kind=event.kind,
+            repo=event.repo,
+            base=event.base,
+            ref=event.ref,
+            actor=event.actor,
+            number=event.number,
+            tag=event.tag,
+            message=event.message[:MOST_MESSAGE],
+        )
+    )
+    return Run(
+        event=replace(said, head=event.head, trust=event.trust),
+        retrain=since is not None,
+        approved_by=event.approvals,
+        asked_at=since.isoformat() if since else None,
+    )
 
 
 def asked_at(args: argparse.Namespace, asked: Run | None, deps: Deps) -> datetime:

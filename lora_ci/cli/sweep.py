@@ -14,8 +14,8 @@ from lora_ci.automl.asha import BUDGET_KEYS, Ladder, ladder_of
 from lora_ci.cli.events import Nothing, add_event_arguments, open_event, read_asked
 from lora_ci.cli.hub import Hub, open_hub
 from lora_ci.cli.output import Output
-from lora_ci.cli.run import add_common_arguments
-from lora_ci.cli.wire import open_past, open_wired
+from lora_ci.cli.run import add_common_arguments, asked_of
+from lora_ci.cli.wire import ACTIONS, open_past, open_wired, with_jobs
 from lora_ci.config.model import FILE_NAME, Lora
 from lora_ci.config.settle import apply_suggestion
 from lora_ci.config.work_tree import read_file
@@ -94,6 +94,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
         unchanged_text(event, source)  # before hours of training
 
     deps = open_wired(args, source, hub, output.watch)
+    if args.executor == ACTIONS:
+        deps = with_jobs(deps, hub, asked_of(event))
     view = handle(event, deps, scope=scope, search=search)
     sweep = next((s for s in view.sweeps if s.of == args.lora), None)
     tell(view, sweep, output)

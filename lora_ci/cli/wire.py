@@ -10,10 +10,14 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from lora_ci.app.commands import Run
 from lora_ci.app.git_source import GitSource
 from lora_ci.app.records import STATE, open_store, read_records
 from lora_ci.cli.hub import Hub
 from lora_ci.core.clock import SystemClock
+from lora_ci.core.errors import UsageError
 from lora_ci.core.finding import Finding
 from lora_ci.execution.executor import Watch
 from lora_ci.plan.records import Records
@@ -23,6 +27,8 @@ from lora_ci.store.store import ArtifactStore
 if TYPE_CHECKING:
     from lora_ci.app.wiring import Deps, Share
     from lora_ci.ledger.git_records import GitRecords
+
+ACTIONS = "actions"
 
 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +75,9 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
     """What the flow works with, as the options say."""
     from lora_ci.app.wiring import Bundle, Places, open_deps  # loads SQLAlchemy; plans need none
 
+    if args.executor == ACTIONS and not args.records:
+        # Jobs know of each other's work by them.
+        args = argparse.Namespace(**vars(args) | {"records": "origin"})
     shared = shared_records(args, source)
     key = os.environ.get("LORA_CI_SIGNING_KEY")
     remotes = remotes_of(hub, shared)
@@ -82,7 +91,7 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
             remotes=remotes,
         ),
         watch=watch,
-        executor=args.executor,
+        executor="local" if args.executor == ACTIONS else args.executor,
         named=tuple(args.pass_env),
         room=args.parallel,
         forge=hub.forge,
@@ -95,6 +104,32 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
         bundle=Bundle(args.bundle, args.bundle_name) if args.bundle else None,
         buttons=args.buttons,
         host=hub.host,
+    )
+
+
+def with_jobs(deps: Deps, hub: Hub, asked: Run) -> Deps:
+    """The same, with the steps that need a GPU as jobs of the repository's workflow.
+
+    Raises UsageError where no repository is known.
+    """
+    from lora_ci.forge.github.action_executor import ActionsExecutor
+
+    if hub.jobs is None or deps.share is None:
+        message = "`--executor actions` runs jobs of a repository on GitHub, and none is named"
+        raise UsageError(message, hint="next: --forge github")
+    jobs, share = hub.jobs(), deps.share
+    return replace(
+        deps,
+        executor=ActionsExecutor(
+            client=jobs.client,
+            repo=jobs.repo,
+            asked=msgspec.json.encode(asked).decode(),
+            state=deps.state,
+            store=deps.store,
+            here=deps.executor,
+            publish=lambda records, name: share(records, kept_in=name),
+            clock=deps.clock,
+        ),
     )
 
 

@@ -173,6 +173,8 @@ def check_executor(machine: Machine, where: str) -> Checked:
             return _check_ray(machine, place)
         case "slurm":
             return _check_slurm(machine, place)
+        case "actions":
+            return ok("actions: on the runners of each repository")
         case _:
             return ok(f"{kind}: on this machine")
 

@@ -105,7 +105,8 @@ class Driver:
             except LedgerAwayError:
                 now = self.clock.monotonic()
                 away_since = now if away_since is None else away_since
-                if self.lead is None or now - away_since > PATIENCE_S:
+                inline = self.reconciler.executor.name == INLINE
+                if inline or now - away_since > PATIENCE_S:
                     raise
                 self.clock.sleep(AGAIN_S)
 

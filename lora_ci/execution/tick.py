@@ -109,13 +109,16 @@ class Reconciler:
     def _observe(self, attempts: Sequence[OpenAttempt]) -> None:
         for key in self._seen.keys() - {a.key for a in attempts}:
             del self._seen[key]
-        ours = [a for a in attempts if a.executor == self.executor.name]
+        ours = [a for a in attempts if a.executor == self.executor.name and self._minds(a)]
         self._observe_inline([a for a in attempts if a.executor == INLINE])
         if self.executor.name == INLINE:
             return
         for attempt in ours:
-            if attempt.handle is None:
+            if attempt.handle is None and self.run_id in (None, attempt.step.run_id):
                 self._submit(attempt)
+            elif attempt.handle is None:
+                # What its run was about is known to nobody any more.
+                self._give_up(attempt)
         known = [a for a in ours if a.handle is not None]
         try:
             phases = self.executor.phases([a.handle for a in known if a.handle])
@@ -131,6 +134,10 @@ class Reconciler:
             except LoraCIError as error:
                 # One that cannot be looked at holds up no other.
                 LOG.warning("attempt.unreadable key=%s why=%s", attempt.key, error)
+
+    def _minds(self, attempt: OpenAttempt) -> bool:
+        """False for one that another run looks after, where each looks after its own."""
+        return self.run_id in (None, attempt.step.run_id) or self._is_left(attempt)
 
     def _tell_away(self, error: InfrastructureError) -> None:
         """Says so once, and not at every tick."""

@@ -8,25 +8,33 @@ Source: https://docs.github.com/en/rest/actions/workflows#create-a-workflow-disp
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
-from lora_ci.core.errors import InfrastructureError, IntegrityError, LoraCIError
+import lora_ci
+from lora_ci.core.clock import Clock
+from lora_ci.core.errors import InfrastructureError, IntegrityError, LoraCIError, machine_error
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Record
-from lora_ci.core.run import RunView
-from lora_ci.core.step import Outcome, StepResult
+from lora_ci.core.run import RunView, StepView
+from lora_ci.core.step import Outcome, StepResult, StepSpec
 from lora_ci.core.text import clean
 from lora_ci.execution.executor import Attempt, Executor, ExecutorAwayError, Phase, step_folder
+from lora_ci.execution.local import need_one_machine
 from lora_ci.forge.github.answer import Refused
 from lora_ci.forge.github.artifacts import fetch_bundle
 from lora_ci.forge.github.client import GitHubClient, Unreachable
 from lora_ci.steps.folder import StepFolder
 from lora_ci.store.store import ArtifactStore
+
+LOG = logging.getLogger("lora_ci.execution")
 
 PREFIX = "actions-"
 WORKFLOW = "lora-ci-step.yml"
@@ -36,10 +44,26 @@ ARTIFACT = "lora-ci-step-"
 HERE = "here/"
 DISPATCHED = "workflow_dispatch"
 WAITING = ("queued", "waiting", "requested", "pending")
-RIGHTS = "next: give the token or App `actions: write`; is {workflow} on the default branch?"
+# GitHub counts what is asked, and a job takes minutes.
+EVERY_S = 15.0
+# A run that was begun is in GitHub's list after so long; sooner nobody begins it a second time.
+LISTED_S = 60.0
+LOOK_EVERY_S = 3.0
+# Clocks differ, and a list has a thousand runs at most.
+LATELY = timedelta(days=2)
 
 # Gives records to whoever looks for them, with the name of what carries their artifacts.
 Publish = Callable[[tuple[Record, ...], str], object]
+
+
+class TokenEndedError(LoraCIError):
+    """GitHub takes our token no longer: waiting would not help."""
+
+    rule = "github.token-ended"
+
+
+class _Repository(msgspec.Struct, frozen=True):
+    default_branch: str
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -54,8 +78,9 @@ class _Runs(msgspec.Struct, frozen=True):
     workflow_runs: tuple[_Run, ...]
 
 
-class _Dispatched(msgspec.Struct, frozen=True):
+class _Begun(msgspec.Struct, frozen=True):
     workflow_run_id: int
+    html_url: str
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -67,21 +92,26 @@ class _Part(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionsExecutor:
-    """Runs of `workflow` on the branch `ref`, about what was `asked` (JSON of `app.commands.Run`).
+    """Runs of `workflow` on the default branch, about what was `asked` (JSON of a `Run`).
 
     Steps that need no GPU are done `here`. Records of what jobs did are published before others
     begin, so that they find them. A handle is `run id:folder's name:key`, or that of `here`.
+    GitHub is asked about each run at most `every_s`. The token has `actions: write`.
     """
 
     client: GitHubClient
     repo: str
-    ref: str
     asked: str
     state: Path
     store: ArtifactStore
     here: Executor
     publish: Publish
+    clock: Clock
     workflow: str = WORKFLOW
+    every_s: float = EVERY_S
+    _known: dict[str, tuple[float, Phase]] = field(default_factory=dict)
+    _unclear: dict[str, float] = field(default_factory=dict)
+    _looked: dict[str, float] = field(default_factory=dict)
 
     lag_s = 0.0
 
@@ -93,12 +123,19 @@ class ActionsExecutor:
     def submit(self, attempt: Attempt) -> str:
         if attempt.spec.resources.gpus == 0:
             return HERE + self.here.submit(attempt)
+        need_one_machine(attempt.spec.resources)
         # Keys are of a ledger, and there may be several.
         folder = attempt.folder.path.absolute()
         whose = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
         key = f"{attempt.key}-{whose}"
-        run = self._find(key) or self._dispatch(key, attempt)
-        return f"{run}:{folder.name}:{key}"
+        try:
+            begun = self._look(key) or self._dispatch(key, attempt.spec)
+        except Unreachable as error:
+            raise ExecutorAwayError(str(error)) from error
+        except Refused as refused:
+            raise self._not_begun(refused) from refused
+        _say(attempt.folder, f"a job of {self.workflow} does it: {begun.html_url}")
+        return f"{begun.workflow_run_id}:{folder.name}:{key}"
 
     def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
         own = {h.removeprefix(HERE): h for h in handles if h.startswith(HERE)}
@@ -109,16 +146,11 @@ class ActionsExecutor:
         if handle.startswith(HERE):
             self.here.cancel(handle.removeprefix(HERE), hard=hard)
             return
-        how = "force-cancel" if hard else "cancel"
-        path = f"{self._path}/runs/{handle.partition(':')[0]}/{how}"
-        try:
-            self.client.create(path, {}, dict[str, object], look=None)
-        except Refused as refused:
-            # It has ended, or is not known any more.
-            if refused.status not in (404, 409):
-                raise
+        self._cancel(int(handle.partition(":")[0]), "force-cancel" if hard else "cancel")
+        self._known.pop(handle, None)
 
     def clear(self, handle: str) -> None:
+        self._known.pop(handle, None)
         if handle.startswith(HERE):
             self.here.clear(handle.removeprefix(HERE))
 
@@ -126,104 +158,194 @@ class ActionsExecutor:
     def _path(self) -> str:
         return f"/repos/{self.repo}/actions"
 
-    def _find(self, key: str) -> int | None:
-        """The run of a key, if there is one."""
-        path = f"{self._path}/workflows/{self.workflow}/runs"
-        try:
-            pages = self.client.pages(path, _Runs, {"event": DISPATCHED})
-            return next(
-                (
-                    r.id
-                    for page in pages
-                    for r in page.workflow_runs
-                    if r.display_title == TITLE + key
-                ),
-                None,
-            )
-        except Unreachable as error:
-            raise ExecutorAwayError(str(error)) from error
-        except Refused as refused:
-            raise self._not_begun(refused) from refused
+    @property
+    def _workflow(self) -> str:
+        return f"{self._path}/workflows/{self.workflow}"
 
-    def _dispatch(self, key: str, attempt: Attempt) -> int:
+    # How a run begins
+
+    def _look(self, key: str) -> _Begun | None:
+        """The run of a key, if there is one.
+
+        Raises ExecutorAwayError where one may have begun that GitHub does not list yet.
+        """
+        now, unclear = self.clock.monotonic(), self._unclear.get(key)
+        waits = unclear is not None and now - unclear < LISTED_S
+        if waits and now - self._looked.get(key, -LOOK_EVERY_S) < LOOK_EVERY_S:
+            raise _not_known(key)
+        self._looked[key] = now
+        run = min(self._named(key), key=lambda run: run.id, default=None)
+        if run is None and waits:
+            raise _not_known(key)
+        self._unclear.pop(key, None)
+        self._looked.pop(key, None)
+        return None if run is None else _Begun(workflow_run_id=run.id, html_url=run.html_url)
+
+    def _named(self, key: str) -> Iterable[_Run]:
+        since = (self.clock.now() - LATELY).date().isoformat()
+        params = {"event": DISPATCHED, "created": f">={since}"}
+        pages = self.client.pages(f"{self._workflow}/runs", _Runs, params)
+        return (r for page in pages for r in page.workflow_runs if r.display_title == TITLE + key)
+
+    def _dispatch(self, key: str, spec: StepSpec) -> _Begun:
         """Starts the run of a key."""
-        inputs = {
-            "key": key,
-            "asked": self.asked,
-            "lora": attempt.spec.lora,
-            "stage": str(attempt.spec.stage),
-        }
-        path = f"{self._path}/workflows/{self.workflow}/dispatches"
-        body = {"ref": self.ref, "inputs": inputs, "return_run_details": True}
-
-        def look() -> _Dispatched | None:
-            run = self._find(key)
-            return None if run is None else _Dispatched(workflow_run_id=run)
+        branch = self.client.get(f"/repos/{self.repo}", _Repository).default_branch
+        inputs = {"key": key, "asked": self.asked, "lora": spec.lora, "stage": str(spec.stage)}
+        body = {"ref": branch, "inputs": inputs, "return_run_details": True}
 
         try:
-            return self.client.create(path, body, _Dispatched, look=look).workflow_run_id
-        except Unreachable as error:
-            raise ExecutorAwayError(str(error)) from error
-        except Refused as refused:
-            raise self._not_begun(refused) from refused
+            return self.client.create_once(f"{self._workflow}/dispatches", body, _Begun)
+        except Unreachable:
+            # It may have begun; an older server never says what did.
+            self._unclear[key] = self.clock.monotonic()
+            raise
 
     def _not_begun(self, refused: Refused) -> LoraCIError:
         message = f"no job of {self.workflow} could be started in {self.repo}: {refused}"
-        return InfrastructureError(message, hint=RIGHTS.format(workflow=self.workflow))
+        hint = {
+            401: "the token is wrong, expired or revoked",
+            403: "next: give the token, or the App, the permission `actions: write`",
+            404: f"next: is .github/workflows/{self.workflow} on the default branch, and has the "
+            "token `actions: write`? docs/github.md, Steps of a bot on your runners",
+            422: f"next: compare .github/workflows/{self.workflow} with docs/github.md",
+        }.get(refused.status)
+        return InfrastructureError(message, hint=hint)
+
+    # How it goes
 
     def _phase(self, handle: str) -> Phase:
+        now = self.clock.monotonic()
+        at, phase = self._known.get(handle, (None, Phase.QUEUED))
+        if at is None or now - at >= self.every_s:
+            phase = self._ask(handle)
+            self._known[handle] = now, phase
+        if phase is Phase.ENDED:
+            del self._known[handle]
+        return phase
+
+    def _ask(self, handle: str) -> Phase:
         number, name, key = handle.split(":", 2)
+        folder = step_folder(self.state, name)
         try:
             run = self.client.get(f"{self._path}/runs/{number}", _Run)
         except Refused as refused:
             if refused.status == 404:
+                _say(folder, f"GitHub knows nothing of the job's run {number} any more")
                 return Phase.ENDED
-            raise
+            raise _unusable(refused) from refused
         if run.status != "completed":
             return Phase.QUEUED if run.status in WAITING else Phase.RUNNING
-        self._take(run, step_folder(self.state, name), key)
+        self._take(run, folder, key)
         return Phase.ENDED
 
     def _take(self, run: _Run, folder: StepFolder, key: str) -> None:
         """Puts what the job left into the step's folder and the store, once."""
-        spec = folder.read_spec()
+        try:
+            spec = folder.read_spec()
+        except InfrastructureError as error:
+            LOG.warning("attempt.unreadable key=%s why=%s", key, error)
+            return
         if folder.read_result(spec.fingerprint) is not None:
             return
+        part, why = self._part(run, key)
+        ended = f"the job ended as {run.conclusion}"
+        result = _result_of(part, spec) if part else None
+        if part and result is None:
+            why = "it did not come as far as this step"
+        if part and part.records:
+            self._publish(part.records, key)
+        # The last words, where there is no result.
+        _say(folder, f"{ended}{f'; {why}' if result is None else ''}: {run.html_url}")
+        if result is not None:
+            folder.write_result(spec.fingerprint, result)
+        # Two may have begun where an answer was lost; the younger waits for this one's end.
+        for other in self._named(key):
+            if other.id != run.id and other.status != "completed":
+                self._cancel(other.id, "cancel")
+
+    def _part(self, run: _Run, key: str) -> tuple[_Part | None, str]:
+        """What a job left; else why there is nothing."""
         with tempfile.TemporaryDirectory(prefix="lora-ci-") as place:
             try:
-                data = fetch_bundle(self.client, self.repo, ARTIFACT + key, Path(place), self.store)
-                part = msgspec.json.decode(data, type=_Part) if data else None
-            except (IntegrityError, msgspec.DecodeError, ValueError) as error:
-                part, why = None, f"; what it left cannot be read: {error}"
-            else:
-                why = "" if part else "; it left nothing"
-        result, other = _result_of(part, spec.lora, spec.fingerprint, str(spec.stage))
-        if result is None:
-            why = why or other
-            _say(folder, f"the job ended as {run.conclusion}{why}: {run.html_url}")
-            return
-        _say(folder, f"the job ended as {run.conclusion}: {run.html_url}")
-        if part and part.records:
-            self.publish(part.records, ARTIFACT + key)
-        folder.write_result(spec.fingerprint, result)
+                data = fetch_bundle(
+                    self.client, self.repo, run.id, ARTIFACT + key,
+                    place=Path(place), store=self.store,
+                )  # fmt: skip
+                return (msgspec.json.decode(data, type=_Part), "") if data else (None, LEFT_NOTHING)
+            except Refused as refused:
+                if refused.status == 401:
+                    raise _unusable(refused) from refused
+                return None, f"what it left cannot be had: {refused}"
+            except (IntegrityError, msgspec.DecodeError, ValueError, RecursionError) as error:
+                return None, f"what it left cannot be read: {error}"
+            except OSError as error:
+                raise machine_error(error, place) or error from error
+
+    def _publish(self, records: tuple[Record, ...], key: str) -> None:
+        try:
+            self.publish(records, ARTIFACT + key)
+        except LoraCIError as error:
+            # The next job does it again, then.
+            LOG.warning("records.unpublished key=%s why=%s", key, error)
+
+    def _cancel(self, number: int, how: str) -> None:
+        try:
+            self.client.create(
+                f"{self._path}/runs/{number}/{how}", {}, dict[str, object], look=None
+            )
+        except Refused as refused:
+            # It has ended, or is not known any more.
+            if refused.status not in (404, 409):
+                raise
 
 
-def _result_of(
-    part: _Part | None, lora: str, fingerprint: str, stage: str
-) -> tuple[StepResult | None, str]:
-    """The step's result in what a job left; else why there is none."""
-    for step in part.view.steps if part else ():
-        decision = step.decision
-        if (decision.lora, decision.stage) != (lora, stage) or step.result is None:
+LEFT_NOTHING = "it left nothing"
+
+
+def _result_of(part: _Part, spec: StepSpec) -> StepResult | None:
+    """The step's result in what a job left."""
+    found = [s for s in part.view.steps if (s.decision.lora, s.decision.stage) == _named_in(spec)]
+    for step in found:
+        theirs = step.decision.fingerprint.value if step.decision.fingerprint else ""
+        if step.result is None:
             continue
-        if decision.fingerprint is not None and decision.fingerprint.value == fingerprint:
-            return step.result, ""
+        if theirs == spec.fingerprint:
+            return step.result
         if step.result.outcome not in (Outcome.ERROR, Outcome.INTERRUPTED):
-            return None, "; it did other work of that name: is its lora-ci of this version?"
-    return None, "; it did not come as far as this step"
+            return _other_work(step, spec)
+    return None
+
+
+def _named_in(spec: StepSpec) -> tuple[str, str]:
+    return spec.lora, spec.stage
+
+
+def _other_work(step: StepView, spec: StepSpec) -> StepResult:
+    """The job's plan was another: what it made is not what was asked for."""
+    theirs = step.decision.fingerprint.value[:12] if step.decision.fingerprint else "none"
+    finding = Finding(
+        rule="step.other-work",
+        severity=Severity.ERROR,
+        message=f"the job planned {spec.stage} of {spec.lora} with the fingerprint {theirs}, and "
+        f"this machine, with lora-ci {lora_ci.__version__}, with {spec.fingerprint[:12]}",
+        hint="next: the same commit of lora-ci here and in the workflow of the job",
+    )
+    return StepResult(outcome=Outcome.ERROR, findings=(finding,))
+
+
+def _not_known(key: str) -> ExecutorAwayError:
+    return ExecutorAwayError(f"GitHub did not say whether the run {TITLE}{key} has begun")
+
+
+def _unusable(refused: Refused) -> LoraCIError:
+    """A token that has ended will not do again; else somebody may give it the right."""
+    if refused.status != 401:
+        return refused
+    hint = "next: the same command with a new GITHUB_TOKEN; the jobs go on, and it finds them"
+    return TokenEndedError(f"the jobs cannot be waited for any longer: {refused}", hint=hint)
 
 
 def _say(folder: StepFolder, line: str) -> None:
-    """Adds a line to the step's log: its last words, where there is no result."""
+    """Adds a line to the step's log."""
     with folder.log.open("a", encoding="utf-8") as log:
         log.write(f"{clean(line)}\n")

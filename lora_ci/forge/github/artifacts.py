@@ -140,16 +140,17 @@ class ActionsArtifacts:
 
 
 def fetch_bundle(
-    client: GitHubClient, repo: str, name: str, place: Path, store: ArtifactStore
+    client: GitHubClient, repo: str, run: int, name: str, *, place: Path, store: ArtifactStore
 ) -> bytes | None:
-    """The `part.json` of the newest artifact of a name, its objects put into the store.
+    """The `part.json` of the artifact of that name of a workflow run; its objects are in the store.
 
     None where there is no such artifact, or it has expired. Raises IntegrityError for one that is
     no zip of a bundle.
     """
-    remote = ActionsArtifacts(client, repo, lambda _: (name,))
+    pages = client.pages(f"/repos/{repo}/actions/runs/{run}/artifacts", _Page, {"name": name})
+    usable = [a for page in pages for a in page.artifacts if a.name == name and a.is_usable]
     zipped = place / "artifact.zip"
-    for carrier in remote.named(name):
+    for carrier in sorted(usable, key=lambda listed: listed.id, reverse=True):
         try:
             path = f"/repos/{repo}/actions/artifacts/{carrier.id}/zip"
             client.download(path, zipped, limit_bytes=MAX_BYTES)
@@ -158,16 +159,20 @@ def fetch_bundle(
                 continue
             raise
         unpack_objects(zipped, name, store)
-        try:
-            with ZipFile(zipped) as file, file.open(PART) as part:
-                data = part.read(MAX_PART_BYTES + 1)
-        except (KeyError, *NO_ZIP) as error:
-            message = f"the workflow artifact {name} is no bundle: {error}"
-            raise IntegrityError(message, hint="next: the log of that job") from error
-        if len(data) > MAX_PART_BYTES:
-            raise IntegrityError(f"the workflow artifact {name} has a part.json that is too large")
-        return data
+        return _part_of(zipped, name)
     return None
+
+
+def _part_of(zipped: Path, name: str) -> bytes:
+    try:
+        with ZipFile(zipped) as file, file.open(PART) as part:
+            data = part.read(MAX_PART_BYTES + 1)
+    except (KeyError, RuntimeError, *NO_ZIP) as error:
+        message = f"the workflow artifact {name} is no bundle: {error}"
+        raise IntegrityError(message, hint="next: the log of that job") from error
+    if len(data) > MAX_PART_BYTES:
+        raise IntegrityError(f"the workflow artifact {name} has a part.json that is too large")
+    return data
 
 
 def unpack_objects(zipped: Path, wanted: str, store: ArtifactStore) -> None:

@@ -121,6 +121,13 @@ class GitHubClient:
         """Makes something once. `look` finds what this would make; None: a second does no harm."""
         return self._persist(lambda: self._send("POST", path, body), kind, look)
 
+    def create_once(self, path: str, body: Mapping[str, Any], kind: type[T]) -> T:
+        """Asks for something new a single time. Raises Unreachable: it may have been made."""
+        try:
+            return read_answer(self._send("POST", path, body), kind)
+        except Unclear as problem:
+            raise Unreachable(str(problem), hint="next: look whether it was made") from problem
+
     def upload(self, url: str, file: Path, kind: type[T], *, look: Callable[[], T | None]) -> T:
         """Sends a file from the disk to an address that GitHub gave."""
         return self._persist(lambda: self._authorized(self._wire.upload, url, file), kind, look)
