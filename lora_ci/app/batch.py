@@ -20,7 +20,7 @@ from lora_ci.config.document import Where
 from lora_ci.config.jobs import read_jobs
 from lora_ci.config.model import HubModel, Lora
 from lora_ci.config.reading import Reading
-from lora_ci.core.errors import InputError, LoraCIError
+from lora_ci.core.errors import InputError, LedgerAwayError, LoraCIError
 from lora_ci.core.plan import Action, Plan
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
@@ -142,18 +142,25 @@ class Watcher:
     _known: dict[int, StepBrief] = field(default_factory=dict)
     _told: dict[int, Progressed] = field(default_factory=dict)
 
-    def look(self) -> Iterator[Happened]:
-        """Raises InfrastructureError where the ledger cannot be asked now."""
-        for step in self.attempts.briefs(self.run_id):
-            before = self._known.get(step.id)
-            if step.attempts > (before.attempts if before else 0):
-                yield Started(job=step.lora, stage=step.stage, attempt=step.attempts)
-            self._known[step.id] = step
-            if step.state is StepState.RUNNING:
-                yield from self._progress(step)
-            elif step.state is StepState.ENDED and not (before and before.state is step.state):
-                (story,) = self.attempts.steps(self.run_id, lora=step.lora, stage=step.stage)
-                yield ended(story)
+    def look(self) -> list[Happened]:
+        """What a ledger that is away does not tell now, it tells the next time."""
+        happened: list[Happened] = []
+        with suppress(LedgerAwayError):
+            for step in self.attempts.briefs(self.run_id):
+                happened += self._since(self._known.get(step.id), step)
+                self._known[step.id] = step
+        return happened
+
+    def _since(self, before: StepBrief | None, step: StepBrief) -> list[Happened]:
+        """What has become of a step since it was looked at before."""
+        happened: list[Happened] = []
+        if step.attempts > (before.attempts if before else 0):
+            happened.append(Started(job=step.lora, stage=step.stage, attempt=step.attempts))
+        if step.state is StepState.RUNNING:
+            happened += self._progress(step)
+        elif step.state is StepState.ENDED and not (before and before.state is step.state):
+            happened += map(ended, self.attempts.steps(self.run_id, ids=[step.id]))
+        return happened
 
     def _progress(self, step: StepBrief) -> Iterator[Progressed]:
         found = StepFolder(step.folder).read_progress()

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,13 +160,9 @@ def _watched(watcher: Watcher, show: Show) -> Iterator[None]:
     """Looks twice a second from a thread: with steps in this process, nobody else could."""
     stopped = threading.Event()
 
-    def look() -> None:
-        with suppress(LoraCIError):  # the ledger is away; what is missed is told the next time
-            show(list(watcher.look()))
-
     def keep_looking() -> None:
         while not stopped.wait(POLL_S):
-            look()
+            show(watcher.look())
 
     thread = threading.Thread(target=keep_looking, name="batch", daemon=True)
     thread.start()
@@ -175,7 +171,7 @@ def _watched(watcher: Watcher, show: Show) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
-        look()
+        show(watcher.look())
 
 
 class _Lines:
