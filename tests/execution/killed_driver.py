@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--room", type=int, default=3)
     parser.add_argument("--line", type=int, help="die at that line")
     parser.add_argument("--patience", type=float, help="seconds to wait for a ledger")
+    parser.add_argument("--failures", type=int, default=PATIENT.failures)
     args = parser.parse_args()
     if args.patience is not None:
         driving.PATIENCE_S = args.patience
@@ -56,7 +58,7 @@ def main() -> int:
     executor = LocalExecutor(root / "objects", root / "cache", command=toy_command)
     reconciler = Reconciler(
         ledger=ledger, executor=executor, store=LocalStore(root / "objects"), clock=clock,
-        room=args.room, policy=PATIENT,
+        room=args.room, policy=replace(PATIENT, failures=args.failures),
     )  # fmt: skip
     lead = Leadership(queue=ledger.queue, clock=clock)
     driver = Driver(reconciler=reconciler, clock=clock, watch=lambda *_: None, lead=lead)

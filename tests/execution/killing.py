@@ -106,12 +106,12 @@ class Killing:
     def _add_run(self) -> None:
         """A run of work of its own, work that others have too, and a step that fails."""
         run = f"run-{len(self._specs) + 1}"
-        own = self.world.spec("journal", units=self._random.randint(5, 40), run=run)
-        shared = self.world.spec("journal", units=20, shared=len(self._specs) // 3)
         others = ("fail", "daemon", "words", "")
-        other = self.world.spec(others[len(self._specs) % len(others)], run=run)
-        # LoRAs of a run have names of their own.
-        self._specs[run] = [_called(own, "own"), _called(shared, "shared"), _called(other, "other")]
+        self._specs[run] = [
+            self.world.spec("journal", lora="own", units=self._random.randint(5, 40), run=run),
+            self.world.spec("journal", lora="shared", units=20, shared=len(self._specs) // 3),
+            self.world.spec(others[len(self._specs) % len(others)], lora="other", run=run),
+        ]
         for spec in self._specs[run]:
             self.world.add(spec, run, repo=run)
 
@@ -177,13 +177,6 @@ class Killing:
         with engine.connect() as connection:
             yield from connection.execute(select(tables.attempt.c.key)).scalars()
         engine.dispose()
-
-
-def _called(spec: StepSpec, lora: str) -> StepSpec:
-    return StepSpec(
-        stage=spec.stage, lora=lora, fingerprint=spec.fingerprint, inputs=spec.inputs,
-        params=spec.params, resources=spec.resources,
-    )  # fmt: skip
 
 
 def _is_step(pid: int) -> bool:

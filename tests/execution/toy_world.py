@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine, select
 
@@ -51,11 +52,13 @@ class ToyWorld:
         """The same ledger, as another process sees it."""
         return open_ledger(self.url, clock or SystemClock())
 
-    def spec(self, do: str, *, timeout_s: float = DEADLINE_S, **params: object) -> StepSpec:
-        """A step that does so; its LoRA has the name of what it does."""
+    def spec(
+        self, do: str, *, lora: str = "", timeout_s: float = DEADLINE_S, **params: object
+    ) -> StepSpec:
+        """A step that does so; its LoRA has the name of what it does, if no other."""
         params = {"do": do, **params}
         return StepSpec(
-            stage=Stage.TRAIN, lora=do or "pass", inputs={}, params=params,
+            stage=Stage.TRAIN, lora=lora or do or "pass", inputs={}, params=params,
             fingerprint=make_fingerprint(Stage.TRAIN, {k: str(v) for k, v in params.items()}).value,
             resources=Resources(timeout_s=timeout_s),
         )  # fmt: skip
@@ -81,20 +84,19 @@ class ToyWorld:
         return Attempt(key=key, folder=folder, spec=spec)
 
     def reconciler(
-        self, executor: Executor, *, run: str = "run-1", policy: Policy = HASTY, room: int = 16
-    ) -> Reconciler:
-        ledger = self.open()
+        self, executor: Executor, *, run: str = "run-1", policy: Policy = HASTY, room: int = 16,
+        clock: Clock | None = None,
+    ) -> Reconciler:  # fmt: skip
+        clock = clock or SystemClock()
         run_id = run if executor.name == INLINE else None
         return Reconciler(
-            ledger=ledger, executor=executor, store=self.store, clock=SystemClock(),
+            ledger=self.open(clock), executor=executor, store=self.store, clock=clock,
             run_id=run_id, room=room, policy=policy,
         )  # fmt: skip
 
-    def drive(
-        self, executor: Executor, *, run: str = "run-1", policy: Policy = HASTY, room: int = 16
-    ) -> None:
-        """Drives a run to its end."""
-        reconciler = self.reconciler(executor, run=run, policy=policy, room=room)
+    def drive(self, executor: Executor, *, run: str = "run-1", **how: Any) -> None:
+        """Drives a run to its end; `how` is what `reconciler` takes."""
+        reconciler = self.reconciler(executor, run=run, **how)
         clock = reconciler.clock
         alone = executor.name == INLINE
         lead = None if alone else Leadership(queue=reconciler.ledger.queue, clock=clock)

@@ -1,0 +1,125 @@
+"""Full disks, ledgers that are away, clocks that jump: a driver survives, or stops and says why."""
+
+import os
+import random
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lora_ci.core.clock import SystemClock
+from lora_ci.core.step import Outcome
+from lora_ci.execution.local import LocalExecutor
+from lora_ci.ledger.engine import open_engine
+from tests.execution.toy import toy_command
+from tests.execution.toy_world import HASTY, ToyWorld, processes_below, wait_for_progress
+from tests.postgres import own_server
+
+pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).resolve().parents[2]
+AWAY_S = 3.0
+WITHOUT_ROOT_POWERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
+
+
+def driver(world: ToyWorld, *args: str, before: tuple[str, ...] = (), most_bytes: int = 0):
+    """A process that drives the run."""
+
+    def limit() -> None:
+        if most_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+    program = [*before, sys.executable, "-m", "tests.execution.killed_driver"]
+    return subprocess.Popen(
+        [*program, str(world.root), world.url, "run-1", *args],
+        cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
+        preexec_fn=limit,  # noqa: PLW1509
+    )  # fmt: skip
+
+
+def ended(process) -> tuple[int, str]:
+    """Its exit code, and the last line that it told."""
+    _, told = process.communicate(timeout=60)
+    return process.returncode, told.strip().splitlines()[-1] if told.strip() else ""
+
+
+def test_a_disk_that_is_full_for_the_ledger_ends_the_driver_and_loses_nothing(tmp_path):
+    world = ToyWorld(tmp_path)
+    specs = [world.add(world.spec("journal", lora=f"lora-{n}", units=5, n=n)) for n in range(4)]
+    code, told = ended(driver(world, "--patience", "1", most_bytes=64 * 1024))
+    assert (code, "cannot be used" in told) == (1, True), told
+    assert ended(driver(world)) == (0, "")
+    for spec in specs:
+        assert world.outcome(spec) is Outcome.PASSED
+        assert (world.folder(spec).path / "journal").read_text().count("end") == 1
+    assert not list(processes_below(tmp_path))
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv (util-linux)")
+def test_a_state_folder_that_cannot_be_written_is_told(tmp_path):
+    world = ToyWorld(tmp_path)
+    spec = world.add(world.spec(""))
+    (tmp_path / "steps").mkdir(mode=0o555)
+    before = WITHOUT_ROOT_POWERS if os.geteuid() == 0 else ()
+    assert ended(driver(world, "--failures", "2", before=before)) == (0, "")
+    (finding,) = world.result(spec).findings
+    assert (world.outcome(spec), finding.rule) == (Outcome.ERROR, "machine.refused")
+    assert str(tmp_path / "steps") in finding.message
+
+
+@pytest.mark.needs_postgres
+def test_a_database_that_is_away_for_some_time_is_waited_for(tmp_path):
+    with own_server() as server:
+        open_engine(server.url("postgres")).dispose()
+        world = ToyWorld(tmp_path, server.url("postgres"))
+        specs = [world.add(world.spec("journal", units=40)), world.add(world.spec(""))]
+        process = driver(world)
+        wait_for_progress(world.folder(specs[0]))
+        server.stop()
+        # The step ends meanwhile.
+        time.sleep(AWAY_S)
+        server.start()
+        assert ended(process) == (0, "")
+        assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
+        world.ledger.close()
+
+
+def test_a_database_that_another_has_locked_is_waited_for(tmp_path):
+    world = ToyWorld(tmp_path)
+    specs = [world.add(world.spec("journal", units=40)), world.add(world.spec(""))]
+    process = driver(world)
+    wait_for_progress(world.folder(specs[0]))
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(AWAY_S)
+    other.execute("ROLLBACK")
+    other.close()
+    assert ended(process) == (0, "")
+    assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
+
+
+class Jumping(SystemClock):
+    """Its wall clock is an hour off, or is not, each time that it is read."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(3)
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=self._random.choice((-1, 0, 1)))
+
+
+def test_a_wall_clock_that_jumps_hinders_nothing(tmp_path):
+    world = ToyWorld(tmp_path)
+    specs = {do: world.add(world.spec(do)) for do in ("", "fail", "break", "die-once", "daemon")}
+    executor = LocalExecutor(tmp_path / "objects", tmp_path / "cache", command=toy_command)
+    world.drive(executor, clock=Jumping())
+    outcomes = {do: world.outcome(spec) for do, spec in specs.items()}
+    passed = dict.fromkeys(("", "die-once", "daemon"), Outcome.PASSED)
+    assert outcomes == passed | {"fail": Outcome.FAILED, "break": Outcome.ERROR}
+    assert len(world.attempts(specs["break"])) == HASTY.failures
+    assert not list(processes_below(tmp_path))
