@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where, and what else to write."""
     parser.add_argument("--repo", type=Path, default=Path(), help="repository (default: here)")
     parser.add_argument("--github", action="store_true", help=f"also write {workflow.FILE}")
+    parser.add_argument(
+        "--steps",
+        action="store_true",
+        help=f"also write {workflow.STEP_FILE}, for `run --executor actions`",
+    )
     add_output_arguments(parser)
 
 
@@ -50,6 +55,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Writes what is missing; never overwrites anything."""
     root = top_of(args.repo)
     wanted = [FILE_NAME, *([workflow.FILE] if args.github else [])]
+    wanted += [workflow.STEP_FILE] if args.steps else []
     for name in wanted:
         refuse_other_kinds(root, name)
     missing = [name for name in wanted if not os.path.lexists(root / name)]
@@ -78,6 +84,10 @@ def run(args: argparse.Namespace, output: Output) -> int:
         write_new(root / workflow.FILE, workflow.written_for(branch_of(root)))
         lines.append(f"wrote {root / workflow.FILE}")
         lines.append(f"next: put owner and commit of your lora-ci into {workflow.PLACE} there")
+    if workflow.STEP_FILE in missing:
+        write_new(root / workflow.STEP_FILE, workflow.STEP_TEXT)
+        lines.append(f"wrote {root / workflow.STEP_FILE}")
+        lines.append(f"next: put owner and commit of your lora-ci into {workflow.STEP_PLACE} there")
     output.result("\n".join(lines), told | {"files": missing}, schema="init")
     return ExitCode.PASSED
 

@@ -1,4 +1,4 @@
-"""The workflow that `lora-ci init --github` writes."""
+"""The workflows that `lora-ci init --github` and `--steps` write."""
 
 from __future__ import annotations
 
@@ -40,6 +40,35 @@ jobs:
       checks: write            # the verdict on the commit
       contents: write          # records on refs/lora-ci/records, pictures, releases
       pull-requests: write     # the comment, answers to commands
+"""
+
+STEP_FILE = ".github/workflows/lora-ci-step.yml"
+STEP_PLACE = "OWNER/lora-ci/.github/workflows/step.yml@COMMIT"
+STEP_TEXT = """\
+name: lora-ci step
+run-name: lora-ci ${{ inputs.key }}   # lora-ci finds its runs by this
+on:
+  workflow_dispatch:
+    inputs:
+      key: {description: Names the attempt, type: string, required: true}
+      asked: {description: What the run is about, type: string, required: true}
+      lora: {description: The LoRA, type: string, required: true}
+      stage: {description: The stage, type: string, required: true}
+permissions: {}
+jobs:
+  step:
+    uses: OWNER/lora-ci/.github/workflows/step.yml@COMMIT
+    with:
+      key: ${{ inputs.key }}
+      asked: ${{ inputs.asked }}
+      lora: ${{ inputs.lora }}
+      stage: ${{ inputs.stage }}
+      runner: '["self-hosted", "lora"]'  # labels of the machines with the GPUs
+    permissions:
+      actions: read            # what earlier jobs made
+      checks: read             # `policy.required_checks`
+      contents: read           # commits, records on refs/lora-ci/records
+      statuses: read           # `policy.required_checks`
 """
 
 

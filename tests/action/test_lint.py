@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from lora_ci.cli import workflow
+from lora_ci.forge.github.action_executor import ARTIFACT, TITLE, WORKFLOW
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
+USES = re.compile(r"\buses:")
 PINNED = re.compile(r"uses: [^ @]+@[0-9a-f]{40} # v\d+(\.\d+)*$")
 A_COMMIT = "3d3c42e5aac5ba805825da76410c181273ba90b1"
 
@@ -43,6 +45,7 @@ def folder(tmp_path_factory) -> Path:
         (ROOT / ".github" / "dependabot.yml").read_bytes()
     )
     (place / "written.yml").write_text(pinned(workflow.TEXT))
+    (place / "written-step.yml").write_text(pinned(workflow.STEP_TEXT))
     for at, text in enumerate(documented()):
         (place / f"documented-{at}.yml").write_text(text)
     return root
@@ -83,13 +86,13 @@ def test_schema(folder, schema, pattern):
 
 
 def test_the_docs_have_workflows_to_check():
-    assert pinned(workflow.TEXT) in documented()
-    assert len(documented()) >= 2
+    assert {pinned(workflow.TEXT), pinned(workflow.STEP_TEXT)} <= set(documented())
+    assert len(documented()) >= 3
 
 
 def test_actions_of_others_are_pinned_by_commit(folder):
     texts = [path.read_text() for path in [folder / "action.yml", *workflows(folder)]]
-    lines = [line.strip() for text in texts for line in text.splitlines() if "uses:" in line]
+    lines = [line.strip() for text in texts for line in text.splitlines() if USES.search(line)]
     foreign = [line for line in lines if "./" not in line and "acme/lora-ci" not in line]
     assert foreign
     assert [line for line in foreign if not PINNED.search(line)] == []
@@ -112,47 +115,71 @@ def test_no_expression_gets_into_a_shell(folder):
             assert "${{" not in step.get("run", ""), path.name
 
 
-def reusable() -> dict:
-    return yaml.safe_load((WORKFLOWS / "loras.yml").read_bytes())
+# Those that others call, and their callers.
+CALLED = {"loras.yml": workflow.TEXT, "step.yml": workflow.STEP_TEXT}
+each = pytest.mark.parametrize("file", CALLED)
 
 
-def test_the_caller_grants_what_the_jobs_ask_for_and_nothing_else():
+def reusable(file: str) -> dict:
+    return yaml.safe_load((WORKFLOWS / file).read_bytes())
+
+
+@each
+def test_the_caller_grants_what_the_jobs_ask_for_and_nothing_else(file):
     """A permission that the caller does not grant keeps GitHub from starting any job."""
     asked: dict[str, str] = {}
-    for job in reusable()["jobs"].values():
+    for job in reusable(file)["jobs"].values():
         for name, level in job["permissions"].items():
             asked[name] = max(asked.get(name, ""), level)  # read < write
-    caller = yaml.safe_load(workflow.TEXT)
-    assert caller["jobs"]["loras"]["permissions"] == asked
-    assert caller["permissions"] == reusable()["permissions"] == {}
+    caller = yaml.safe_load(CALLED[file])
+    (job,) = caller["jobs"].values()
+    assert job["permissions"] == asked
+    assert caller["permissions"] == reusable(file)["permissions"] == {}
 
 
-def test_the_machines_that_train_can_only_read():
-    assert set(reusable()["jobs"]["run"]["permissions"].values()) == {"read"}
+@pytest.mark.parametrize(("file", "job"), [("loras.yml", "run"), ("step.yml", "step")])
+def test_the_machines_that_train_can_only_read(file, job):
+    assert set(reusable(file)["jobs"][job]["permissions"].values()) == {"read"}
 
 
-def test_secrets_are_named_one_by_one():
+@pytest.mark.parametrize(("file", "named"), [("loras.yml", {"ledger-url"}), ("step.yml", set())])
+def test_secrets_are_named_one_by_one(file, named):
     """None is handed on that nobody asked for; a fork's run has none at all."""
-    text = (WORKFLOWS / "loras.yml").read_text()
-    assert set(re.findall(r"secrets\.([\w-]+)", text)) == {"ledger-url"}
-    assert "inherit" not in text + workflow.TEXT
+    text = (WORKFLOWS / file).read_text()
+    assert set(re.findall(r"secrets\.([\w-]+)", text)) == named
+    assert "inherit" not in text + CALLED[file]
 
 
-def test_every_job_ends_in_time():
-    assert all("timeout-minutes" in job for job in reusable()["jobs"].values())
+def test_a_caller_gives_what_a_step_needs_and_names_its_run_by_the_key():
+    asks = reusable("step.yml")[True]["workflow_call"]["inputs"]
+    caller = yaml.safe_load(workflow.STEP_TEXT)
+    needed = {name for name, told in asks.items() if told.get("required")}
+    assert set(caller[True]["workflow_dispatch"]["inputs"]) == needed
+    assert set(caller["jobs"]["step"]["with"]) == needed | {"runner"}
+    assert caller["run-name"] == TITLE + "${{ inputs.key }}"
+    assert Path(workflow.STEP_FILE).name == WORKFLOW
+    uploads = [s for s in reusable("step.yml")["jobs"]["step"]["steps"] if "upload" in str(s)]
+    assert uploads[-1]["with"]["name"] == ARTIFACT + "${{ inputs.key }}"
 
 
-def test_no_checkout_keeps_a_token_or_takes_the_head_of_a_pull_request():
-    for job in reusable()["jobs"].values():
+@each
+def test_every_job_ends_in_time(file):
+    assert all("timeout-minutes" in job for job in reusable(file)["jobs"].values())
+
+
+@each
+def test_no_checkout_keeps_a_token_or_takes_the_head_of_a_pull_request(file):
+    for job in reusable(file)["jobs"].values():
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False
                 assert "head" not in step["with"]["ref"]
 
 
-def test_no_caller_can_put_another_action_in_the_place_of_ours():
+@each
+def test_no_caller_can_put_another_action_in_the_place_of_ours(file):
     """A fork writes the caller of its own run; a runner group trusts this file alone."""
-    for job in reusable()["jobs"].values():
+    for job in reusable(file)["jobs"].values():
         (own,) = (s["with"] for s in job["steps"] if ".lora-ci-action" in str(s.get("with", {})))
         assert own["repository"] == "${{ job.workflow_repository || inputs.lora-ci-repository }}"
         assert own["ref"] == "${{ job.workflow_sha || inputs.lora-ci-commit }}"

@@ -153,3 +153,12 @@ def test_the_workflow_looks_at_the_default_branch(branch, shown):
     written = workflow.written_for(branch)
     assert f"    branches: {shown}\n" in written
     assert yaml.safe_load(written)[True]["push"]["branches"] == [branch]
+
+
+def test_the_workflow_of_single_steps_is_written_if_asked_for(tmp_path, capsys):
+    put(tmp_path, "datasets/mei")
+    assert init(tmp_path, "--steps") == 0
+    assert workflow.STEP_PLACE in capsys.readouterr().out
+    assert (tmp_path / workflow.STEP_FILE).read_text() == workflow.STEP_TEXT
+    assert not (tmp_path / workflow.FILE).exists()
+    assert init(tmp_path, "--steps") == 2
