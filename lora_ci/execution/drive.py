@@ -20,6 +20,8 @@ BEAT_S = 3.0
 # So long a database may be away before a run gives up; its steps go on.
 PATIENCE_S = 300.0
 AGAIN_S = 1.0
+# A run that is stopped waits so long for an executor that does not answer; whoever is next ends it.
+AWAY_S = 5.0
 STOPPED = "stopped by a signal"
 
 
@@ -115,8 +117,11 @@ class Driver:
         queue = self.reconciler.ledger.queue
         queue.stop(run_id, STOPPED)
         until = self.clock.monotonic() + 2 * self.reconciler.policy.grace_s
+        answered = self.clock.monotonic()
         while any(s.state is StepState.RUNNING for s in queue.unfinished(run_id)):
-            if self.clock.monotonic() > until:
+            now = self.clock.monotonic()
+            answered = now if not self.reconciler.is_away else answered
+            if now > until or now - answered > AWAY_S:
                 return
             if self.lead is None or self.lead.lead():
                 self.reconciler.tick()

@@ -139,6 +139,11 @@ class Reconciler:
         """False for one that another run looks after, where each looks after its own."""
         return self.run_id in (None, attempt.step.run_id) or self._is_left(attempt)
 
+    @property
+    def is_away(self) -> bool:
+        """True while the executor does not answer."""
+        return self._away
+
     def _tell_away(self, error: InfrastructureError) -> None:
         """Says so once, and not at every tick."""
         if not self._away:

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import UsageError
 from lora_ci.core.step import Outcome
+from lora_ci.execution import drive
 from lora_ci.execution.executor import ExecutorAwayError, Phase
-from lora_ci.execution.lead import this_process
+from lora_ci.execution.lead import Leadership, this_process
 from lora_ci.execution.ray import RayExecutor
+from lora_ci.execution.tick import Policy
 from tests.execution.ray_world import cluster, executor_on
 from tests.execution.toy import toy_command
 from tests.execution.toy_world import ToyWorld, until, wait_for_end
@@ -134,6 +137,30 @@ def test_a_ray_that_is_away_costs_a_step_nothing(world, caplog):
     assert (step.attempts, step.failures) == (1, 0)
     assert world.attempts(spec)[0]["handle"] is None
     assert [r.message.split(" why=")[0] for r in caplog.records] == ["executor.away name=ray"]
+
+
+class Stopping(SystemClock):
+    """Ctrl-C, the first time that somebody waits."""
+
+    stopped = False
+
+    def sleep(self, seconds: float) -> None:
+        if not self.stopped:
+            self.stopped = True
+            raise KeyboardInterrupt
+        super().sleep(seconds)
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_a_ray_that_is_away(world, line, monkeypatch):
+    monkeypatch.setattr(drive, "AWAY_S", 0.1)
+    line.fault = "drops"
+    spec = world.add(world.spec(""))
+    reconciler = world.reconciler(executor_at(world, line.address), policy=Policy(grace_s=600.0))
+    lead = Leadership(queue=reconciler.ledger.queue, clock=SystemClock())
+    driver = drive.Driver(reconciler=reconciler, clock=Stopping(), watch=lambda *_: None, lead=lead)
+    assert not driver.drive("run-1")
+    # It may have begun: whoever is next finds out.
+    assert world.attempts(spec)[0]["outcome"] is None
 
 
 def test_a_job_of_somebody_else_names_no_file_to_us(line, world, monkeypatch):
