@@ -11,9 +11,9 @@ from pathlib import Path
 from lora_ci.core.clock import Clock
 from lora_ci.core.digest import sha256_file
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.execution.executor import INLINE
 from lora_ci.execution.lead import PATIENCE_S, is_gone, this_process
 from lora_ci.execution.processes import started_at
-from lora_ci.execution.tick import INLINE
 from lora_ci.ledger.checking import Checks, Made, OpenStep
 from lora_ci.ledger.retention import Pin, Retention
 from lora_ci.report.figures import counted, size

@@ -17,12 +17,12 @@ from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Record
 from lora_ci.execution.drive import Driver
-from lora_ci.execution.executor import Executor, Watch
+from lora_ci.execution.executor import INLINE, LOCAL, Executor, Watch
 from lora_ci.execution.inline import InlineExecutor
-from lora_ci.execution.lead import Leadership
+from lora_ci.execution.lead import Leadership, lease_of
 from lora_ci.execution.local import LocalExecutor
-from lora_ci.execution.this_machine import LOCAL, ThisMachine, look_here
-from lora_ci.execution.tick import INLINE, Policy, Reconciler
+from lora_ci.execution.this_machine import ThisMachine, look_here
+from lora_ci.execution.tick import Policy, Reconciler
 from lora_ci.execution.turns import Placement
 from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.github.action_executor import PREFIX as JOBS
@@ -107,7 +107,8 @@ class Deps:
             policy=Policy(grace_s=UPLOADED_S) if jobs else Policy(),
             **self._bounds(),
         )
-        lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock)
+        name = lease_of(self.executor.name)
+        lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock, name=name)
         return Driver(reconciler=reconciler, clock=self.clock, watch=self.live, lead=lead)
 
     def _bounds(self) -> _Bounds:

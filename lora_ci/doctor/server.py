@@ -16,8 +16,8 @@ from lora_ci.core.errors import LoraCIError
 from lora_ci.doctor.checked import Check, Checked, error, ok, skipped, warning
 from lora_ci.doctor.machine import Machine
 from lora_ci.doctor.tools import check_disk, check_state
-from lora_ci.execution.executor import Phase
-from lora_ci.execution.lead import BEAT_S, is_gone
+from lora_ci.execution.executor import LOCAL, Phase
+from lora_ci.execution.lead import BEAT_S, is_gone, lease_of
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.ledger.checking import Checks, OpenStep
 from lora_ci.ledger.database import Database
@@ -26,7 +26,6 @@ from lora_ci.ledger.queue import Queue, StepState
 from lora_ci.ledger.tables import SCHEMA_VERSION
 from lora_ci.report.figures import counted
 
-LEASE = "steps"
 # A leader renews its lease within this time, seconds; below the limit of a check.
 WATCHED_S = 2 * BEAT_S
 POLL_S = 0.2
@@ -44,9 +43,16 @@ class Serving:
     @property
     def queue(self) -> str | None:
         """Where its queue of steps is; None where runs do their steps themselves."""
-        if self.executor == "inline":
+        file = self.state / "steps.db"
+        if self.ledger_url is None and self.executor == "inline" and not file.is_file():
             return None
-        return self.ledger_url or f"sqlite:///{self.state / 'steps.db'}"
+        return self.ledger_url or f"sqlite:///{file}"
+
+    @property
+    def lease(self) -> str:
+        """The lease of whoever moves those steps on."""
+        kind = self.executor.partition("=")[0]
+        return lease_of(LOCAL if kind == "inline" else kind)
 
 
 def server_checks(machine: Machine, serving: Serving, clock: Clock) -> dict[str, Check]:
@@ -58,7 +64,7 @@ def server_checks(machine: Machine, serving: Serving, clock: Clock) -> dict[str,
         "server": partial(check_running, state),
         "inbox": partial(check_ledger, inbox, clock),
         "ledger": partial(check_ledger, serving.queue, clock),
-        "lead": partial(check_lead, serving.queue, clock),
+        "lead": partial(check_lead, serving.queue, serving.lease, clock),
         "steps": partial(check_steps, serving.queue, clock),
         "executor": partial(check_executor, machine, serving.executor),
     }
@@ -95,7 +101,7 @@ def check_ledger(url: str | None, clock: Clock) -> Checked:
             database.close()
 
 
-def check_lead(url: str | None, clock: Clock) -> Checked:
+def check_lead(url: str | None, lease: str, clock: Clock) -> Checked:
     """A process that lives leads, if anything is to be moved on."""
     database = _opened(url, clock)[0] if url else None
     if database is None:
@@ -103,7 +109,7 @@ def check_lead(url: str | None, clock: Clock) -> Checked:
     try:
         queue, steps = Queue(database), Checks(database).open_steps()
         waiting = counted(len(steps), "step")
-        seen = queue.lease(LEASE)
+        seen = queue.lease(lease)
         if seen is None:
             if not steps:
                 return ok("nothing is to be done, and nobody leads")
@@ -117,7 +123,7 @@ def check_lead(url: str | None, clock: Clock) -> Checked:
             return warning(f"{holder} had the lead and is gone; {waiting} to move on", fix)
         until = clock.monotonic() + WATCHED_S
         while clock.monotonic() < until:
-            if queue.lease(LEASE) != seen:
+            if queue.lease(lease) != seen:
                 return ok(f"{holder} leads; {waiting} to move on")
             clock.sleep(POLL_S)
         fix = f"next: look at that process on that machine; after {WATCHED_S:.0f} s more "

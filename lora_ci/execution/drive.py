@@ -9,9 +9,9 @@ from threading import Event, Thread
 
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import Interrupted, LedgerAwayError
-from lora_ci.execution.executor import Watch
+from lora_ci.execution.executor import INLINE, Watch
 from lora_ci.execution.lead import Leadership, this_process
-from lora_ci.execution.tick import INLINE, Reconciler
+from lora_ci.execution.tick import Reconciler
 from lora_ci.ledger.queue import StepRow, StepState
 from lora_ci.steps.folder import StepFolder
 

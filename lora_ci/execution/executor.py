@@ -22,6 +22,10 @@ class ExecutorAwayError(InfrastructureError):
     rule = "executor.away"
 
 
+# The executors whose attempts are of one machine: in its process, or in processes of their own.
+INLINE, LOCAL = "inline", "local"
+
+
 class Phase(StrEnum):
     """How far an attempt is, as its executor knows. Of the result it knows nothing."""
 

@@ -13,6 +13,7 @@ import socket
 from dataclasses import dataclass, field
 
 from lora_ci.core.clock import Clock
+from lora_ci.execution.executor import LOCAL
 from lora_ci.execution.processes import started_at
 from lora_ci.ledger.queue import Queue
 
@@ -24,6 +25,17 @@ def this_process() -> str:
     """`host:pid:start time`, so that a pid that is used again is no match."""
     pid = os.getpid()
     return f"{socket.gethostname()}:{pid}:{started_at(pid) or ''}"
+
+
+def lease_of(executor: str) -> str:
+    """The name of the lead of an executor's steps: each machine leads its own processes."""
+    name = f"steps-{executor}"
+    return f"{name}@{socket.gethostname()}"[:64] if executor == LOCAL else name
+
+
+def host_of(holder: str) -> str:
+    """The machine of a process."""
+    return holder.rpartition(":")[0].rpartition(":")[0]
 
 
 def is_gone(holder: str) -> bool:

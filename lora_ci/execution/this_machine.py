@@ -12,7 +12,7 @@ from itertools import islice
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.machine import Machine
-from lora_ci.execution.executor import Place
+from lora_ci.execution.executor import LOCAL, Place
 from lora_ci.execution.inventory import find_machine
 from lora_ci.execution.placement import GpuPlacement, without_twins
 from lora_ci.execution.turns import Choice, in_turn
@@ -24,7 +24,6 @@ LOG = logging.getLogger("lora_ci.execution")
 # The driver is asked so often, and the ledger told so often what it said.
 LOOK_S = 2.0
 TELL_S = 15.0
-LOCAL = "local"
 
 
 def look_here(visible: str | None) -> Machine:

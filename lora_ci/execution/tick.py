@@ -7,6 +7,7 @@ done once, or a question, or an executor's call that may be made twice.
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,8 +24,16 @@ from lora_ci.core.errors import (
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.signals import stop_on_signal
 from lora_ci.core.step import Outcome, StepResult
-from lora_ci.execution.executor import Attempt, Executor, ExecutorAwayError, Phase, Place
-from lora_ci.execution.lead import PATIENCE_S, Watched, is_alive, is_gone
+from lora_ci.execution.executor import (
+    INLINE,
+    LOCAL,
+    Attempt,
+    Executor,
+    ExecutorAwayError,
+    Phase,
+    Place,
+)
+from lora_ci.execution.lead import PATIENCE_S, Watched, host_of, is_alive, is_gone
 from lora_ci.execution.turns import Anywhere, Choice, Placement
 from lora_ci.ledger.ledger import Ledger
 from lora_ci.ledger.queue import OpenAttempt, StepRow, StepState, Waiting
@@ -35,7 +44,6 @@ from lora_ci.store.store import ArtifactStore
 
 LOG = logging.getLogger("lora_ci.execution")
 
-INLINE = "inline"
 # Fairness looks back so far.
 LATELY = timedelta(days=7)
 AGAIN = (Outcome.ERROR, Outcome.INTERRUPTED)
@@ -136,7 +144,10 @@ class Reconciler:
                 LOG.warning("attempt.unreadable key=%s why=%s", attempt.key, error)
 
     def _minds(self, attempt: OpenAttempt) -> bool:
-        """False for one that another run looks after, where each looks after its own."""
+        """False for one of another machine's processes, or that another run looks after."""
+        elsewhere = attempt.place.get("node") or socket.gethostname()
+        if self.executor.name == LOCAL and elsewhere != socket.gethostname():
+            return False
         return self.run_id in (None, attempt.step.run_id) or self._is_left(attempt)
 
     @property
@@ -326,8 +337,13 @@ class Reconciler:
             run_id = one.step.run_id
             if run_id not in left:
                 abandoned = self._is_abandoned(run_id, one.owner, one.beat)
-                left[run_id] = run_id != self.run_id and abandoned
+                left[run_id] = run_id != self.run_id and (abandoned or self._is_far(one))
         return [one for one in waiting if not left[one.step.run_id]]
+
+    def _is_far(self, waiting: Waiting) -> bool:
+        """True for a step whose run has its files on another machine, where that matters."""
+        here = socket.gethostname()
+        return self.executor.name == LOCAL and host_of(waiting.owner or f"{here}::") != here
 
     def _begin(self, choice: Choice) -> bool:
         """Starts a waiting step; True if it takes room now."""
@@ -341,7 +357,8 @@ class Reconciler:
             # Another run has done it since.
             queue.settle(step, found.result)
             return False
-        place = {"node": choice.place.node, "gpus": list(choice.place.gpus)}
+        node = choice.place.node or (socket.gethostname() if self.executor.name == LOCAL else "")
+        place = {"node": node, "gpus": list(choice.place.gpus)}
         name, started_at = self.executor.name, self.clock.now().isoformat(timespec="microseconds")
         key = queue.begin(step, executor=name, place=place)
         if key is None:
