@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +79,23 @@ def start(folder: Path, *args: str, env: Mapping[str, str] | None = None) -> sub
         start_new_session=True,
         env={**os.environ, **(env or {})},
     )
+
+
+@contextmanager
+def running(
+    folder: Path, *args: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Starts `lora-ci` as `start` does; it is killed after the block, or if it takes too long."""
+    process = start(folder, *args, env=env)
+    # Who waits for a line of it gets the end of the file then.
+    watchdog = threading.Timer(TIMEOUT_S, process.kill)
+    watchdog.start()
+    try:
+        yield process
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait(TIMEOUT_S)
 
 
 def end(process: subprocess.Popen[str]) -> Told:

@@ -15,7 +15,7 @@ from lora_ci.config.jobs import read_jobs
 from lora_ci.core.errors import UsageError
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.diffusion.families import SD1
-from tests.command import end, lora_ci, start
+from tests.command import end, lora_ci, running
 
 ROOT = Path(__file__).parents[2]
 TOYS = """\
@@ -247,8 +247,7 @@ def test_one_fault_ends_no_other_job_and_nothing_is_done_twice(place):
 @pytest.mark.slow
 def test_what_a_job_lets_begin_does_not_wait_for_the_others(place):
     args = place.jobs(slow="wait-train", mei="mei")
-    process = start(place.root, *args, "--parallel", "2", "--json", env=place.env)
-    try:
+    with running(place.root, *args, "--parallel", "2", "--json", env=place.env) as process:
         ends = []
         for line in process.stdout:
             event = json.loads(line)
@@ -260,8 +259,6 @@ def test_what_a_job_lets_begin_does_not_wait_for_the_others(place):
                 break
         rest = [json.loads(line) for line in process.stdout]
         assert end(process).code == 0
-    finally:
-        process.kill()
     assert ("slow", "train") not in ends
     assert rest[-1]["outcome"] == "passed"
     log = lora_ci(place.root, "logs", "--lora", "slow", "--stage", "train")
@@ -277,8 +274,7 @@ def go(place: Place) -> Path:
 @pytest.mark.slow
 def test_ctrl_c_stops_gently_and_the_same_command_goes_on(place):
     args = place.jobs(mei="mei", slow="wait-train")
-    process = start(place.root, *args, "--executor", "local", "--json", env=place.env)
-    try:
+    with running(place.root, *args, "--executor", "local", "--json", env=place.env) as process:
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "progress" and event["job"] == "slow":
@@ -286,8 +282,6 @@ def test_ctrl_c_stops_gently_and_the_same_command_goes_on(place):
         os.kill(process.pid, signal.SIGINT)
         last = [json.loads(line) for line in process.stdout][-1]
         assert end(process).code == 130
-    finally:
-        process.kill()
     assert [(j["job"], j["outcome"]) for j in last["jobs"]][1] == ("slow", "interrupted")
     go(place).touch()
     again = lora_ci(place.root, *args, "--executor", "local", "--json", env=place.env)
@@ -300,15 +294,11 @@ def test_ctrl_c_stops_gently_and_the_same_command_goes_on(place):
 @pytest.mark.slow
 def test_one_that_is_killed_leaves_its_step_to_the_next(place):
     args = (*place.jobs(slow="wait-train"), "--executor", "local", "--json")
-    killed = start(place.root, *args, env=place.env)
-    second = None
-    try:
+    with running(place.root, *args, env=place.env) as killed:
         for line in killed.stdout:
             if json.loads(line)["event"] == "progress":
                 break
-        killed.kill()
-        killed.wait(60)
-        second = start(place.root, *args, env=place.env)
+    with running(place.root, *args, env=place.env) as second:
         run = json.loads(second.stdout.readline())["run"]
         state = ("--state", str(place.root / ".lora-ci"))
         deadline = time.monotonic() + 60
@@ -317,10 +307,6 @@ def test_one_that_is_killed_leaves_its_step_to_the_next(place):
         go(place).touch()
         rest = [json.loads(line) for line in second.stdout]
         assert end(second).code == 0
-    finally:
-        go(place).touch()  # what the first left ends by itself
-        for process in filter(None, (killed, second)):
-            process.kill()
     (train,) = [e for e in rest if e["event"] == "ended" and e["stage"] == "train"]
     assert (train["outcome"], train["seconds"]) == ("passed", 0.0)
     (log,) = [p for p in place.root.rglob("log.txt") if "train of slow, by a toy" in p.read_text()]

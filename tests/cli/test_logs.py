@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +20,10 @@ from lora_ci.execution.lead import this_process
 from lora_ci.ledger.ledger import open_ledger
 from lora_ci.steps.folder import StepFolder
 from lora_ci.store.local import LocalStore
-from tests.command import end, start
+from tests.command import end, running
 from tests.ledgers import new_ledger
 from tests.views import make_view
 
-TIMEOUT_S = 60
 RUN = "20260101-000000-aaaaaaaa"
 
 
@@ -233,19 +231,9 @@ def test_what_has_no_log_says_why(world, capsys, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def wait_for(what, process):
-    deadline = time.monotonic() + TIMEOUT_S
-    while not (found := what()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
-
-
 @pytest.mark.slow
 def test_a_run_is_followed_from_step_to_step_to_its_end(world, tmp_path):
-    process = start(tmp_path, "logs", "-f", "--state", str(world.state))
-    try:
+    with running(tmp_path, "logs", "-f", "--state", str(world.state)) as process:
         for stage in (Stage.VALIDATE, Stage.TRAIN):
             folder = world.add(stage)
             attempt = world.begin()
@@ -257,8 +245,6 @@ def test_a_run_is_followed_from_step_to_step_to_its_end(world, tmp_path):
             assert process.stdout.readline() == f"mei {stage} | no line end\n"
         world.end_run()
         assert end(process).code == 0
-    finally:
-        process.kill()
 
 
 @pytest.mark.slow
@@ -267,18 +253,14 @@ def test_following_ends_with_the_step_that_is_named_and_with_a_signal(world, tmp
     attempt = world.begin()
     folder.log.write_text("begin\n")
     args = ["logs", "-f", "--state", str(world.state)]
-    named = start(tmp_path, *args, "--lora", "mei", "--stage", "train")
-    all_of_it = start(tmp_path, *args)
-    try:
+    one = ("--lora", "mei", "--stage", "train")
+    with running(tmp_path, *args, *one) as named, running(tmp_path, *args) as all_of_it:
         assert named.stdout.readline() == "begin\n"
         assert all_of_it.stdout.readline() == "mei train | begin\n"
         world.finish(attempt)
         assert end(named).code == 0
         os.kill(all_of_it.pid, signal.SIGINT)
         assert end(all_of_it).code == 130
-    finally:
-        named.kill()
-        all_of_it.kill()
 
 
 # How steps stand
