@@ -30,6 +30,7 @@ from lora_ci.ledger.ledger import Ledger, open_ledger
 from tests.ledgers import new_ledger
 
 CLOCK = SystemClock()
+LEASE = "steps-ray"
 GONE = f"{this_process().rpartition(':')[0]}:1"
 
 
@@ -96,33 +97,33 @@ def test_a_database_of_each_age_and_none_is_made_or_changed(tmp_path):
         with sqlite3.connect(tmp_path / "ledger.db") as database:
             database.execute("UPDATE alembic_version SET version_num = ?", (version,))
         says(check_ledger(url, CLOCK), state, words)
-        for check in (check_lead, check_steps):
-            says(check(url, CLOCK), State.SKIPPED)
+        says(check_lead(url, LEASE, CLOCK), State.SKIPPED)
+        says(check_steps(url, CLOCK), State.SKIPPED)
     told = check_ledger(f"sqlite:///{tmp_path}/ledger.db", CLOCK).found
     assert "9999" in told
 
 
 def test_the_lead(ledger_url, ledger):
-    says(check_lead(ledger_url, CLOCK), State.OK, "nothing is to be done")
+    says(check_lead(ledger_url, LEASE, CLOCK), State.OK, "nothing is to be done")
     add(ledger, owner=this_process())
-    says(check_lead(ledger_url, CLOCK), State.WARNING, "1 step to move on, and nobody leads")
-    assert Leadership(queue=ledger.queue, clock=CLOCK, holder=GONE).lead()
-    says(check_lead(ledger_url, CLOCK), State.WARNING, "is gone")
+    says(check_lead(ledger_url, LEASE, CLOCK), State.WARNING, "1 step to move on, and nobody leads")
+    assert Leadership(queue=ledger.queue, clock=CLOCK, name=LEASE, holder=GONE).lead()
+    says(check_lead(ledger_url, LEASE, CLOCK), State.WARNING, "is gone")
 
 
 def test_a_leader_that_lives_renews_its_lease(ledger_url, ledger):
     host = f"{socket.gethostname()}-2:7:1"
-    ledger.queue.take_lease("steps", host, seen=None)
+    ledger.queue.take_lease(LEASE, host, seen=None)
     ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(0.1):
-            ledger.queue.take_lease("steps", host, seen=ledger.queue.lease("steps"))
+            ledger.queue.take_lease(LEASE, host, seen=ledger.queue.lease(LEASE))
 
     thread = threading.Thread(target=renew)
     thread.start()
     try:
-        says(check_lead(ledger_url, CLOCK), State.OK, "leads")
+        says(check_lead(ledger_url, LEASE, CLOCK), State.OK, "leads")
     finally:
         ended.set()
         thread.join()
@@ -142,8 +143,8 @@ class Quick(SystemClock):
 
 
 def test_a_leader_that_hangs(ledger_url, ledger):
-    ledger.queue.take_lease("steps", "elsewhere:7:1", seen=None)
-    says(check_lead(ledger_url, Quick()), State.WARNING, "elsewhere:7", "says nothing")
+    ledger.queue.take_lease(LEASE, "elsewhere:7:1", seen=None)
+    says(check_lead(ledger_url, LEASE, Quick()), State.WARNING, "elsewhere:7", "says nothing")
 
 
 def test_steps_that_nobody_moves_on(ledger_url, ledger):
@@ -204,3 +205,5 @@ def test_the_command_asks_about_the_server_and_no_repository(tmp_path, capsys, m
     assert told["ledger"]["state"] == told["steps"]["state"] == told["executor"]["state"] == "ok"
     assert told["server"]["state"] == "skipped"
     assert Serving(state=Path("/s")).queue is None
+    # Who forgets to name the executor still sees the queue that is there.
+    assert Serving(state=state).queue == f"sqlite:///{state}/steps.db"
