@@ -37,6 +37,11 @@ TOLD = """\
       planner-python: {python}
       cache: true
 """
+STEP_TOLD = """\
+      lora-ci-repository: acme/lora-ci
+      lora-ci-commit: {commit}
+      python: {python}
+"""
 TOYS = """\
 #!/bin/sh
 export PYTHONPATH="{root}"
@@ -98,21 +103,27 @@ class ActWorld:
         *,
         token: str | None = None,
         self_hosted: bool = True,
+        file: str = workflow.FILE,
+        run: int | None = None,
     ) -> Iterator[Running]:
-        """Starts it. Without `self_hosted`, there is no machine that trains."""
+        """Starts it. Without `self_hosted`, there is no machine that trains.
+
+        `file` is the workflow, `run` the id if GitHub has given one.
+        """
         self.runs += 1
         here = self.root / f"run-{self.runs}"
         here.mkdir()
-        file = here / "event.json"
-        file.write_text(json.dumps(payload))
+        told = here / "event.json"
+        told.write_text(json.dumps(payload))
         variables = {
             "GITHUB_API_URL": self.hub.api_url,
             "GITHUB_SERVER_URL": self.hub.web_url,
             "GITHUB_REPOSITORY": REPO,
-            "GITHUB_RUN_ID": str(self.runs),
+            "GITHUB_RUN_ID": str(run or self.runs),
         } | self.env
         command = [
-            *(ACT, event, "--eventpath", file, "--no-cache-server", "--no-skip-checkout"),
+            *(ACT, event, "--eventpath", told, "--no-cache-server", "--no-skip-checkout"),
+            *("--workflows", file),
             *("--action-cache-path", here / "act", "--concurrent-jobs", "1"),
             *("--platform", "ubuntu-latest=-self-hosted"),
             *(("--platform", "self-hosted=-self-hosted") if self_hosted else ()),
@@ -146,7 +157,10 @@ class ActWorld:
         """What `act` is to take from this machine: our own action, and the stand-ins."""
         texts = (
             (ROOT / "action.yml").read_text(),
-            (ROOT / ".github/workflows/loras.yml").read_text(),
+            *(
+                (ROOT / ".github/workflows" / name).read_text()
+                for name in ("loras.yml", "step.yml")
+            ),
         )
         for name, pin in sorted(set(PINS.findall("".join(texts)))):
             yield f"{name}@{pin}", STANDINS / name.removeprefix("actions/")
@@ -217,7 +231,7 @@ def make_world(hub: FakeGitHub, root: Path, config: str, *, toys: bool = False) 
     (root / "cache").mkdir()
     lora_ci = root / "lora-ci"
     (lora_ci / ".github" / "workflows").mkdir(parents=True)
-    for name in ("action.yml", ".github/workflows/loras.yml"):
+    for name in ("action.yml", ".github/workflows/loras.yml", ".github/workflows/step.yml"):
         shutil.copy(ROOT / name, lora_ci / name)
     git(lora_ci, "init", "-q", "-b", "main")
     git(lora_ci, "add", "-A")
@@ -236,6 +250,10 @@ def make_world(hub: FakeGitHub, root: Path, config: str, *, toys: bool = False) 
     assert GIVEN in text
     text = text.replace(GIVEN, GIVEN + TOLD.format(commit=commit, python=python))
     builder.write(workflow.FILE, text)
+    text = workflow.STEP_TEXT.replace("OWNER/lora-ci", "acme/lora-ci")
+    told = STEP_TOLD.format(commit=commit, python=python)
+    text = text.replace("@COMMIT", f"@{commit}").replace("    with:\n", f"    with:\n{told}")
+    builder.write(workflow.STEP_FILE, text)
     return ActWorld(hub, builder, root, lora_ci, python)
 
 
