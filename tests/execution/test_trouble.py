@@ -15,6 +15,7 @@ import pytest
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.step import Outcome
 from lora_ci.execution.executor import Attempt, Phase, step_folder
+from lora_ci.execution.lead import this_process
 from lora_ci.execution.local import LocalExecutor
 from tests.execution.toy import toy_command
 from tests.execution.toy_world import (
@@ -142,7 +143,7 @@ def test_a_result_may_arrive_after_the_end_as_late_as_the_executor_says(world, l
     spec = world.add(world.spec(""))
     executor = Odd(local(world), lag_s=lag_s)
     reconciler = world.reconciler(executor)
-    reconciler.ledger.queue.beat("run-1", "somebody elsewhere:1:1")
+    reconciler.ledger.queue.beat("run-1", this_process())
     reconciler.tick()
     (attempt,) = reconciler.ledger.queue.open_attempts()
     wait_for_end(executor, attempt.handle)
@@ -158,7 +159,7 @@ def test_a_result_may_arrive_after_the_end_as_late_as_the_executor_says(world, l
 
 def test_everything_may_be_new_at_every_turn(world):
     specs = [world.add(world.spec(do)) for do in ("", "fail", "break", "die-once", "daemon")]
-    world.ledger.queue.beat("run-1", "somebody elsewhere:1:1")
+    world.ledger.queue.beat("run-1", this_process())
 
     def turn() -> bool:
         reconciler = world.reconciler(local(world), room=2)
