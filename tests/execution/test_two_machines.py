@@ -1,0 +1,75 @@
+"""Two machines with one ledger and disks of their own: each does and looks after its own steps."""
+
+import os
+import socket
+
+import pytest
+
+from lora_ci.execution.executor import Attempt
+from lora_ci.execution.lead import lease_of, this_process
+from lora_ci.execution.local import LocalExecutor
+from lora_ci.ledger.queue import StepState
+from tests.execution.toy import toy_command
+from tests.execution.toy_world import ToyWorld
+
+ELSEWHERE = "elsewhere:7:8"
+
+
+class Counted(LocalExecutor):
+    """Starts nothing, and says which attempts it was given and asked about."""
+
+    given: list[str]
+    asked: list[str]
+
+    def submit(self, attempt: Attempt) -> str:
+        self.given.append(attempt.key)
+        return f"{os.getpid()}:x:{attempt.key}"
+
+    def phases(self, handles):
+        self.asked.extend(handles)
+        return {}
+
+
+@pytest.fixture
+def world(tmp_path) -> ToyWorld:
+    return ToyWorld(tmp_path)
+
+
+@pytest.fixture
+def executor(tmp_path) -> Counted:
+    made = Counted(tmp_path / "objects", tmp_path / "cache", command=toy_command)
+    object.__setattr__(made, "given", [])
+    object.__setattr__(made, "asked", [])
+    return made
+
+
+def test_a_step_whose_files_are_on_another_machine_is_left_to_that_one(world, executor):
+    here, there = world.add(world.spec("here"), "ours"), world.add(world.spec("there"), "theirs")
+    world.ledger.queue.beat("ours", this_process())
+    world.ledger.queue.beat("theirs", ELSEWHERE)
+    world.reconciler(executor).tick()
+    assert len(executor.given) == 1
+    assert world.ledger.queue.unfinished("ours")[0].fingerprint == here.fingerprint
+    (waiting,) = world.ledger.queue.unfinished("theirs")
+    assert (waiting.fingerprint, waiting.state) == (there.fingerprint, StepState.WAITING)
+    (attempt,) = world.ledger.queue.open_attempts()
+    assert attempt.place["node"] == socket.gethostname()
+
+
+def test_a_process_of_another_machine_is_not_taken_for_one_that_has_ended(world, executor):
+    world.add(world.spec("there"), "theirs")
+    queue = world.ledger.queue
+    queue.beat("theirs", ELSEWHERE)
+    (step,) = queue.unfinished("theirs")
+    key = queue.begin(step, executor="local", place={"node": "elsewhere", "gpus": []})
+    queue.note_handle(key, "7:8:mark")
+    reconciler = world.reconciler(executor)
+    for _ in range(3):
+        reconciler.tick()
+    assert [a.key for a in queue.open_attempts()] == [key]
+    assert executor.asked == []
+
+
+def test_each_machine_leads_its_own_processes_and_one_leads_a_cluster():
+    assert lease_of("local") == f"steps-local@{socket.gethostname()}"[:64]
+    assert lease_of("slurm") == "steps-slurm"
