@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+# What was killed is found until it is gone, which may take a moment.
+EMPTY_LOOKS, MOST_LOOKS = 2, 100
+
 
 def reap(pid: int) -> None:
     """Collects the process if it is a child of ours that ended; a zombie would look alive."""
@@ -52,8 +55,18 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 def kill_marked(mark: str) -> None:
-    """Kills what a mark finds, twice over: one may have started another meanwhile."""
-    for _ in range(2):
+    """Kills what a mark finds, until it finds nothing any more.
+
+    Each may have started another meanwhile, which one look can miss: while a process becomes
+    another program, it has no environment.
+    """
+    empty = 0
+    for _ in range(MOST_LOOKS):
+        found = False
         for pid in of_mark(mark):
+            found = True
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        empty = 0 if found else empty + 1
+        if empty == EMPTY_LOOKS:
+            return

@@ -216,6 +216,16 @@ def test_an_attempt_whose_process_died_as_it_began_is_made_again(world):
     assert [a["outcome"] for a in world.attempts(spec)] == ["error", "passed"]
 
 
+def test_a_process_that_starts_another_and_ends_does_not_get_away(world):
+    spec = world.add(world.spec("runaway"))
+    try:
+        world.drive(local(world))
+        assert world.outcome(spec) is Outcome.PASSED
+        assert not list(processes_below(world.root))
+    finally:
+        (world.folder(spec).path / "spec.json").unlink()
+
+
 def test_what_takes_its_mark_off_is_not_found(world):
     """The limit of what is contained: a process that left its session and its environment."""
     spec = world.add(world.spec("unmarked-daemon"))
