@@ -49,10 +49,10 @@ class Serving:
         return self.ledger_url or f"sqlite:///{file}"
 
     @property
-    def lease(self) -> str:
-        """The lease of whoever moves those steps on."""
+    def lease(self) -> str | None:
+        """The lease of whoever moves those steps on; None where each run moves its own."""
         kind = self.executor.partition("=")[0]
-        return lease_of(LOCAL if kind == "inline" else kind)
+        return None if kind == "actions" else lease_of(LOCAL if kind == "inline" else kind)
 
 
 def server_checks(machine: Machine, serving: Serving, clock: Clock) -> dict[str, Check]:
@@ -101,8 +101,10 @@ def check_ledger(url: str | None, clock: Clock) -> Checked:
             database.close()
 
 
-def check_lead(url: str | None, lease: str, clock: Clock) -> Checked:
+def check_lead(url: str | None, lease: str | None, clock: Clock) -> Checked:
     """A process that lives leads, if anything is to be moved on."""
+    if lease is None:
+        return skipped("each run waits for its own jobs")
     database = _opened(url, clock)[0] if url else None
     if database is None:
         return skipped("no queue of steps")
