@@ -23,6 +23,16 @@ def hub():
         yield hub
 
 
+class Idle:
+    """A machine that begins nothing."""
+
+    def begin(self, run, inputs):
+        pass
+
+    def cancel(self, run, *, hard):
+        run.status, run.conclusion = "completed", "cancelled"
+
+
 def test_every_operation_that_reads(hub):
     values, app_token = filled(hub)
     person = hub.token(kind="classic", login="acme", scopes=("repo", "admin:org"))
@@ -68,6 +78,7 @@ def filled(hub):
         hub, uploads, b"x", token=token, headers={"Content-Type": "application/octet-stream"}
     ).json["id"]
     repo = hub.repo(REPO)
+    repo.workflows["loras.yml"] = Idle()
     repo.runs[7] = WorkflowRun(7, "loras", "push", head, "main", "acme", 0, jobs=[Job(8, "plan")])
     repo.review_comments[comment] = ReviewComment(
         comment, pull.number, "x", "mei", 0, 0, "a.txt", 1, None, head
@@ -107,6 +118,7 @@ def filled(hub):
         "tag": "mei@v1",
         "asset_id": asset,
         "run_id": 7,
+        "workflow_id": "loras.yml",
         "job_id": 8,
         "artifact_id": 9,
         "archive_format": "zip",
@@ -116,3 +128,23 @@ def filled(hub):
         "installation_id": hub.install(app, REPO),
     }
     return values, signed
+
+
+def test_a_workflow_is_run_listed_and_cancelled(hub):
+    hub.repo(REPO).workflows["step.yml"] = Idle()
+    at, token = f"{AT}/actions/workflows/step.yml", hub.token({"actions": "write"})
+    body = {"ref": "main", "inputs": {"key": "k"}}
+    assert ask(hub, f"POST {at}/dispatches", body, token=token).status == 204
+    told = ask(hub, f"POST {at}/dispatches", body | {"return_run_details": True}, token=token).json
+    listed = f"GET {at}/runs?event=workflow_dispatch&created=%3E%3D2024-01-01"
+    runs = ask(hub, listed, token=token).json["workflow_runs"]
+    assert [run["display_title"] for run in runs] == ["lora-ci k"] * 2
+    assert runs[0]["id"] == told["workflow_run_id"]
+    later = listed.replace("2024", "2124")
+    assert ask(hub, later, token=token).json["workflow_runs"] == []
+    run = f"{AT}/actions/runs/{told['workflow_run_id']}"
+    assert ask(hub, f"POST {run}/cancel", {}, token=token).status == 202
+    assert ask(hub, f"POST {run}/force-cancel", {}, token=token).status == 409
+    elsewhere = f"POST {AT}/actions/workflows/other.yml/dispatches"
+    assert ask(hub, elsewhere, body, token=token).status == 404
+    assert ask(hub, f"POST {at}/dispatches", body | {"ref": "x"}, token=token).status == 422
