@@ -15,6 +15,7 @@ from lora_ci.execution.executor import Executor, Phase
 from lora_ci.execution.inline import InlineExecutor
 from lora_ci.execution.local import Command, LocalExecutor
 from lora_ci.store.local import LocalStore
+from tests.execution.actions_world import actions_executor
 from tests.execution.ray_world import ray_executor
 from tests.execution.slurm_world import slurm_executor
 from tests.execution.toy import LOG_BYTES, TABLE, WORDS, toy_command
@@ -67,6 +68,8 @@ KINDS = {
     "local": Kind(make=local),
     "ray": Kind(make=ray_executor, quick=False),
     "slurm": Kind(make=slurm_executor, quick=False),
+    # Its attempts work where nobody here sees their files: tests/execution/test_actions.py.
+    "actions": Kind(make=actions_executor, apart=False),
 }
 
 
