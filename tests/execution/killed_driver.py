@@ -60,7 +60,7 @@ def main() -> int:
         ledger=ledger, executor=executor, store=LocalStore(root / "objects"), clock=clock,
         room=args.room, policy=replace(PATIENT, failures=args.failures),
     )  # fmt: skip
-    lead = Leadership(queue=ledger.queue, clock=clock)
+    lead = Leadership(queue=ledger.queue, clock=clock, patience_s=PATIENT.patience_s)
     driver = Driver(reconciler=reconciler, clock=clock, watch=lambda *_: None, lead=lead)
     if args.line:
         die_at(args.line)

@@ -4,6 +4,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -27,7 +28,10 @@ AWAY_S = 3.0
 WITHOUT_ROOT_POWERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
 
 
-def driver(world: ToyWorld, *args: str, before: tuple[str, ...] = (), most_bytes: int = 0):
+def driver(
+    world: ToyWorld, *args: str, run: str = "run-1", before: tuple[str, ...] = (),
+    most_bytes: int = 0,
+):  # fmt: skip
     """A process that drives the run."""
 
     def limit() -> None:
@@ -36,7 +40,7 @@ def driver(world: ToyWorld, *args: str, before: tuple[str, ...] = (), most_bytes
 
     program = [*before, sys.executable, "-m", "tests.execution.killed_driver"]
     return subprocess.Popen(
-        [*program, str(world.root), world.url, "run-1", *args],
+        [*program, str(world.root), world.url, run, *args],
         cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
         preexec_fn=limit,  # noqa: PLW1509
     )  # fmt: skip
@@ -101,6 +105,24 @@ def test_a_database_that_another_has_locked_is_waited_for(tmp_path):
     other.close()
     assert ended(process) == (0, "")
     assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
+
+
+def test_a_leader_that_stands_still_is_replaced_and_may_come_back(tmp_path):
+    world = ToyWorld(tmp_path)
+    first = [world.add(world.spec("journal", lora=f"a{n}", units=60, n=n)) for n in range(2)]
+    still = driver(world, "--room", "1")
+    wait_for_progress(world.folder(first[0]))
+    still.send_signal(signal.SIGSTOP)
+    try:
+        second = world.add(world.spec("journal", lora="b", units=5), "run-2")
+        assert ended(driver(world, "--room", "1", run="run-2")) == (0, "")
+        assert world.outcome(second, "run-2") is Outcome.PASSED
+    finally:
+        still.send_signal(signal.SIGCONT)
+    assert ended(still) == (0, "")
+    for spec in first:
+        assert world.result(spec).metrics == {"calls": 1.0}
+    assert not list(processes_below(tmp_path))
 
 
 class Jumping(SystemClock):
