@@ -107,6 +107,19 @@ def test_a_database_that_another_has_locked_is_waited_for(tmp_path):
     assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
 
 
+def test_a_signal_ends_a_run_and_all_that_it_began(tmp_path):
+    world = ToyWorld(tmp_path)
+    heeds, hangs, waits = (world.add(world.spec(do)) for do in ("wait", "hang", "journal"))
+    process = driver(world, "--room", "2")
+    wait_for_progress(world.folder(heeds))
+    wait_for_progress(world.folder(hangs))
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == (130, "")
+    assert {world.outcome(spec) for spec in (heeds, hangs, waits)} == {Outcome.INTERRUPTED}
+    assert [len(world.attempts(spec)) for spec in (heeds, hangs, waits)] == [1, 1, 0]
+    assert not list(processes_below(tmp_path))
+
+
 def test_a_leader_that_stands_still_is_replaced_and_may_come_back(tmp_path):
     world = ToyWorld(tmp_path)
     first = [world.add(world.spec("journal", lora=f"a{n}", units=60, n=n)) for n in range(2)]
