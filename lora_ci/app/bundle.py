@@ -61,16 +61,18 @@ def write_bundle(
     store: ArtifactStore,
     *,
     name: str | None,
+    whole: Stage | None = None,
 ) -> None:
     """Puts the run and what it made into the folder; `name` is that of the artifact it becomes.
 
-    What is not in the store is left out: the store that it came from still has it.
+    Of the stage that is to be `whole`, what was reused is there too: whoever asked for it may have
+    nothing of it. What is not in the store is left out: the store that it came from still has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for step in view.steps:
         if step.result is None:
             continue
-        for sha256 in _digests(step, step.result):
+        for sha256 in _digests(step, step.result, whole):
             _copy(sha256, store, folder / OBJECTS / sha256[:2] / sha256[2:])
         adapter = step.result.artifact(ADAPTER)
         if step.decision.stage is Stage.TRAIN and adapter and view.outcome is not None:
@@ -80,7 +82,7 @@ def write_bundle(
     write_whole(folder / PART, msgspec.json.encode(part))
 
 
-def _digests(step: StepView, result: StepResult) -> tuple[str, ...]:
+def _digests(step: StepView, result: StepResult, whole: Stage | None) -> tuple[str, ...]:
     """What the job that publishes cannot get otherwise: what was made here, and a whole release.
 
     An earlier run may have made the files of a release, in a store that only this machine sees.
@@ -89,7 +91,8 @@ def _digests(step: StepView, result: StepResult) -> tuple[str, ...]:
     release = details_of((step,))[Stage.DEPLOY].release
     if release:
         return (*made, *(file.sha256 for file in release.files))
-    return made if step.decision.action is Action.RUN else ()
+    is_new = step.decision.action is Action.RUN
+    return made if is_new or step.decision.stage is whole else ()
 
 
 def adapters_in(folder: Path) -> tuple[Path, ...]:

@@ -100,11 +100,14 @@ def handle(
 
 def keep(view: RunView, deps: Deps) -> tuple[Finding, ...]:
     """Gives what the run did to other jobs and machines; what hinders that is only a note."""
-    ran = [s.decision.fingerprint for s in view.steps if s.decision.action is Action.RUN]
-    found = [deps.ledger.find(fingerprint.value) for fingerprint in ran if fingerprint]
+    whole = deps.bundle.whole if deps.bundle else None
+    decisions = [s.decision for s in view.steps]
+    told = [d for d in decisions if d.action is Action.RUN or d.stage is whole]
+    found = [deps.ledger.find(d.fingerprint.value) for d in told if d.fingerprint]
     records = tuple(record for record in found if record)
     if deps.bundle:
-        write_bundle(deps.bundle.folder, view, records, deps.store, name=deps.bundle.name)
+        place, name = deps.bundle.folder, deps.bundle.name
+        write_bundle(place, view, records, deps.store, name=name, whole=whole)
         return ()
     return shared(records, deps, kept_in=None)
 

@@ -16,6 +16,7 @@ from lora_ci.core.clock import Clock, SystemClock
 from lora_ci.core.errors import InfrastructureError, UsageError
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Record
+from lora_ci.core.step import Stage
 from lora_ci.execution.drive import Driver
 from lora_ci.execution.executor import INLINE, LOCAL, Executor, Watch
 from lora_ci.execution.inline import InlineExecutor
@@ -55,10 +56,14 @@ class Share(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The folder that carries a run's part to the job that reports, and the artifact it becomes."""
+    """The folder that carries a run's part to the job that reports, and the artifact it becomes.
+
+    `whole` is the stage of which it carries what was reused as well.
+    """
 
     folder: Path
     name: str | None
+    whole: Stage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

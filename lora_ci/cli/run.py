@@ -155,6 +155,8 @@ def _run(
         scope = replace(scope, loras=only)
     if args.until and scope.last is None:
         scope = replace(scope, last=args.until)
+        if deps.bundle:
+            deps = replace(deps, bundle=replace(deps.bundle, whole=args.until))
     since = None
     if args.retrain or (asked and asked.retrain):
         since = asked_at(args, asked, deps)

@@ -65,6 +65,16 @@ def test_what_jobs_did_takes_the_place_of_what_was_planned(store, tmp_path):
     assert all(elsewhere.has(s.result.artifacts[0].sha256) for s in found.steps)
 
 
+def test_of_the_stage_that_is_asked_for_all_is_there(store, tmp_path):
+    step = trained(store, tmp_path)
+    reused = replace(step, decision=replace(step.decision, action=Action.REUSE))
+    sha256 = step.result.artifacts[0].sha256
+    for whole in (Stage.QA, Stage.TRAIN):
+        folder = tmp_path / whole
+        write_bundle(folder, make_view(reused), (), store, name="j", whole=whole)
+        assert (folder / "objects" / sha256[:2] / sha256[2:]).exists() == (whole is Stage.TRAIN)
+
+
 @pytest.mark.parametrize(
     ("cancelled", "outcome"), [(False, Outcome.ERROR), (True, Outcome.INTERRUPTED)]
 )

@@ -48,13 +48,15 @@ JOB_S = 120.0
 class StepRunner:
     """The machine of a repository. Implements `fake_github.state.Machine`.
 
-    `root` is where steps are known, `version` what its lora-ci makes of a fingerprint.
+    `root` is where steps are known, `version` what its lora-ci makes of a fingerprint, `blocked`
+    why its plan does nothing.
     """
 
     hub: FakeGitHub
     root: Path
     command: Command
     version: Callable[[str], str] = lambda fingerprint: fingerprint
+    blocked: str = ""
     begun: list[Mapping[str, str]] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -139,10 +141,11 @@ class StepRunner:
         """What the job leaves, zipped."""
         value = self.version(spec.fingerprint)
         decision = Decision(
-            lora=spec.lora, stage=spec.stage, action=Action.RUN, why="test",
+            lora=spec.lora, stage=spec.stage, why=self.blocked or "test",
+            action=Action.BLOCKED if self.blocked else Action.RUN,
             fingerprint=Fingerprint(stage=spec.stage, value=value, parts={}),
         )  # fmt: skip
-        step = StepView(decision=decision, result=result)
+        step = StepView(decision=decision, result=None if self.blocked else result)
         plan = Plan(
             head="h", decisions=(decision,), changes=ChangeSet(base=None, head="h"), findings=(),
             estimate=total(()), releasable=(),

@@ -280,6 +280,14 @@ def test_a_job_of_another_version_is_told(world, place):
     assert attempt.spec.fingerprint[:12] in finding.message
 
 
+def test_why_the_plan_of_a_job_has_no_such_step_is_told(world, place):
+    place.runner.blocked = "over the budget"
+    executor, attempt = place.executor(world.root), on_gpu(world)
+    wait_for_end(executor, executor.submit(attempt))
+    assert attempt.folder.read_result(attempt.spec.fingerprint) is None
+    assert "it was not to do it: over the budget: http" in words(attempt)
+
+
 # In a run
 
 

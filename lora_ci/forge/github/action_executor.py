@@ -22,7 +22,7 @@ import lora_ci
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InfrastructureError, IntegrityError, LoraCIError, machine_error
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.core.plan import Record
+from lora_ci.core.plan import Action, Record
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.step import Outcome, StepResult, StepSpec
 from lora_ci.core.text import clean
@@ -251,7 +251,7 @@ class ActionsExecutor:
         ended = f"the job ended as {run.conclusion}"
         result = _result_of(part, spec) if part else None
         if part and result is None:
-            why = "it did not come as far as this step"
+            why = _why_not(part, spec)
         if part and part.records:
             self._publish(part.records, key)
         # The last words, where there is no result.
@@ -304,8 +304,7 @@ LEFT_NOTHING = "it left nothing"
 
 def _result_of(part: _Part, spec: StepSpec) -> StepResult | None:
     """The step's result in what a job left."""
-    found = [s for s in part.view.steps if (s.decision.lora, s.decision.stage) == _named_in(spec)]
-    for step in found:
+    for step in _steps_of(part, spec):
         theirs = step.decision.fingerprint.value if step.decision.fingerprint else ""
         if step.result is None:
             continue
@@ -316,8 +315,17 @@ def _result_of(part: _Part, spec: StepSpec) -> StepResult | None:
     return None
 
 
-def _named_in(spec: StepSpec) -> tuple[str, str]:
-    return spec.lora, spec.stage
+def _why_not(part: _Part, spec: StepSpec) -> str:
+    """Why a job has no result of the step."""
+    decisions = [step.decision for step in _steps_of(part, spec)]
+    blocked = next((d.why for d in decisions if d.action is Action.BLOCKED), None)
+    return f"it was not to do it: {blocked}" if blocked else "it did not come as far as this step"
+
+
+def _steps_of(part: _Part, spec: StepSpec) -> list[StepView]:
+    """What a job left about the stage of the LoRA."""
+    steps = part.view.of(spec.lora)
+    return [step for step in steps if step.decision.stage is spec.stage]
 
 
 def _other_work(step: StepView, spec: StepSpec) -> StepResult:
