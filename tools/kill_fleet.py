@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.execution.killing import Killing
-from tests.execution.toy_world import ToyWorld
+from tests.execution.toy_world import toy_world
 from tests.ledgers import drop_ledger, new_ledger
 
 
@@ -27,13 +27,12 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kill-fleet-") as folder:
         url = new_ledger(Path(folder), args.ledger)
-        world = ToyWorld(Path(folder), url)
-        killing = Killing(world, points=args.points, seed=args.seed, drivers=args.drivers)
         try:
-            killing.kill()
-            killing.check()
+            with toy_world(Path(folder), url) as world:
+                killing = Killing(world, points=args.points, seed=args.seed, drivers=args.drivers)
+                killing.kill()
+                killing.check()
         finally:
-            world.ledger.close()
             drop_ledger(url)
     killed = ", ".join(f"{count} × {what}" for what, count in sorted(killing.killed.items()))
     seconds = time.monotonic() - started

@@ -23,6 +23,7 @@ from tests.execution.toy_world import (
     HASTY,
     ToyWorld,
     processes_below,
+    toy_world,
     until,
     wait_for_end,
     wait_for_progress,
@@ -87,8 +88,8 @@ def made(name: str, root: Path) -> Iterator[tuple[ToyWorld, Executor]]:
     with pytest.MonkeyPatch.context() as environment:
         for variable, value in (SECRETS | PASSED_ON).items():
             environment.setenv(variable, value)
-        with KINDS[name].make(root, toy_command) as executor:
-            yield ToyWorld(root), executor
+        with KINDS[name].make(root, toy_command) as executor, toy_world(root) as world:
+            yield world, executor
 
 
 @pytest.fixture(params=those(apart=True))

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.execution.killing import Killing
-from tests.execution.toy_world import ToyWorld
+from tests.execution.toy_world import toy_world
 from tests.ledgers import KINDS
 
 pytestmark = pytest.mark.slow
@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("ledger_kind", KINDS, indirect=True)
 def test_drivers_and_steps_that_are_killed_at_random_points(tmp_path, ledger_url):
-    killing = Killing(ToyWorld(tmp_path, ledger_url), points=15, seed=7)
-    killing.kill()
-    killing.check()
+    with toy_world(tmp_path, ledger_url) as world:
+        killing = Killing(world, points=15, seed=7)
+        killing.kill()
+        killing.check()

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,13 +20,25 @@ from lora_ci.core.step import Outcome
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.ledger.engine import open_engine
 from tests.execution.toy import toy_command
-from tests.execution.toy_world import HASTY, ToyWorld, processes_below, wait_for_progress
+from tests.execution.toy_world import (
+    HASTY,
+    ToyWorld,
+    processes_below,
+    toy_world,
+    wait_for_progress,
+)
 from tests.postgres import own_server
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 AWAY_S = 3.0
 WITHOUT_ROOT_POWERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
+
+
+@pytest.fixture
+def world(tmp_path) -> Iterator[ToyWorld]:
+    with toy_world(tmp_path) as made:
+        yield made
 
 
 def driver(
@@ -52,8 +65,7 @@ def ended(process) -> tuple[int, str]:
     return process.returncode, told.strip().splitlines()[-1] if told.strip() else ""
 
 
-def test_a_disk_that_is_full_for_the_ledger_ends_the_driver_and_loses_nothing(tmp_path):
-    world = ToyWorld(tmp_path)
+def test_a_disk_that_is_full_for_the_ledger_ends_the_driver_and_loses_nothing(world, tmp_path):
     specs = [world.add(world.spec("journal", lora=f"lora-{n}", units=5, n=n)) for n in range(4)]
     code, told = ended(driver(world, "--patience", "1", most_bytes=64 * 1024))
     assert (code, "cannot be used" in told) == (1, True), told
@@ -65,8 +77,7 @@ def test_a_disk_that_is_full_for_the_ledger_ends_the_driver_and_loses_nothing(tm
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv (util-linux)")
-def test_a_state_folder_that_cannot_be_written_is_told(tmp_path):
-    world = ToyWorld(tmp_path)
+def test_a_state_folder_that_cannot_be_written_is_told(world, tmp_path):
     spec = world.add(world.spec(""))
     (tmp_path / "steps").mkdir(mode=0o555)
     before = WITHOUT_ROOT_POWERS if os.geteuid() == 0 else ()
@@ -80,21 +91,19 @@ def test_a_state_folder_that_cannot_be_written_is_told(tmp_path):
 def test_a_database_that_is_away_for_some_time_is_waited_for(tmp_path):
     with own_server() as server:
         open_engine(server.url("postgres")).dispose()
-        world = ToyWorld(tmp_path, server.url("postgres"))
-        specs = [world.add(world.spec("journal", units=40)), world.add(world.spec(""))]
-        process = driver(world)
-        wait_for_progress(world.folder(specs[0]))
-        server.stop()
-        # The step ends meanwhile.
-        time.sleep(AWAY_S)
-        server.start()
-        assert ended(process) == (0, "")
-        assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
-        world.ledger.close()
+        with toy_world(tmp_path, server.url("postgres")) as world:
+            specs = [world.add(world.spec("journal", units=40)), world.add(world.spec(""))]
+            process = driver(world)
+            wait_for_progress(world.folder(specs[0]))
+            server.stop()
+            # The step ends meanwhile.
+            time.sleep(AWAY_S)
+            server.start()
+            assert ended(process) == (0, "")
+            assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
 
 
-def test_a_database_that_another_has_locked_is_waited_for(tmp_path):
-    world = ToyWorld(tmp_path)
+def test_a_database_that_another_has_locked_is_waited_for(world, tmp_path):
     specs = [world.add(world.spec("journal", units=40)), world.add(world.spec(""))]
     process = driver(world)
     wait_for_progress(world.folder(specs[0]))
@@ -107,8 +116,7 @@ def test_a_database_that_another_has_locked_is_waited_for(tmp_path):
     assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
 
 
-def test_a_signal_ends_a_run_and_all_that_it_began(tmp_path):
-    world = ToyWorld(tmp_path)
+def test_a_signal_ends_a_run_and_all_that_it_began(world, tmp_path):
     heeds, hangs, waits = (world.add(world.spec(do)) for do in ("wait", "hang", "journal"))
     process = driver(world, "--room", "2")
     wait_for_progress(world.folder(heeds))
@@ -120,8 +128,7 @@ def test_a_signal_ends_a_run_and_all_that_it_began(tmp_path):
     assert not list(processes_below(tmp_path))
 
 
-def test_a_leader_that_stands_still_is_replaced_and_may_come_back(tmp_path):
-    world = ToyWorld(tmp_path)
+def test_a_leader_that_stands_still_is_replaced_and_may_come_back(world, tmp_path):
     first = [world.add(world.spec("journal", lora=f"a{n}", units=60, n=n)) for n in range(2)]
     still = driver(world, "--room", "1")
     wait_for_progress(world.folder(first[0]))
@@ -148,8 +155,7 @@ class Jumping(SystemClock):
         return super().now() + timedelta(hours=self._random.choice((-1, 0, 1)))
 
 
-def test_a_wall_clock_that_jumps_hinders_nothing(tmp_path):
-    world = ToyWorld(tmp_path)
+def test_a_wall_clock_that_jumps_hinders_nothing(world, tmp_path):
     specs = {do: world.add(world.spec(do)) for do in ("", "fail", "break", "die-once", "daemon")}
     executor = LocalExecutor(tmp_path / "objects", tmp_path / "cache", command=toy_command)
     world.drive(executor, clock=Jumping())

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.execution.toy_world import (
     HASTY,
     ToyWorld,
     processes_below,
+    toy_world,
     until,
     wait_for_end,
     wait_for_progress,
@@ -76,8 +77,9 @@ class Odd:
 
 
 @pytest.fixture
-def world(tmp_path) -> ToyWorld:
-    return ToyWorld(tmp_path)
+def world(tmp_path) -> Iterator[ToyWorld]:
+    with toy_world(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize("clears", [True, False])

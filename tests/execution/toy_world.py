@@ -1,8 +1,10 @@
 """Toy steps in a ledger, and whoever moves them on: real executors, real drivers."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,16 @@ def processes_below(root: Path) -> Iterator[int]:
                 continue
             if os.fsencode(root) in command:
                 yield int(entry.name)
+
+
+@contextmanager
+def toy_world(root: Path, url: str | None = None) -> Iterator[ToyWorld]:
+    """A world that leaves no process behind, also where a test of it fails."""
+    world = ToyWorld(root, url)
+    try:
+        yield world
+    finally:
+        world.ledger.close()
+        for pid in processes_below(root):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
