@@ -75,7 +75,7 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
     """What the flow works with, as the options say."""
     from lora_ci.app.wiring import Bundle, Places, open_deps  # loads SQLAlchemy; plans need none
 
-    if args.executor == ACTIONS and not args.records:
+    if args.executor == ACTIONS and hub.jobs and not args.records:
         # Jobs know of each other's work by them.
         args = argparse.Namespace(**vars(args) | {"records": "origin"})
     shared = shared_records(args, source)

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -10,8 +11,10 @@ from lora_ci.app.commands import Run
 from lora_ci.app.scope import UnknownLora
 from lora_ci.cli.events import add_event_arguments, open_event
 from lora_ci.cli.hub import Hub
+from lora_ci.cli.main import main
+from lora_ci.cli.run import asked_of, executor_name
 from lora_ci.core.errors import UsageError
-from lora_ci.core.event import EventKind
+from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.core.step import Outcome
 from lora_ci.forge.payload import Announced
 from tests.builders import RepoBuilder
@@ -69,3 +72,29 @@ def test_the_host_is_asked_for_checks_only_where_a_policy_wants_some(tmp_path):
     head = repo.commit()
     assert open_event(args, None, host)[0].passed_checks == ("lint",)
     assert asked_for == [head]
+
+
+def test_jobs_are_for_a_repository_on_the_host(tmp_path, capsys):
+    repo = RepoBuilder(tmp_path)
+    repo.write(".lora-ci.yml", CONFIG)
+    repo.commit()
+    assert main(["run", "--repo", str(repo.root), "--executor", "actions"]) == 2
+    assert "next: --forge github" in capsys.readouterr().err
+    assert executor_name("actions") == "actions"
+    with pytest.raises(argparse.ArgumentTypeError, match="slurm=PARTITION or actions"):
+        executor_name("actions=acme/loras")
+
+
+@pytest.mark.parametrize("asked", [None, replace(ASKED, loras=("mei",), key="99")])
+def test_a_job_is_told_the_commit_who_let_it_run_and_no_comment_to_answer(asked):
+    event = Event(
+        kind=EventKind.PULL_REQUEST, repo="a/b", head="b" * 40, base="c" * 40, number=7,
+        trust=Trust.UNTRUSTED, approvals=("leo",),
+    )  # fmt: skip
+    since = datetime(2026, 1, 31, tzinfo=UTC)
+    told = asked_of(event, asked, since)
+    assert (told.event.head, told.event.number, told.event.kind) == ("b" * 40, 7, event.kind)
+    assert (told.event.trust, told.approved_by) == (Trust.UNTRUSTED, ("leo",))
+    assert (told.retrain, told.asked_at) == (True, since.isoformat())
+    assert (told.loras, told.key) == ((), None)
+    assert asked_of(event, asked).retrain is False

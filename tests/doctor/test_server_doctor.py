@@ -109,6 +109,7 @@ def test_the_lead(ledger_url, ledger):
     says(check_lead(ledger_url, LEASE, CLOCK), State.WARNING, "1 step to move on, and nobody leads")
     assert Leadership(queue=ledger.queue, clock=CLOCK, name=LEASE, holder=GONE).lead()
     says(check_lead(ledger_url, LEASE, CLOCK), State.WARNING, "is gone")
+    says(check_lead(ledger_url, None, CLOCK), State.SKIPPED, "its own jobs")
 
 
 def test_a_leader_that_lives_renews_its_lease(ledger_url, ledger):
@@ -205,5 +206,6 @@ def test_the_command_asks_about_the_server_and_no_repository(tmp_path, capsys, m
     assert told["ledger"]["state"] == told["steps"]["state"] == told["executor"]["state"] == "ok"
     assert told["server"]["state"] == "skipped"
     assert Serving(state=Path("/s")).queue is None
+    assert Serving(state=state, executor="actions").lease is None
     # Who forgets to name the executor still sees the queue that is there.
     assert Serving(state=state).queue == f"sqlite:///{state}/steps.db"
