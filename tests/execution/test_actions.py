@@ -200,7 +200,8 @@ def test_a_job_that_does_not_heed_that_is_ended_hard(world, place):
     executor.cancel(handle, hard=False)
     executor.cancel(handle, hard=True)
     wait_for_end(executor, handle)
-    assert attempt.folder.read_result(attempt.spec.fingerprint) is None
+    result = attempt.folder.read_result(attempt.spec.fingerprint)
+    assert (result.outcome, result.artifacts) == (Outcome.INTERRUPTED, ())
     assert "ended as cancelled; it left nothing: http" in words(attempt)
 
 
@@ -306,7 +307,7 @@ def test_a_job_that_a_person_cancels_begins_again(world, place):
     place.runner.begin = cancel_first
     world.drive(executor)
     assert world.outcome(spec) is Outcome.PASSED
-    assert len(world.attempts(spec)) == 2
+    assert [a["outcome"] for a in world.attempts(spec)] == ["interrupted", "passed"]
     assert {a["executor"] for a in world.attempts(spec)} == {executor.name}
 
 

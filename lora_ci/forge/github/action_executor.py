@@ -43,6 +43,7 @@ TITLE = "lora-ci "
 ARTIFACT = "lora-ci-step-"
 HERE = "here/"
 DISPATCHED = "workflow_dispatch"
+CANCELLED = "cancelled"
 WAITING = ("queued", "waiting", "requested", "pending")
 # GitHub counts what is asked, and a job takes minutes.
 EVERY_S = 15.0
@@ -256,6 +257,9 @@ class ActionsExecutor:
             self._publish(part.records, key)
         # The last words, where there is no result.
         _say(folder, f"{ended}{f'; {why}' if result is None else ''}: {run.html_url}")
+        if result is None and run.conclusion == CANCELLED:
+            # By a person, or by GitHub after too long; no fault of the step.
+            result = StepResult(outcome=Outcome.INTERRUPTED)
         if result is not None:
             folder.write_result(spec.fingerprint, result)
         # Two may have begun where an answer was lost; the younger waits for this one's end.
