@@ -145,10 +145,14 @@ class Reconciler:
 
     def _minds(self, attempt: OpenAttempt) -> bool:
         """False for one of another machine's processes, or that another run looks after."""
-        elsewhere = attempt.place.get("node") or socket.gethostname()
-        if self.executor.name == LOCAL and elsewhere != socket.gethostname():
+        if self._is_elsewhere(attempt):
             return False
         return self.run_id in (None, attempt.step.run_id) or self._is_left(attempt)
+
+    def _is_elsewhere(self, attempt: OpenAttempt) -> bool:
+        """True for one of another machine's processes."""
+        here = socket.gethostname()
+        return attempt.executor == LOCAL and (attempt.place.get("node") or here) != here
 
     @property
     def is_away(self) -> bool:
@@ -319,7 +323,7 @@ class Reconciler:
         if not waiting or free <= 0:
             return
         for choice in self.placement.choose(waiting, running, used):
-            free -= self._begin(choice)
+            free -= self._begin(choice, running)
             if free <= 0:
                 return
 
@@ -345,7 +349,7 @@ class Reconciler:
         here = socket.gethostname()
         return self.executor.name == LOCAL and host_of(waiting.owner or f"{here}::") != here
 
-    def _begin(self, choice: Choice) -> bool:
+    def _begin(self, choice: Choice, running: Sequence[OpenAttempt]) -> bool:
         """Starts a waiting step; True if it takes room now."""
         step, queue = choice.waiting.step, self.ledger.queue
         found = self.ledger.find(step.fingerprint)
@@ -362,8 +366,16 @@ class Reconciler:
         name, started_at = self.executor.name, self.clock.now().isoformat(timespec="microseconds")
         key = queue.begin(step, executor=name, place=place)
         if key is None:
+            self._give_up_lost(step.fingerprint, running)
             return False
         return self._submit(_begun(choice.waiting, key, name, place, started_at))
+
+    def _give_up_lost(self, work: str, running: Sequence[OpenAttempt]) -> None:
+        """Gives up work that is under way on another machine, whose run told nothing for long."""
+        for attempt in running:
+            same = attempt.step.fingerprint == work
+            if same and self._is_elsewhere(attempt) and self._is_left(attempt):
+                self._give_up(attempt)
 
     def _submit(self, attempt: OpenAttempt) -> bool:
         """Gives an attempt to the executor, which starts it once; True if it goes on now."""

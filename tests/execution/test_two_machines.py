@@ -6,9 +6,10 @@ import socket
 import pytest
 
 from lora_ci.execution.executor import Attempt
-from lora_ci.execution.lead import lease_of, this_process
+from lora_ci.execution.lead import PATIENCE_S, lease_of, this_process
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.ledger.queue import StepState
+from tests.execution.test_model import JumpingClock
 from tests.execution.toy import toy_command
 from tests.execution.toy_world import ToyWorld
 
@@ -73,3 +74,25 @@ def test_a_process_of_another_machine_is_not_taken_for_one_that_has_ended(world,
 def test_each_machine_leads_its_own_processes_and_one_leads_a_cluster():
     assert lease_of("local") == f"steps-local@{socket.gethostname()}"[:64]
     assert lease_of("slurm") == "steps-slurm"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_work_that_is_under_way_on_a_machine_that_died_is_begun_here(world, executor, lives):
+    there, here = world.add(world.spec("work"), "theirs"), world.add(world.spec("work"), "ours")
+    assert there.fingerprint == here.fingerprint
+    queue = world.ledger.queue
+    queue.beat("theirs", ELSEWHERE)
+    (step,) = queue.unfinished("theirs")
+    theirs = queue.begin(step, executor="local", place={"node": "elsewhere", "gpus": []})
+    queue.note_handle(theirs, "7:8:mark")
+    clock = JumpingClock()
+    reconciler = world.reconciler(executor, clock=clock)
+    for _ in range(4):
+        queue.beat("ours", this_process())
+        if lives:
+            queue.beat("theirs", ELSEWHERE)
+        reconciler.tick()
+        clock.sleep(2 * PATIENCE_S)
+    begun = [a for a in queue.open_attempts() if a.step.run_id == "ours"]
+    assert len(begun) == (0 if lives else 1)
+    assert (theirs in {a.key for a in queue.open_attempts()}) == lives
