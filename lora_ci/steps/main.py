@@ -154,7 +154,7 @@ def _run(spec: StepSpec, context: Context, table: Table) -> StepResult:
         # All that is there by now stays: a step is not to look for garbage in it again and again.
         gc.freeze()
         result = run(spec, context)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the border of a step
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the border of a step
         result = result_of(error, f"{spec.stage} of {spec.lora}", context.folder.path)
     finally:
         # Who executes steps in its own process has garbage of its own, such as a ledger to close.

@@ -102,7 +102,7 @@ def place(request, tmp_path) -> Iterator[tuple[ToyWorld, Executor]]:
 # How steps end
 
 ANYWHERE = ("", "fail", "break")
-QUICK = ("crash", "fill")
+QUICK = ("crash", "exit", "fill")
 APART = ("die-once", "daemon", "log", "words", "environment", "hang", "linger")
 QUICK_APART = ("die", "silent", "torn", "forged", "foreign", "newer")
 
@@ -165,6 +165,7 @@ def test_an_error_is_tried_again(driven):
     [
         ("break", "lora-ci.infrastructure"),
         ("crash", "step.crashed"),
+        ("exit", "step.crashed"),
         ("fill", "machine.disk-full"),
     ],
 )

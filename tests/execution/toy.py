@@ -76,6 +76,11 @@ def _crash(call: Call) -> None:
     raise ZeroDivisionError
 
 
+def _exit(call: Call) -> None:
+    """As a program that somebody made a function of."""
+    sys.exit(3)
+
+
 def _full(call: Call) -> None:
     raise OSError(28, "No space left on device")
 
@@ -215,6 +220,7 @@ WAYS: Mapping[str, Callable[[Call], Mapping[str, object] | None]] = {
     "fail": _fail,
     "break": _break,
     "crash": _crash,
+    "exit": _exit,
     "full": _full,
     "fill": _fill,
     "die": _die,
