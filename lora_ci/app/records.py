@@ -16,6 +16,7 @@ from lora_ci.store.store import ArtifactStore
 STATE = ".lora-ci"
 # Below it: what is shown to people.
 FORGE = "forge"
+SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,12 @@ def kept_records(layers: tuple[Records, ...], store: ArtifactStore) -> Records:
 
 def ledger_url(state: Path) -> str:
     """SQLAlchemy's name for the ledger of a state folder."""
-    return f"sqlite:///{state / 'ledger.db'}"
+    return f"{SQLITE}{state / 'ledger.db'}"
+
+
+def ledger_file(url: str) -> Path | None:
+    """The file that a URL names so, None for a database of another kind."""
+    return Path(url.removeprefix(SQLITE).partition("?")[0]) if url.startswith(SQLITE) else None
 
 
 def open_store(objects: Path, remotes: tuple[Remote, ...]) -> ArtifactStore:

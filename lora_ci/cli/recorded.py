@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_ci.app.records import STATE, ledger_url
+from lora_ci.app.records import STATE, ledger_file, ledger_url
 from lora_ci.changes.git import open_repository
 from lora_ci.cli.place import top_of
 from lora_ci.core.clock import SystemClock
@@ -31,16 +31,16 @@ def add_recorded_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ledger-url",
-        default=os.environ.get("LORA_CI_LEDGER_URL") or None,
         metavar="URL",
-        help="database of the runs (default: LORA_CI_LEDGER_URL, else a file in the state folder)",
+        help="database of the runs (default: a file in the folder of --state; without that "
+        "LORA_CI_LEDGER_URL, else a file in .lora-ci/)",
     )
     parser.add_argument(
         "--store",
         type=Path,
-        default=os.environ.get("LORA_CI_STORE") or None,
         metavar="FOLDER",
-        help="folder of the artifacts (default: LORA_CI_STORE, else in the state folder)",
+        help="folder of the artifacts (default: in the folder of --state; without that "
+        "LORA_CI_STORE, else in .lora-ci/)",
     )
 
 
@@ -77,11 +77,17 @@ def is_left(run: RunState) -> bool:
 def open_recorded(args: argparse.Namespace) -> Recorded | None:
     """What the options name; None where nothing was ever run, and nothing is made there.
 
-    Raises UsageError where neither a repository nor anything else is named.
+    Raises UsageError where neither a repository nor anything else is named, and for a named file
+    that is not there.
     """
     # A named folder is a world of its own, whatever database the environment names.
-    url = None if args.state else args.ledger_url
+    named = {} if args.state else os.environ
+    url = args.ledger_url or named.get("LORA_CI_LEDGER_URL") or None
+    store = args.store or named.get("LORA_CI_STORE") or None
     state = args.state or top_of(args.repo) / STATE
+    if url and (file := ledger_file(url)) and not file.is_file():
+        hint = "next: lora-ci run, which makes it, or the --ledger-url of another one"
+        raise UsageError(f"there is no ledger {file}", hint=hint)
     if url is None and not (state / "ledger.db").is_file():
         if args.state is None:
             open_repository(args.repo)  # outside of one, that is what is wrong
@@ -91,5 +97,5 @@ def open_recorded(args: argparse.Namespace) -> Recorded | None:
     from lora_ci.ledger.ledger import Ledger
 
     database = open_database(url or ledger_url(state), SystemClock())
-    objects = state / "objects" if args.state or args.store is None else args.store
+    objects = Path(store) if store else state / "objects"
     return Recorded(Ledger(database), Attempts(database), LocalStore(objects))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from lora_ci.cli.events import positive
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.recorded import (
     Recorded,
@@ -37,7 +38,9 @@ HEAD = ("lora", "stage", "state", "attempt", "where", "time", "GPU-s", "about")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which runs."""
     parser.add_argument("run_id", nargs="?", metavar="RUN", help="show the steps of this run")
-    parser.add_argument("--limit", type=int, default=10, help="newest runs to show (default: 10)")
+    parser.add_argument(
+        "--limit", type=positive, default=10, metavar="N", help="newest runs to show (default: 10)"
+    )
     add_recorded_arguments(parser)
     add_output_arguments(parser)
 

@@ -317,3 +317,20 @@ def test_status_knows_work_that_another_run_does(world, capsys):
     (step,) = world.ledger.queue.unfinished("other")
     assert world.ledger.queue.begin(step, executor="local")
     assert "under way in run other" in told(world, capsys, "status", RUN)[0]
+
+
+def test_a_database_that_is_named_is_the_one_that_is_read(world, capsys, tmp_path):
+    url = f"sqlite:///{world.state / 'ledger.db'}"
+    bot = tmp_path / "bot"
+    assert main(["status", "--state", str(bot), "--ledger-url", url]) == 0
+    assert RUN in capsys.readouterr().out
+    absent = bot / "steps.db"
+    assert main(["status", "--ledger-url", f"sqlite:///{absent}"]) == 2
+    assert f"there is no ledger {absent}" in capsys.readouterr().err
+    assert not bot.exists()
+
+
+def test_a_number_of_runs_that_cannot_be_is_refused(world, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["status", "--limit", "0", "--state", str(world.state)])
+    assert "expected a whole number from 1" in capsys.readouterr().err
