@@ -46,6 +46,10 @@ LOG = logging.getLogger("lora_ci.execution")
 
 # Fairness looks back so far.
 LATELY = timedelta(days=7)
+# Of each repository so many waiting steps are looked at, or as many as there is room for.
+BATCH = 64
+# After that what has ended is looked at again before more begins: executors may be slow to start.
+BEGIN_S = 2.0
 AGAIN = (Outcome.ERROR, Outcome.INTERRUPTED)
 
 
@@ -314,7 +318,9 @@ class Reconciler:
         if free <= 0 and isinstance(self.placement, Anywhere):
             return
         queue = self.ledger.queue
-        waiting = [w for w in self._wanted(queue.waiting(run_id=self.run_id)) if self._fits(w)]
+        most = BATCH if self.room is None else max(BATCH, free)
+        due = queue.waiting(run_id=self.run_id, most=most)
+        waiting = [w for w in self._wanted(due) if self._fits(w)]
         since = (self.clock.now() - LATELY).date().isoformat()
         used = queue.used_gpu_s(since) if waiting else {}
         asked = [key for key, seen in self._seen.items() if seen.asked_at is not None]
@@ -322,9 +328,10 @@ class Reconciler:
             self._seen.setdefault(key, _Seen()).preempted = True
         if not waiting or free <= 0:
             return
+        until = self.clock.monotonic() + BEGIN_S
         for choice in self.placement.choose(waiting, running, used):
             free -= self._begin(choice, running)
-            if free <= 0:
+            if free <= 0 or self.clock.monotonic() > until:
                 return
 
     def _fits(self, waiting: Waiting) -> bool:
