@@ -17,6 +17,10 @@ from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import Stage
 from lora_ci.core.text import clean
 
+# Between two lines of one step, two bars of it, and how long the bar is its alone.
+LINES_S = 5.0
+DRAW_S = 0.1
+TURN_S = 2.0
 COLORS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
 
 
@@ -34,6 +38,10 @@ class Output:
         self.quiet = quiet
         self._bar_drawn_at = 0.0
         self._bar_open = False
+        self._bar_label = ""
+        self._bar_since = 0.0
+        self._full: set[str] = set()
+        self._told_at: dict[str, float] = {}
         self._paces: dict[str, Pace] = {}
 
     def result(self, text: str, value: object, *, schema: str | None) -> None:
@@ -91,7 +99,10 @@ class Output:
             self.result("", {"error": error.rule, "findings": error.findings}, schema="error")
 
     def progress(self, label: str, done: int, total: int, note: str) -> None:
-        """A bar on a terminal, else a line every five seconds; with the time to go once known."""
+        """A bar on a terminal, else a line every five seconds; with the time to go once known.
+
+        Of what goes on at once, each has its lines, and the bar in turn.
+        """
         if self.quiet or total <= 0:
             return
         label, note = clean(label), clean(note)
@@ -101,19 +112,36 @@ class Output:
         if left is not None:
             note = ", ".join(filter(None, (note, left_text(left))))
         if sys.stderr.isatty():
-            if now - self._bar_drawn_at < 0.1 and done < total:
-                return
-            filled = round(24 * done / total)
-            bar = "█" * filled + "·" * (24 - filled)
-            print(f"\r\033[K{label:<24} {bar} {done}/{total} {note}", end="", file=sys.stderr)
-            self._bar_open = True
-            if done >= total:
-                self._end_bar()
-        elif now - self._bar_drawn_at > 5 and done < total:
+            self._draw(label, done, total, note, now)
+        elif done < total and now - self._told_at.get(label, -LINES_S) >= LINES_S:
+            self._told_at[label] = now
             print(f"{label} {done}/{total} {note}", file=sys.stderr)
+
+    def _draw(self, label: str, done: int, total: int, note: str, now: float) -> None:
+        if done >= total:
+            # A step that is done with its work takes a while to end, and is told of meanwhile.
+            if label in self._full:
+                return
+            self._full.add(label)
         else:
-            return
-        self._bar_drawn_at = now
+            self._full.discard(label)
+            turn = (self._bar_drawn_at, DRAW_S), (self._bar_since, TURN_S)
+            since, pause = turn[label != self._bar_label]
+            if now - since < pause:
+                return
+        if label != self._bar_label:
+            self._bar_label, self._bar_since = label, now
+        width = shutil.get_terminal_size().columns - 1
+        name, figures = f"{label:<24}", f"{done}/{total} {note}"
+        # A line that wraps could not be drawn over.
+        room = max(4, min(24, width - len(name) - len(figures) - 2))
+        filled = round(room * done / total)
+        bar = "█" * filled + "·" * (room - filled)
+        print(f"\r\033[K{f'{name} {bar} {figures}'[:width]}", end="", file=sys.stderr)
+        self._bar_open, self._bar_drawn_at = True, now
+        if done >= total:
+            self._end_bar()
+            self._bar_since = 0.0
 
     def watch(self, lora: str, stage: Stage, done: int, total: int, note: str) -> None:
         """The progress of a step."""
