@@ -44,6 +44,7 @@ ARTIFACT = "lora-ci-step-"
 HERE = "here/"
 DISPATCHED = "workflow_dispatch"
 CANCELLED = "cancelled"
+LEFT_NOTHING = "it left nothing"
 WAITING = ("queued", "waiting", "requested", "pending")
 # GitHub counts what is asked, and a job takes minutes.
 EVERY_S = 15.0
@@ -193,7 +194,6 @@ class ActionsExecutor:
         branch = self.client.get(f"/repos/{self.repo}", _Repository).default_branch
         inputs = {"key": key, "asked": self.asked, "lora": spec.lora, "stage": str(spec.stage)}
         body = {"ref": branch, "inputs": inputs, "return_run_details": True}
-
         try:
             return self.client.create_once(f"{self._workflow}/dispatches", body, _Begun)
         except Unreachable:
@@ -243,10 +243,11 @@ class ActionsExecutor:
         """Puts what the job left into the step's folder and the store, once."""
         try:
             spec = folder.read_spec()
+            known = folder.read_result(spec.fingerprint)
         except InfrastructureError as error:
             LOG.warning("attempt.unreadable key=%s why=%s", key, error)
             return
-        if folder.read_result(spec.fingerprint) is not None:
+        if known is not None:
             return
         part, why = self._part(run, key)
         ended = f"the job ended as {run.conclusion}"
@@ -301,9 +302,6 @@ class ActionsExecutor:
             # It has ended, or is not known any more.
             if refused.status not in (404, 409):
                 raise
-
-
-LEFT_NOTHING = "it left nothing"
 
 
 def _result_of(part: _Part, spec: StepSpec) -> StepResult | None:
