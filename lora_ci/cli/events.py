@@ -14,6 +14,7 @@ from lora_ci.app.git_source import GitSource, open_git_source
 from lora_ci.changes.range import fetched, find_range
 from lora_ci.core.errors import LoraCIError, UsageError
 from lora_ci.core.event import Event, EventKind, Trust
+from lora_ci.core.step import Stage
 from lora_ci.forge.forge import Host
 from lora_ci.forge.intent import Ask, Ignored, interpret
 from lora_ci.forge.payload import MAX_BYTES, Announced, parse_payload
@@ -64,6 +65,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
     return int(text)
+
+
+def stage(text: str) -> Stage:
+    """A stage by its name."""
+    if text not in tuple(Stage):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {', '.join(Stage)}")
+    return Stage(text)
 
 
 class Nothing(Exception):  # noqa: N818 - an answer, not a fault

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lora_ci.cli.events import stage
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.recorded import Recorded, add_recorded_arguments, is_left, no_run, open_recorded
 from lora_ci.cli.tail import Tail
@@ -29,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which steps of which run."""
     parser.add_argument("run_id", nargs="?", metavar="RUN", help="id of the run (the newest)")
     parser.add_argument("--lora", metavar="NAME", help="only the steps of this LoRA")
-    parser.add_argument("--stage", type=Stage, choices=tuple(Stage), help="only this stage")
+    parser.add_argument(
+        "--stage",
+        type=stage,
+        metavar="STAGE",
+        help="only this stage: " + ", ".join(Stage),
+    )
     parser.add_argument(
         "--attempt",
         type=int,

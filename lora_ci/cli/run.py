@@ -22,6 +22,7 @@ from lora_ci.cli.events import (
     open_event,
     positive,
     read_asked,
+    stage,
 )
 from lora_ci.cli.hub import Hub, add_forge_arguments, open_hub, run_id_of
 from lora_ci.cli.junit import add_junit_argument, forget_junit, write_junit
@@ -55,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--until",
-        type=Stage,
-        choices=tuple(Stage),
+        type=stage,
         metavar="STAGE",
         help="no stage after this one: " + ", ".join(Stage),
     )

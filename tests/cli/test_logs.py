@@ -334,3 +334,10 @@ def test_a_number_of_runs_that_cannot_be_is_refused(world, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["status", "--limit", "0", "--state", str(world.state)])
     assert "expected a whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("run", "--until"), ("logs", "--stage")])
+def test_a_stage_that_there_is_not_is_told_with_those_there_are(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*option, "trian"])
+    assert "'trian': expected validate, train, qa" in capsys.readouterr().err
