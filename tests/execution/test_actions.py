@@ -8,6 +8,7 @@ import pytest
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import InfrastructureError, InputError
 from lora_ci.core.step import Outcome
+from lora_ci.execution.drive import Driver
 from lora_ci.execution.executor import ExecutorAwayError, Phase
 from lora_ci.execution.lead import this_process
 from lora_ci.execution.tick import Reconciler
@@ -95,9 +96,11 @@ def test_one_key_begins_one_run_whoever_asks(world, place):
     assert len(place.runner.begun) == 1
 
 
-def test_a_run_whose_answer_was_lost_is_found(world, place):
+# The last is what a server says that does not tell which run began.
+@pytest.mark.parametrize("fault", ["502_after_write", "reset_after_write", "truncated"])
+def test_a_run_whose_answer_was_lost_is_found(world, place, fault):
     executor, attempt = place.executor(world.root), on_gpu(world)
-    place.hub.faults.add(match=f"POST *{DISPATCHES}", kind="502_after_write")
+    place.hub.faults.add(match=f"POST *{DISPATCHES}", kind=fault)
     with pytest.raises(ExecutorAwayError):
         executor.submit(attempt)
     handle = executor.submit(attempt)
@@ -309,6 +312,18 @@ def test_a_job_that_a_person_cancels_begins_again(world, place):
     assert world.outcome(spec) is Outcome.PASSED
     assert [a["outcome"] for a in world.attempts(spec)] == ["interrupted", "passed"]
     assert {a["executor"] for a in world.attempts(spec)} == {executor.name}
+
+
+def test_a_run_that_is_stopped_cancels_its_jobs(world, place):
+    spec = world.add(world.spec("wait"))
+    moved = reconciler(world, place, "run-1")
+    driver = Driver(reconciler=moved, clock=moved.clock, watch=lambda *_: None)
+    moved.tick()
+    wait_for_progress(place.runner.folder(spec))
+    driver.stop("run-1")
+    assert world.outcome(spec) is Outcome.INTERRUPTED
+    (run,) = place.hub.repo(REPO).runs.values()
+    assert (run.status, run.conclusion) == ("completed", "cancelled")
 
 
 def reconciler(world: ToyWorld, place: ActionsPlace, run: str) -> Reconciler:
