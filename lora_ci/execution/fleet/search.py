@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_ci.core.errors import InputError
 from lora_ci.execution.fleet.loras import draw_loras, gpu_hours
-from lora_ci.execution.fleet.measured import Measured
+from lora_ci.execution.fleet.measured import Measured, spread_of
 from lora_ci.execution.fleet.scenario import Scenario
 from lora_ci.execution.fleet.simulate import Watch, simulate
 
-# A search that comes so far is not about GPUs any more.
-MOST_GPUS = 4096
 # Of the good LoRAs, so many must pass.
 ENOUGH = 0.95
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
@@ -49,17 +48,22 @@ def find_gpus(scenario: Scenario, turnaround_h: float, watch: Watch = lambda *_:
         tried[gpus] = simulated(replace(scenario, gpus=gpus), watch)
         return tried[gpus].turnaround.p95 <= turnaround_h and tried[gpus].success >= ENOUGH
 
-    # Fewer could not do the work in the time, however it is dealt out.
-    low = max(1, int(gpu_hours(draw_loras(scenario)) / (24 * scenario.days + turnaround_h)))
+    loras = draw_loras(scenario)
+    alone = spread_of([sum(lora.stage_s.values()) for lora in loras if lora.good])
+    # With fewer the queue would grow for ever, though that may not show in a few days.
+    low = max(1, math.ceil(gpu_hours(loras) / (24 * scenario.days)))
     high, step = low, 1
+    never = InputError(
+        f"no number of GPUs brings 95 of 100 LoRAs back in {turnaround_h:g} h: "
+        f"alone on a GPU they take {alone.p95:.2f} h",
+        hint="next: a longer --turnaround",
+    )
+    if alone.p95 > turnaround_h:
+        raise never
     while not is_enough(high):
+        if high > len(loras):
+            raise never
         low, high, step = high + 1, high + step, 2 * step
-        if high > MOST_GPUS:
-            raise InputError(
-                f"not even {MOST_GPUS} GPUs bring 95 of 100 LoRAs back in {turnaround_h:g} h: "
-                f"with {max(tried)} it took {tried[max(tried)].turnaround.p95:.2f} h",
-                hint="next: a longer --turnaround",
-            )
     while low < high:
         middle = (low + high) // 2
         if is_enough(middle):
