@@ -97,6 +97,16 @@ def test_the_checks_of_others_that_succeeded(world):
     assert host.passed_checks(world.head) == ("deploy", "unit")
 
 
+def test_where_statuses_are_not_ours_to_see_checks_still_are(world):
+    client = world.client()
+    body = {"name": "unit", "head_sha": world.head, "status": "completed", "conclusion": "success"}
+    client.create(f"/repos/{REPO}/check-runs", body, dict, look=None)
+    world.repo.private = True
+    rights = {"checks": "read", "contents": "read", "metadata": "read"}
+    _, host = world.open(world.client(world.hub.token(rights)))
+    assert host.passed_checks(world.head) == ("unit",)
+
+
 @pytest.mark.parametrize(
     "name", ["", "acme", "acme/loras/x", "a b/c", "../x", "acme/lo?ras", "a/b\n"]
 )
