@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from lora_ci.execution.tick import Reconciler
 from lora_ci.ledger.queue import StepRow, StepState
 from lora_ci.steps.folder import StepFolder
 
+LOG = logging.getLogger("lora_ci.execution")
+
 POLL_S = 0.1
 BEAT_S = 3.0
 # So long a database may be away before a run gives up; its steps go on.
@@ -22,7 +25,18 @@ PATIENCE_S = 300.0
 AGAIN_S = 1.0
 # A run that is stopped waits so long for an executor that does not answer; whoever is next ends it.
 AWAY_S = 5.0
+# A run whose steps all wait says so after that.
+WAITING_S = 10.0
 STOPPED = "stopped by a signal"
+
+
+@dataclass(slots=True)
+class _Still:
+    """So many steps wait since then, and none goes on."""
+
+    steps: int
+    since: float
+    told: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +49,7 @@ class Driver:
     lead: Leadership | None = None
     owner: str = field(default_factory=this_process)
     _beaten: float | None = None
+    _still: _Still | None = None
 
     def drive(self, run_id: str, *, leave: int = 0) -> bool:
         """Returns True once at most `leave` steps of the run are left, False after a signal.
@@ -66,6 +81,7 @@ class Driver:
             self.reconciler.tick()
         left = queue.unfinished(run_id)
         self._show(left)
+        self._tell_waiting(run_id, left)
         return len(left)
 
     @contextmanager
@@ -95,6 +111,17 @@ class Driver:
             ):
                 self.watch(step.lora, step.stage, progress.done, progress.total, progress.note)
 
+    def _tell_waiting(self, run_id: str, left: Sequence[StepRow]) -> None:
+        """Says once that nothing of the run goes on; why is asked of the ledger by who wonders."""
+        now, count = self.clock.monotonic(), len(left)
+        if not left or any(step.state is StepState.RUNNING for step in left):
+            self._still = None
+        elif self._still is None or self._still.steps != count:
+            self._still = _Still(count, now)
+        elif not self._still.told and now - self._still.since > WAITING_S:
+            self._still.told = True
+            LOG.warning("run.waits steps=%d next: lora-ci status %s, for what", count, run_id)
+
     def _until(self, done: Callable[[], bool]) -> None:
         """Turns until it is done. A ledger that is away is waited for."""
         away_since: float | None = None
@@ -104,12 +131,14 @@ class Driver:
                     return
                 away_since = None
                 self.clock.sleep(POLL_S)
-            except LedgerAwayError:
+            except LedgerAwayError as error:
                 now = self.clock.monotonic()
-                away_since = now if away_since is None else away_since
                 inline = self.reconciler.executor.name == INLINE
-                if inline or now - away_since > PATIENCE_S:
+                if inline or (away_since is not None and now - away_since > PATIENCE_S):
                     raise
+                if away_since is None:
+                    away_since = now
+                    LOG.warning("ledger.away patience_s=%.0f why=%s", PATIENCE_S, error)
                 self.clock.sleep(AGAIN_S)
 
     def stop(self, run_id: str) -> None:

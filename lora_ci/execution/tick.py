@@ -166,7 +166,8 @@ class Reconciler:
     def _tell_away(self, error: InfrastructureError) -> None:
         """Says so once, and not at every tick."""
         if not self._away:
-            LOG.warning("executor.away name=%s why=%s", self.executor.name, error)
+            hint = error.findings[0].hint or ""
+            LOG.warning("executor.away name=%s why=%s %s", self.executor.name, error, hint)
         self._away = True
 
     def _observe_inline(self, attempts: Sequence[OpenAttempt]) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.step import Outcome
+from lora_ci.execution.drive import Driver
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.ledger.engine import open_engine
 from tests.execution.toy import toy_command
@@ -99,7 +100,8 @@ def test_a_database_that_is_away_for_some_time_is_waited_for(tmp_path):
             # The step ends meanwhile.
             time.sleep(AWAY_S)
             server.start()
-            assert ended(process) == (0, "")
+            code, told = ended(process)
+            assert (code, told.split()[0]) == (0, "ledger.away")
             assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
 
 
@@ -143,6 +145,36 @@ def test_a_leader_that_stands_still_is_replaced_and_may_come_back(world, tmp_pat
     for spec in first:
         assert world.result(spec).metrics == {"calls": 1.0}
     assert not list(processes_below(tmp_path))
+
+
+class Hurried(SystemClock):
+    """Nobody waits by it, and after a minute somebody presses Ctrl-C."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+
+    def monotonic(self) -> float:
+        return self._at
+
+    def sleep(self, seconds: float) -> None:
+        self._at += seconds
+        if self._at > 60:
+            raise KeyboardInterrupt
+
+
+def test_a_run_of_which_nothing_goes_on_says_so_once(world, tmp_path, caplog):
+    world.add(world.spec(""))
+    (step,) = world.ledger.queue.unfinished("run-1")
+    assert world.ledger.queue.begin(step, executor="local")
+    (attempt,) = world.ledger.queue.open_attempts()
+    world.ledger.queue.again(attempt, Outcome.ERROR, delay_s=300)
+    executor = LocalExecutor(tmp_path / "objects", tmp_path / "cache", command=toy_command)
+    clock = Hurried()
+    reconciler = world.reconciler(executor, clock=clock)
+    driving = Driver(reconciler=reconciler, clock=clock, watch=lambda *_: None)
+    assert not driving.drive("run-1")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["run.waits steps=1 next: lora-ci status run-1, for what"]
 
 
 class Jumping(SystemClock):
