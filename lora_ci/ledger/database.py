@@ -31,6 +31,7 @@ class Database:
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
+        self._reader = engine.execution_options(**{READS: True})
         self._clock = clock
         self._turn = threading.Lock()
 
@@ -67,8 +68,7 @@ class Database:
 
     def rows(self, query: Select[Any], values: Mapping[str, Any] | None = None) -> list[RowMapping]:
         """All rows of a query; `values` are its parameters."""
-        reader = self._engine.execution_options(**{READS: True})
-        with signals_wait(), self._turn, reader.connect() as connection:
+        with signals_wait(), self._turn, self._reader.connect() as connection:
             return list(connection.execute(query, values).mappings())
 
     def moment(self) -> datetime:

@@ -151,9 +151,12 @@ def _tune_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # Taking the write lock first avoids the upgrade of a read lock, which can deadlock.
-        reads = connection.get_execution_options().get(READS)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get(READS):
+            # It takes no lock yet, so nothing can go wrong: through SQLAlchemy it is slower.
+            connection.connection.cursor().execute("BEGIN")
+        else:
+            # Taking the write lock first avoids the upgrade of a read lock, which can deadlock.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _tune_postgresql(engine: Engine) -> None:

@@ -60,7 +60,7 @@ class StepFolder:
 
     def write_spec(self, spec: StepSpec) -> None:
         """Makes the folder and its spec, which every attempt is given anew."""
-        self.workdir.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         stored = {"format": FORMAT, **msgspec.to_builtins(spec)}
         write_whole(self.path / "spec.json", canonical_json(stored), durable=False)
 
