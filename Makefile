@@ -45,6 +45,7 @@ SCRIPT_PYTHON ?= $(BIN)/python
 bench: venv
 	$(BIN)/python -m benchmarks.decide
 	$(BIN)/python -m benchmarks.webhooks
+	$(BIN)/python -m benchmarks.queue
 	$(BIN)/python -m benchmarks.formats
 	$(BIN)/python -m benchmarks.qa
 	$(BIN)/python -m benchmarks.rejudging

@@ -1,12 +1,13 @@
 """How fast the queue is: transitions, ticks beside many finished steps, and a flood of new ones.
 
-One process, the default ledger (SQLite, WAL) in a temporary folder, the real reconciler, and an
-executor that starts nothing.
+One process, the default ledger (SQLite, WAL) in a temporary folder (TMPDIR says on which disk), the
+real reconciler, and an executor that starts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -180,8 +181,23 @@ def flood(bench: Bench, args: argparse.Namespace) -> Iterator[tuple[str, float]]
         reconciler.tick()
         count += 1
     yield f"{bench.added:,} steps begun, s", time.perf_counter() - started
+    yield "of it what the disk takes: as many folders, a file in each, s", bare(bench)
     yield "ticks for it", count
     yield "most turns that a repository was ahead", ahead(bench)
+
+
+def bare(bench: Bench) -> float:
+    """Seconds for a folder with a file for each step, with nothing else."""
+    root, data = bench.folder / "bare", b"x" * 400
+    root.mkdir()
+    started = time.perf_counter()
+    for number in range(bench.added):
+        folder = f"{root}/{number}"
+        os.mkdir(folder)
+        with open(f"{folder}/.spec.json", "wb") as file:
+            file.write(data)
+        os.replace(f"{folder}/.spec.json", f"{folder}/spec.json")
+    return time.perf_counter() - started
 
 
 def ahead(bench: Bench) -> int:
