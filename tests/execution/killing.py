@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # A driver dies at one of its first lines, of about as many as it takes to drive a run.
 LINES = 8000
 # For all that is not killed; each point has as long again as it takes to start a driver.
-GRACE_S, POINT_S = 300.0, 3.0
+GRACE_S, POINT_S = 120.0, 3.0
 
 
 @dataclass

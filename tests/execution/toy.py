@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lora_ci.core.errors import InfrastructureError, InputError, Interrupted
 from lora_ci.core.step import Outcome, Stage, StepContext, StepResult, StepSpec
-from lora_ci.steps.folder import StepFolder
+from lora_ci.steps.folder import StepFolder, write_whole
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
 
@@ -48,7 +48,8 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     """Does what `params.do` says; `work/calls` counts how often it was called."""
     counter = context.workdir / "calls"
     number = int(counter.read_text()) + 1 if counter.exists() else 1
-    counter.write_text(str(number))
+    # Whole or not at all: it may be killed right here.
+    write_whole(counter, str(number).encode(), durable=False)
     do = str(spec.params.get("do", ""))
     details = (WAYS[do](Call(spec, context, number)) if do in WAYS else None) or {}
     (context.workdir / "out").write_text("made")
@@ -186,13 +187,13 @@ def _journal(call: Call) -> None:
     units, done = int(call.spec.params["units"]), call.context.workdir / "done"
     with (call.folder.path / "journal").open("a", buffering=1) as journal:
         journal.write(f"begin {os.getpid()}\n")
-        for unit in range(int(done.read_text() or 0) if done.exists() else 0, units):
+        for unit in range(int(done.read_text()) if done.exists() else 0, units):
             call.context.progress(unit, units, "working")
             if call.context.stop_requested():
                 journal.write(f"stop {os.getpid()}\n")
                 raise Interrupted("stopped")
             time.sleep(0.02)
-            done.write_text(str(unit + 1))
+            write_whole(done, str(unit + 1).encode(), durable=False)
         journal.write(f"end {os.getpid()}\n")
 
 
