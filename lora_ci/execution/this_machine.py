@@ -12,7 +12,7 @@ from itertools import islice
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.machine import Machine
-from lora_ci.execution.executor import LOCAL, Place
+from lora_ci.execution.executor import INLINE, LOCAL, Place
 from lora_ci.execution.inventory import find_machine
 from lora_ci.execution.placement import GpuPlacement, without_twins
 from lora_ci.execution.turns import Choice, in_turn
@@ -59,6 +59,7 @@ class ThisMachine:
     ) -> Iterator[Choice]:
         """What there is room for on this machine, in turn."""
         self._look()
+        running = _not_of_clusters(running)
         placement = self._placement
         (machine,) = placement.machines
         if machine.gpus or not machine.cpu_only:
@@ -78,7 +79,7 @@ class ThisMachine:
     ) -> tuple[str, ...]:
         """The attempts that are to save and end, besides those that were asked already."""
         self._look()
-        return self._placement.preempt(waiting, running, used_gpu_s, asked)
+        return self._placement.preempt(waiting, _not_of_clusters(running), used_gpu_s, asked)
 
     def misfit(self, one: Waiting) -> str | None:
         """Why this machine could never do a step."""
@@ -117,3 +118,11 @@ class ThisMachine:
             name = before.name if before else socket.gethostname()
             slots = before.slots if before else 1
             return Machine(name=name, slots=slots, note=str(error))
+
+
+def _not_of_clusters(running: Sequence[OpenAttempt]) -> list[OpenAttempt]:
+    """Those that may be on this machine: what a cluster does takes no room, and none waits for it.
+
+    It may never begin there, and if it goes on, its folder lets one in.
+    """
+    return [attempt for attempt in running if attempt.executor in (INLINE, LOCAL)]

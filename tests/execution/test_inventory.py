@@ -306,6 +306,13 @@ def test_where_there_never_was_a_gpu_steps_run_without(place, placement):
     assert placement.preempt([], [begun(found[0])], {}) == ("step-1-1",)
 
 
+@pytest.mark.parametrize("here", [machine("4090"), Machine(name="m", note="", cpu_only=True)])
+def test_what_a_cluster_does_or_never_began_holds_up_nothing_here(place, placement, here):
+    place.here = here
+    there = replace(running(7, work="w"), executor="ray", handle=None, place={"node": ""})
+    assert chosen(placement, waiting(1, work="w"), attempts=[there]) == [1]
+
+
 def test_memory_that_another_program_takes_counts_at_the_next_look(place, placement):
     assert chosen(placement, waiting(1, gib=20)) == [1]
     full = tuple(replace(gpu, free_gib=4.0) for gpu in place.here.gpus)
