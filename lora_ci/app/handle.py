@@ -17,7 +17,7 @@ from lora_ci.app.specs import make_spec
 from lora_ci.app.sweep import EXHAUSTIVE, Search, sweeps_of, with_sweeps
 from lora_ci.app.wiring import Deps
 from lora_ci.core.clock import new_run_id
-from lora_ci.core.errors import ExitCode, LoraCIError
+from lora_ci.core.errors import ExitCode, Interrupted, LoraCIError
 from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Action, Decision, Plan, Record
@@ -154,7 +154,7 @@ class Work:
                     self.interrupted = True
                     return
                 self.replan()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             self.interrupted = True
             driver.stop(self.run_id)
 
