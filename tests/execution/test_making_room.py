@@ -1,5 +1,6 @@
 """Real steps on a machine whose one GPU is played: who must go, goes, and goes on later."""
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,8 @@ from tests.execution.toy_world import ToyWorld, until, wait_for_progress
 
 pytestmark = pytest.mark.slow
 
-HERE = Machine(name="here", gpus=(gpu("4090", node="here"),), slots=2)
+NAME = socket.gethostname()
+HERE = Machine(name=NAME, gpus=(gpu("4090", node=NAME),), slots=2)
 
 
 class OneGpu(ToyWorld):
@@ -97,7 +99,7 @@ def test_a_search_makes_room_for_a_person_and_goes_on(world):
     person = world.queue("environment", INTERACTIVE, "person")
     world.tick_until(lambda: world.passed(person, "person"))
     told = world.result(person, "person").details["environment"]
-    assert told["CUDA_VISIBLE_DEVICES"] == "GPU-here-0"
+    assert told["CUDA_VISIBLE_DEVICES"] == f"GPU-{NAME}-0"
     world.tick_until(lambda: world.passed(search, "search"))
     assert world.outcomes(search) == ["interrupted", "passed"]
     journal = (world.folder(search).path / "journal").read_text().split()
@@ -118,13 +120,13 @@ def test_one_that_does_not_heed_is_killed_and_that_is_no_error_of_its(world):
 def test_a_drained_machine_is_empty_until_it_is_resumed(world):
     step = world.queue("journal", INTERACTIVE, "run", units=50)
     world.begins(step)
-    world.ledger.runners.want("here", RunnerState.DRAINED, "a fan is broken")
+    world.ledger.runners.want(NAME, RunnerState.DRAINED, "a fan is broken")
     world.reconciler_ = world.started_anew()
     world.reconciler_.room = 1
     world.tick_until(lambda: not world.ledger.queue.open_attempts())
     world.reconciler_.tick()
     assert world.outcomes(step) == ["interrupted"]
-    world.ledger.runners.want("here", RunnerState.ACTIVE, "")
+    world.ledger.runners.want(NAME, RunnerState.ACTIVE, "")
     world.reconciler_ = world.started_anew()
     world.tick_until(lambda: world.passed(step, "run"))
     assert world.outcomes(step) == ["interrupted", "passed"]
