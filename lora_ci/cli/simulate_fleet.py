@@ -73,6 +73,8 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.execution.fleet.search import find_gpus, simulated
 
     scenario = scenario_of(args)
+    if args.out:
+        make_folder(args.out)
     # That a simulated cluster is away is no news.
     logging.getLogger("lora_ci.execution").setLevel(logging.CRITICAL)
 
@@ -92,7 +94,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
         measured = simulated(scenario, watch)
     value = {"scenario": scenario, "measured": measured, "tried": [brief(one) for one in tried]}
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "fleet.html").write_text(render_page(scenario, measured, tried))
         (args.out / "fleet.json").write_bytes(msgspec.json.encode(value))
         output.note(f"written: {args.out / 'fleet.html'}, {args.out / 'fleet.json'}")
@@ -100,6 +101,14 @@ def run(args: argparse.Namespace, output: Output) -> int:
     lines.append(render_lines(scenario, measured))
     output.result("\n".join(lines), value, schema="simulate-fleet")
     return ExitCode.PASSED
+
+
+def make_folder(out: Path) -> None:
+    """Before minutes are spent. Raises UsageError where something else is there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"--out: {out} is no folder", hint="next: --out FOLDER") from error
 
 
 def scenario_of(args: argparse.Namespace) -> Scenario:

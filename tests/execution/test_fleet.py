@@ -262,6 +262,7 @@ def test_the_command_prints_and_writes(tmp_path):
         ("--faults", "fire"),
         ("--mix", "sd15=0"),
         ("--find-gpus", "--turnaround", "soon"),
+        ("--out", __file__),
     ],
 )
 def test_what_cannot_be_simulated_is_told(tmp_path, wrong):
