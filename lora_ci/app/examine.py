@@ -114,7 +114,7 @@ class Examiner:
                         Severity.WARNING,
                         f"{what}: nobody moves it on, and its attempt {alive[0].key} may still "
                         f"run ({alive[0].executor}, {alive[0].handle})",
-                        f"next: lora-ci run --executor {alive[0].executor}, which adopts it",
+                        "next: lora-ci run with the --executor that began it, which adopts it",
                     )
                 )
             elif repair and self.checks.interrupt(step):
