@@ -83,12 +83,14 @@ class StepFolder:
         write_whole(self.path / "result.json", canonical_json(sealed))
 
     def read_result(self, fingerprint: str) -> StepResult | None:
-        """The result of this fingerprint; None if there is none, or it is not whole.
+        """The result of this fingerprint; None if there is none, it is not whole, or it is huge.
 
         Raises InfrastructureError for one of another format.
         """
         path = self.path / "result.json"
         try:
+            if path.stat().st_size > MAX_BYTES:
+                return None
             data = path.read_bytes()
             check_format(path, data)
             sealed = msgspec.json.decode(data, type=_Sealed)

@@ -20,7 +20,7 @@ from lora_ci.execution.lead import Leadership
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.execution.tick import Policy, Reconciler
 from lora_ci.ledger.ledger import Ledger, open_ledger
-from lora_ci.steps.folder import StepFolder
+from lora_ci.steps.folder import MAX_BYTES, StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
 from tests.execution.toy import TABLE, toy_command
@@ -191,3 +191,11 @@ def test_a_torn_or_foreign_result_is_never_adopted(tmp_path):
     for data in (whole[:-7], whole.replace(b"passed", b"failed", 1), b"", b"[]"):
         path.write_bytes(data)
         assert folder.read_result(spec.fingerprint) is None
+
+
+def test_a_huge_file_is_no_result(tmp_path):
+    folder = StepFolder(tmp_path / "step")
+    folder.path.mkdir()
+    with (folder.path / "result.json").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    assert folder.read_result("f" * 64) is None
