@@ -175,6 +175,7 @@ def test_what_another_trainer_printed_is_told_too(world, capsys):
     folder = world.add(Stage.TRAIN)
     attempt = world.begin()
     folder.log.write_text("ours\n")
+    folder.workdir.mkdir()
     (folder.workdir / "trainer.log").write_text("theirs\r 10%\r 20%\n")
     assert told(world, capsys, "logs")[0] == "ours\n 20%\n"
     world.finish(attempt)
