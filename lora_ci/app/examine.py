@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -55,13 +55,18 @@ class Examiner:
     objects: Path
     clock: Clock
 
-    def examine(self, *, deep: bool, repair: bool, progress: Progress) -> Examined:
-        """All findings; `deep` reads every artifact, `repair` does what is safe to do."""
+    def examine(
+        self, *, deep: bool, repair: bool, progress: Progress, gone: Collection[str] = ()
+    ) -> Examined:
+        """All findings; `deep` reads every artifact, `repair` does what is safe to do.
+
+        `gone` are executors that are no more: nothing of theirs runs.
+        """
         if damage := self.checks.damage():
             # What such a file says of the rest is worth nothing.
             return _empty(tuple(_damaged(line) for line in damage))
         findings = list(self._rows())
-        steps, repaired = self._steps(repair)
+        steps, repaired = self._steps(repair, gone)
         findings += steps
         sizes = {one.sha256: one.size_bytes for one in stored(self.objects)}
         findings += self._artifacts(sizes)
@@ -102,10 +107,14 @@ class Examiner:
 
     # Steps that nobody moves on
 
-    def _steps(self, repair: bool) -> tuple[list[Finding], int]:
+    def _steps(self, repair: bool, gone: Collection[str]) -> tuple[list[Finding], int]:
         findings, repaired = list[Finding](), 0
         for step in self._abandoned(self.checks.open_steps()):
-            alive = [a for a in step.attempts if not _has_ended(a.executor, a.handle)]
+            alive = [
+                a
+                for a in step.attempts
+                if a.executor not in gone and not _has_ended(a.executor, a.handle)
+            ]
             what = f"{step.stage} of {step.lora} in run {step.run_id}"
             if alive:
                 findings.append(
@@ -114,7 +123,9 @@ class Examiner:
                         Severity.WARNING,
                         f"{what}: nobody moves it on, and its attempt {alive[0].key} may still "
                         f"run ({alive[0].executor}, {alive[0].handle})",
-                        "next: lora-ci run with the --executor that began it, which adopts it",
+                        "next: lora-ci run with the --executor that began it, which adopts it; "
+                        f"if that is no more, lora-ci ledger check --repair --gone "
+                        f"{alive[0].executor}",
                     )
                 )
             elif repair and self.checks.interrupt(step):

@@ -22,6 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="end steps that nobody moves on any more as interrupted; nothing else is changed",
     )
+    parser.add_argument(
+        "--gone",
+        action="append",
+        default=[],
+        metavar="EXECUTOR",
+        help="an executor that is no more, as findings call it, such as a cluster that was given "
+        "up: with --repair its attempts are ended too; may be given again",
+    )
     add_ledger_arguments(parser)
     add_output_arguments(parser)
 
@@ -40,7 +48,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
         clock=SystemClock(),
     )
     try:
-        found = examiner.examine(deep=args.deep, repair=args.repair, progress=teller(output))
+        found = examiner.examine(
+            deep=args.deep, repair=args.repair, progress=teller(output), gone=args.gone
+        )
     finally:
         database.close()
     if not output.json:

@@ -150,13 +150,15 @@ class Kept:
         )  # fmt: skip
         return work.run(timedelta(days=days))
 
-    def examine(self, *, deep: bool = False, repair: bool = False) -> Examined:
+    def examine(
+        self, *, deep: bool = False, repair: bool = False, gone: tuple[str, ...] = ()
+    ) -> Examined:
         self.clock.at = NOW
         examiner = Examiner(
             checks=Checks(self.database), retention=self.retention, objects=self.store.root,
             clock=self.clock,
         )  # fmt: skip
-        return examiner.examine(deep=deep, repair=repair, progress=lambda *_: None)
+        return examiner.examine(deep=deep, repair=repair, progress=lambda *_: None, gone=gone)
 
     def rules(self, **how: bool) -> list[str]:
         """The rules of all findings, sorted."""

@@ -128,6 +128,15 @@ def test_an_attempt_on_a_cluster_is_not_ended(kept):
     assert kept.rules(repair=True) == ["ledger.ownerless-attempt"]
 
 
+def test_an_attempt_on_a_cluster_that_is_no_more_is_ended_if_that_is_said(kept):
+    begin(kept, gone(), "slurm", "4711")
+    found = kept.examine()
+    assert "--gone slurm" in found.findings[0].hint
+    assert kept.examine(repair=True, gone=("ray",)).repaired == 0
+    assert kept.examine(repair=True, gone=("slurm",)).repaired == 1
+    assert kept.rules() == []
+
+
 def test_a_run_of_another_machine_is_watched_for_a_while(kept):
     begin(kept, "elsewhere:1:1")
     assert kept.rules() == ["ledger.abandoned-step"]
