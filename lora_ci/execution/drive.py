@@ -50,6 +50,7 @@ class Driver:
     owner: str = field(default_factory=this_process)
     _beaten: float | None = None
     _still: _Still | None = None
+    _stopping: bool = False
 
     def drive(self, run_id: str, *, leave: int = 0) -> bool:
         """Returns True once at most `leave` steps of the run are left, False after a signal.
@@ -141,10 +142,27 @@ class Driver:
                     LOG.warning("ledger.away patience_s=%.0f why=%s", PATIENCE_S, error)
                 self.clock.sleep(AGAIN_S)
 
+    def _tell_stopping(self, left: Sequence[StepRow]) -> None:
+        """Says what is waited for, where it is not over already."""
+        running = sum(step.state is StepState.RUNNING for step in left)
+        if running and self.reconciler.executor.name != INLINE:
+            LOG.warning(
+                "run.stopping steps=%d grace_s=%g next: wait, they save; Ctrl-C again leaves them",
+                running,
+                self.reconciler.policy.grace_s,
+            )
+
     def stop(self, run_id: str) -> None:
-        """Ends the attempts of the run gently; each leaves its checkpoint and what it found."""
+        """Ends the attempts of the run gently; each leaves its checkpoint and what it found.
+
+        Called again, because another signal came, it waits no longer: they were asked to end.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
         queue = self.reconciler.ledger.queue
         queue.stop(run_id, STOPPED)
+        self._tell_stopping(queue.unfinished(run_id))
         until = self.clock.monotonic() + 2 * self.reconciler.policy.grace_s
         answered = self.clock.monotonic()
         while any(s.state is StepState.RUNNING for s in queue.unfinished(run_id)):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -124,10 +125,34 @@ def test_a_signal_ends_a_run_and_all_that_it_began(world, tmp_path):
     wait_for_progress(world.folder(heeds))
     wait_for_progress(world.folder(hangs))
     process.send_signal(signal.SIGINT)
-    assert ended(process) == (130, "")
+    code, told = ended(process)
+    assert (code, len(told.splitlines())) == (130, 1)
+    assert told.startswith("run.stopping steps=2 ")
     assert {world.outcome(spec) for spec in (heeds, hangs, waits)} == {Outcome.INTERRUPTED}
     assert [len(world.attempts(spec)) for spec in (heeds, hangs, waits)] == [1, 1, 0]
     assert not list(processes_below(tmp_path))
+
+
+def test_a_second_signal_leaves_the_steps_to_themselves(world):
+    spec = world.add(world.spec("hang"))
+    executor = LocalExecutor(world.root / "objects", world.root / "cache", command=toy_command)
+    reconciler = world.reconciler(executor, policy=replace(HASTY, grace_s=60.0))
+
+    class Impatient(SystemClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if world.folder(spec).read_progress() is not None:
+                raise KeyboardInterrupt
+
+    driver = Driver(reconciler=reconciler, clock=Impatient(), watch=lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        driver.drive("run-1")
+    (attempt,) = world.ledger.queue.open_attempts()
+    assert attempt.stopping
+    driver.stop("run-1")
+    assert len(world.ledger.queue.open_attempts()) == 1
+    executor.cancel(attempt.handle, hard=True)
+    reconciler.ledger.close()
 
 
 def test_a_leader_that_stands_still_is_replaced_and_may_come_back(world, tmp_path):
