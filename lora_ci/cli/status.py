@@ -63,9 +63,18 @@ def run(args: argparse.Namespace, output: Output) -> int:
     return ExitCode.PASSED
 
 
+def _state(row: RunRow) -> str:
+    """What it came to; `left` where its process is gone, as far as this machine can tell."""
+    from lora_ci.execution.lead import is_gone
+
+    if row.outcome:
+        return row.outcome
+    return "left" if row.owner and is_gone(row.owner) else "unfinished"
+
+
 def _show_runs(runs: Sequence[RunRow], output: Output) -> None:
     lines = [
-        f"{row.id}  {row.outcome or 'unfinished':<12}  {row.event.kind:<12}  {row.event.head[:7]}"
+        f"{row.id}  {_state(row):<12}  {row.event.kind:<12}  {row.event.head[:7]}"
         for row in runs
     ]
     output.result("\n".join(lines) or "no run yet", {"runs": runs}, schema="status")

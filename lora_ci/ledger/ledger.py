@@ -32,12 +32,13 @@ from lora_ci.ledger.runners import Runners
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run as lists show it."""
+    """A run as lists show it; `owner` is the process that moved it on last."""
 
     id: str
     event: Event
     started_at: str
     outcome: Outcome | None
+    owner: str | None
 
 
 def open_ledger(url: str, clock: Clock, *, repo: str | None = None) -> Ledger:
@@ -134,7 +135,7 @@ class Ledger:
         """The newest runs first."""
         table = tables.run.c
         query = (
-            select(table.id, table.event, table.started_at, table.outcome)
+            select(table.id, table.event, table.started_at, table.outcome, table.owner)
             .order_by(table.started_at.desc(), table.id.desc())
             .limit(limit)
         )
@@ -144,6 +145,7 @@ class Ledger:
                 event=as_value(row["event"], Event),
                 started_at=row["started_at"],
                 outcome=Outcome(row["outcome"]) if row["outcome"] else None,
+                owner=row["owner"],
             )
             for row in self._db.rows(query)
         )

@@ -302,6 +302,7 @@ def test_status_of_a_run_that_nobody_moves_on(tmp_path, capsys):
     assert "nobody moves it on" in out
     assert "waits for nobody" in out
     assert json.loads(told(world, capsys, "status", RUN, "--json")[0])["abandoned"] is True
+    assert told(world, capsys, "status")[0].split()[1] == "left"
 
 
 def test_status_knows_work_that_another_run_does(world, capsys):
