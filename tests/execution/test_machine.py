@@ -50,6 +50,8 @@ def driver(
     """A process that drives the run."""
 
     def limit() -> None:
+        # Who was started in the background of a script ignores it, and so would this.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if most_bytes:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 

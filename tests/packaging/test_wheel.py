@@ -42,5 +42,7 @@ def test_the_wheel_stands_alone(tmp_path: Path):
     subprocess.run(["git", "init", "-q", tmp_path / "new"], check=True)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = ("--repo", str(tmp_path / "new"), "--ledger-url", url)
+    made = f"from lora_ci.ledger.engine import open_engine; open_engine({url!r})"
+    call("-c", made, folder=unpacked)
     status = call("-m", "lora_ci", "status", *ledger, folder=unpacked)
     assert status == "no run yet\n"
