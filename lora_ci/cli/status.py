@@ -74,8 +74,7 @@ def _state(row: RunRow) -> str:
 
 def _show_runs(runs: Sequence[RunRow], output: Output) -> None:
     lines = [
-        f"{row.id}  {_state(row):<12}  {row.event.kind:<12}  {row.event.head[:7]}"
-        for row in runs
+        f"{row.id}  {_state(row):<12}  {row.event.kind:<12}  {row.event.head[:7]}" for row in runs
     ]
     output.result("\n".join(lines) or "no run yet", {"runs": runs}, schema="status")
 
