@@ -11,9 +11,9 @@ from pathlib import Path
 from lora_ci.core.clock import Clock
 from lora_ci.core.digest import sha256_file
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.execution.executor import INLINE
-from lora_ci.execution.lead import PATIENCE_S, is_gone, this_process
-from lora_ci.execution.processes import started_at
+from lora_ci.execution.executor import INLINE, LOCAL
+from lora_ci.execution.lead import PATIENCE_S, host_of, is_gone, this_process
+from lora_ci.execution.local import is_running
 from lora_ci.ledger.checking import Checks, Made, OpenStep
 from lora_ci.ledger.retention import Pin, Retention
 from lora_ci.report.figures import counted, size
@@ -22,7 +22,6 @@ from lora_ci.store.inventory import stored
 # A step that is this young may not have met its run's owner yet.
 YOUNG = timedelta(minutes=1)
 POLL_S = 1.0
-LOCAL = "local"
 
 # What is being done, how much of it, of how much.
 Progress = Callable[[str, int, int], None]
@@ -165,7 +164,7 @@ class Examiner:
     def _abandoned(self, steps: Sequence[OpenStep]) -> list[OpenStep]:
         """The steps of runs that nobody moves on. Those of other machines are watched a while."""
         young = (self.clock.now() - YOUNG).isoformat(timespec="microseconds")
-        here = _host(this_process())
+        here = host_of(this_process())
         found, watched = list[OpenStep](), dict[str, int]()
         for step in steps:
             if step.owner is None:
@@ -173,7 +172,7 @@ class Examiner:
                     found.append(step)
             elif is_gone(step.owner):
                 found.append(step)
-            elif _host(step.owner) != here:
+            elif host_of(step.owner) != here:
                 watched[step.run_id] = step.beat
         until = self.clock.monotonic() + PATIENCE_S
         while watched and self.clock.monotonic() < until:
@@ -252,15 +251,10 @@ def _has_ended(executor: str, handle: str | None) -> bool:
         return True
     if executor != LOCAL:
         return False
-    if handle is None:
+    # What another version wrote there may be no handle of a process.
+    if handle is None or not handle.partition(":")[0].isdecimal():
         return True
-    pid, _, rest = handle.partition(":")
-    return not pid.isdecimal() or started_at(int(pid)) != rest.partition(":")[0]
-
-
-def _host(owner: str) -> str:
-    """The machine in the name of a process (`lead.this_process`)."""
-    return owner.rsplit(":", 2)[0]
+    return not is_running(handle)
 
 
 def _absent(made: Made, names: Sequence[str], is_needed: bool) -> Finding:

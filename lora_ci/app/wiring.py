@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from lora_ci.app.anew import Anew, AnewRecords
 from lora_ci.app.live import Live
@@ -24,7 +24,7 @@ from lora_ci.execution.lead import Leadership, lease_of
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.execution.this_machine import ThisMachine, look_here
 from lora_ci.execution.tick import Policy, Reconciler
-from lora_ci.execution.turns import Placement
+from lora_ci.execution.turns import Anywhere
 from lora_ci.forge.forge import Forge, Host
 from lora_ci.forge.github.action_executor import PREFIX as JOBS
 from lora_ci.forge.local import LocalForge
@@ -39,11 +39,6 @@ from lora_ci.store.store import ArtifactStore
 ON_A_CLUSTER = 16
 # What a cancelled job of a workflow has to save and to hand on what it has.
 UPLOADED_S = 330.0
-
-
-class _Bounds(TypedDict, total=False):
-    room: int | None
-    placement: Placement
 
 
 class Share(Protocol):
@@ -101,8 +96,9 @@ class Deps:
     def driver(self, run_id: str) -> Driver:
         """What moves the steps of a run on; where they outlive it, those of other runs too."""
         # A job on a repository's runners is about what its run was asked.
-        jobs = self.executor.name.startswith(JOBS)
-        alone = jobs or self.executor.name == INLINE
+        name = self.executor.name
+        jobs, inline = name.startswith(JOBS), name == INLINE
+        alone = jobs or inline
         reconciler = Reconciler(
             ledger=self.ledger,
             executor=self.executor,
@@ -110,24 +106,22 @@ class Deps:
             clock=self.clock,
             run_id=run_id if alone else None,
             policy=Policy(grace_s=UPLOADED_S) if jobs else Policy(),
-            **self._bounds(),
+            placement=self._here() if name == LOCAL else Anywhere(),
+            room=self.room if name == LOCAL else self.room or (1 if inline else ON_A_CLUSTER),
         )
-        name = lease_of(self.executor.name)
-        lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock, name=name)
+        queue = self.ledger.queue
+        lead = None if alone else Leadership(queue=queue, clock=self.clock, name=lease_of(name))
         return Driver(reconciler=reconciler, clock=self.clock, watch=self.live, lead=lead)
 
-    def _bounds(self) -> _Bounds:
-        """How many steps go on at a time, and where."""
-        if self.executor.name != LOCAL:
-            return {"room": self.room or (1 if self.executor.name == INLINE else ON_A_CLUSTER)}
+    def _here(self) -> ThisMachine:
+        """The GPUs of this machine, as a place for steps."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        here = ThisMachine(
+        return ThisMachine(
             runners=self.ledger.runners,
             clock=self.clock,
             look=lambda: look_here(visible),
             without_gpu=self.room or 1,
         )
-        return {"room": self.room, "placement": here}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

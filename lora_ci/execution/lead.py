@@ -35,7 +35,7 @@ def lease_of(executor: str) -> str:
 
 def host_of(holder: str) -> str:
     """The machine of a process."""
-    return holder.rpartition(":")[0].rpartition(":")[0]
+    return _parts(holder)[0]
 
 
 def is_gone(holder: str) -> bool:
@@ -49,11 +49,17 @@ def is_alive(holder: str) -> bool:
 
 
 def _lives(holder: str) -> bool | None:
-    host, _, pid = holder.rpartition(":")[0].rpartition(":")
-    started = holder.rpartition(":")[2]
+    host, pid, started = _parts(holder)
     if host != socket.gethostname() or not pid.isdecimal():
         return None
     return started_at(int(pid)) == started
+
+
+def _parts(holder: str) -> tuple[str, str, str]:
+    """Host, pid and start time. A host's name may have colons."""
+    rest, _, started = holder.rpartition(":")
+    host, _, pid = rest.rpartition(":")
+    return host, pid, started
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,22 +70,16 @@ class Watched:
     patience_s: float = PATIENCE_S
     _seen: dict[str, tuple[object, float]] = field(default_factory=dict)
 
-    def still_for_s(self, name: str, number: object) -> float:
-        """For how long the number has been this one, as far as we have watched."""
+    def is_still(self, name: str, number: object) -> bool:
+        """True for one that is as it was for longer than anybody alive would leave it.
+
+        For how long that is, counts from where we first saw it.
+        """
         now = self.clock.monotonic()
         before = self._seen.get(name)
         if before is None or before[0] != number:
-            self._seen[name] = (number, now)
-            return 0.0
-        return now - before[1]
-
-    def is_still(self, name: str, number: object) -> bool:
-        """True for one that is as it was for longer than anybody alive would leave it."""
-        return self.still_for_s(name, number) > self.patience_s
-
-    def forget(self, name: str) -> None:
-        """What is not watched any more."""
-        self._seen.pop(name, None)
+            self._seen[name] = before = (number, now)
+        return now - before[1] > self.patience_s
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Leadership:
 
     queue: Queue
     clock: Clock
-    name: str = "steps"
+    name: str
     holder: str = field(default_factory=this_process)
     patience_s: float = PATIENCE_S
     _renewed: float | None = None

@@ -92,11 +92,11 @@ class LocalExecutor:
         return f"{pid}:{started}:{_mark(attempt)}"
 
     def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
-        return {h: Phase.RUNNING if _is_alive(h) else Phase.ENDED for h in handles}
+        return {h: Phase.RUNNING if is_running(h) else Phase.ENDED for h in handles}
 
     def cancel(self, handle: str, *, hard: bool) -> None:
         pid, _, mark = _parts(handle)
-        if _is_alive(handle):
+        if is_running(handle):
             signal_group(pid, signal.SIGKILL if hard else signal.SIGTERM)
         if hard and mark:
             kill_marked(f"{MARK}={mark}")
@@ -147,7 +147,8 @@ def _parts(handle: str) -> tuple[int, str, str]:
     return int(pid), started, key
 
 
-def _is_alive(handle: str) -> bool:
+def is_running(handle: str) -> bool:
+    """True while the process of a handle is alive, on this machine."""
     pid, started, _ = _parts(handle)
     reap(pid)
     return started_at(pid) == started

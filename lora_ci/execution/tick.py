@@ -354,8 +354,9 @@ class Reconciler:
 
     def _is_far(self, waiting: Waiting) -> bool:
         """True for a step whose run has its files on another machine, where that matters."""
-        here = socket.gethostname()
-        return self.executor.name == LOCAL and host_of(waiting.owner or f"{here}::") != here
+        if self.executor.name != LOCAL or waiting.owner is None:
+            return False
+        return host_of(waiting.owner) != socket.gethostname()
 
     def _begin(self, choice: Choice, running: Sequence[OpenAttempt]) -> bool:
         """Starts a waiting step; True if it takes room now."""

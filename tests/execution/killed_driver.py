@@ -11,7 +11,7 @@ from types import FrameType
 from lora_ci.core.clock import SystemClock
 from lora_ci.execution import drive as driving
 from lora_ci.execution.drive import Driver
-from lora_ci.execution.lead import Leadership
+from lora_ci.execution.lead import Leadership, lease_of
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.execution.tick import Policy, Reconciler
 from lora_ci.ledger.ledger import open_ledger
@@ -60,7 +60,9 @@ def main() -> int:
         ledger=ledger, executor=executor, store=LocalStore(root / "objects"), clock=clock,
         room=args.room, policy=replace(PATIENT, failures=args.failures),
     )  # fmt: skip
-    lead = Leadership(queue=ledger.queue, clock=clock, patience_s=PATIENT.patience_s)
+    lead = Leadership(
+        queue=ledger.queue, clock=clock, name=lease_of("local"), patience_s=PATIENT.patience_s
+    )
     driver = Driver(reconciler=reconciler, clock=clock, watch=lambda *_: None, lead=lead)
     if args.line:
         die_at(args.line)

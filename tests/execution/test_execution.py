@@ -16,7 +16,7 @@ from lora_ci.core.step import Outcome, Resources, Stage, StepSpec
 from lora_ci.execution.drive import Driver
 from lora_ci.execution.executor import Attempt, Executor, Phase, step_folder
 from lora_ci.execution.inline import InlineExecutor
-from lora_ci.execution.lead import Leadership
+from lora_ci.execution.lead import Leadership, lease_of
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.execution.tick import Policy, Reconciler
 from lora_ci.ledger.ledger import Ledger, open_ledger
@@ -66,7 +66,13 @@ class World:
             ledger=self.ledger, executor=self.executor, store=self.store, clock=self.clock,
             run_id="run-1" if alone else None, policy=Policy(delays_s=(0.0,)),
         )  # fmt: skip
-        lead = None if alone else Leadership(queue=self.ledger.queue, clock=self.clock)
+        lead = (
+            None
+            if alone
+            else Leadership(
+                queue=self.ledger.queue, clock=self.clock, name=lease_of(self.executor.name)
+            )
+        )
         driver = Driver(reconciler=reconciler, clock=self.clock, watch=lambda *_: None, lead=lead)
         assert driver.drive("run-1")
 

@@ -169,7 +169,7 @@ class Fleet(RuleBasedStateMachine):
             ledger=ledger, executor=self.executor, store=LocalStore(self.root / "objects"),
             clock=self.clock, room=ROOM, policy=POLICY,
         )  # fmt: skip
-        lead = Leadership(queue=ledger.queue, clock=self.clock, holder=HOLDERS[which])
+        lead = Leadership(queue=ledger.queue, clock=self.clock, name="steps", holder=HOLDERS[which])
         return reconciler, lead
 
     def teardown(self) -> None:

@@ -12,7 +12,7 @@ from lora_ci.core.errors import UsageError
 from lora_ci.core.step import Outcome
 from lora_ci.execution import drive
 from lora_ci.execution.executor import ExecutorAwayError, Phase
-from lora_ci.execution.lead import Leadership, this_process
+from lora_ci.execution.lead import Leadership, lease_of, this_process
 from lora_ci.execution.ray import RayExecutor
 from lora_ci.execution.tick import Policy
 from tests.execution.ray_world import cluster, executor_on
@@ -156,7 +156,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_ray_that_is_away(world, line,
     line.fault = "drops"
     spec = world.add(world.spec(""))
     reconciler = world.reconciler(executor_at(world, line.address), policy=Policy(grace_s=600.0))
-    lead = Leadership(queue=reconciler.ledger.queue, clock=SystemClock())
+    lead = Leadership(queue=reconciler.ledger.queue, clock=SystemClock(), name=lease_of("ray"))
     driver = drive.Driver(reconciler=reconciler, clock=Stopping(), watch=lambda *_: None, lead=lead)
     assert not driver.drive("run-1")
     # It may have begun: whoever is next finds out.

@@ -17,7 +17,7 @@ from lora_ci.core.plan import Action, Decision, Record
 from lora_ci.core.step import Outcome, Resources, Stage, StepResult, StepSpec
 from lora_ci.execution.drive import Driver
 from lora_ci.execution.executor import Attempt, Executor, Phase, step_folder
-from lora_ci.execution.lead import Leadership
+from lora_ci.execution.lead import Leadership, lease_of
 from lora_ci.execution.tick import INLINE, Policy, Reconciler
 from lora_ci.ledger import tables
 from lora_ci.ledger.ledger import Ledger, open_ledger
@@ -101,7 +101,13 @@ class ToyWorld:
         reconciler = self.reconciler(executor, run=run, **how)
         clock = reconciler.clock
         alone = executor.name == INLINE
-        lead = None if alone else Leadership(queue=reconciler.ledger.queue, clock=clock)
+        lead = (
+            None
+            if alone
+            else Leadership(
+                queue=reconciler.ledger.queue, clock=clock, name=lease_of(executor.name)
+            )
+        )
         driver = Driver(reconciler=reconciler, clock=clock, watch=lambda *_: None, lead=lead)
         assert driver.drive(run)
         reconciler.ledger.close()
