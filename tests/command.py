@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -49,17 +48,15 @@ def lora_ci(
         powers = "--bounding-set=-dac_override,-dac_read_search"
         command = ["setpriv", powers, "--", *command]
 
-    def limit() -> None:
-        if max_file_bytes:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-
+    if max_file_bytes:
+        # Not between fork and exec: a test's process has threads, and the child could crash there.
+        command = ["prlimit", f"--fsize={max_file_bytes}", "--", *command]
     done = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
-        preexec_fn=limit,
         env={**os.environ, **(env or {})},
         check=False,
     )

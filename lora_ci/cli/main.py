@@ -6,6 +6,7 @@ Only the module of the chosen command is imported, so that `--help` and `plan` s
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import keyword
 import os
@@ -138,6 +139,9 @@ def entry() -> None:
     """A command as a process. SIGTERM stops it as Ctrl-C does."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    if sys.stderr is not None:
+        # A crash inside a library's native code would end us without a word.
+        faulthandler.enable()
     # What libraries warn of when they are loaded is for us, not for users.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
