@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError as DuplicateKey
 
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.plan import Decision
 from lora_ci.core.step import Outcome, Stage, StepResult, StepSpec
 from lora_ci.ledger import tables
@@ -123,7 +124,10 @@ class Queue:
         repo: str = "",
         priority: int = 0,
     ) -> None:
-        """Adds a waiting step; a second call for the same stage changes nothing."""
+        """Adds a waiting step; a second call for the same stage changes nothing.
+
+        Raises InfrastructureError for a run that the ledger does not have.
+        """
         parts = decision.fingerprint.parts if decision.fingerprint else {}
         now = self._db.now()
         values: dict[str, Any] = {
@@ -147,8 +151,15 @@ class Queue:
         try:
             with self._db.transaction() as connection:
                 connection.execute(insert(tables.step).values(values))
-        except DuplicateKey:
-            return
+        except DuplicateKey as error:
+            table = tables.step.c
+            same = (table.run_id == run_id, table.lora == spec.lora, table.stage == spec.stage)
+            if not self._db.rows(select(table.id).where(*same)):
+                # Also what breaks another rule of the table comes as this error.
+                raise InfrastructureError(
+                    f"the ledger takes no step of run {run_id}: {error.orig}",
+                    hint="next: lora-ci ledger check; the same command begins a run anew",
+                ) from error
 
     # What is to be done
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.execution.turns import in_turn
@@ -42,6 +43,13 @@ def test_several_that_add_the_same_step_add_one(line):
     assert len(line.queue.unfinished("run-1")) == 1
     for one in lines:
         one.close()
+
+
+def test_a_step_of_a_run_that_is_not_there_is_refused(line, monkeypatch):
+    monkeypatch.setattr(line.ledger, "start_run", lambda *_: None)
+    with pytest.raises(InfrastructureError, match="(?i)no step of run run-1: .*foreign key"):
+        line.add()
+    assert line.queue.waiting() == ()
 
 
 def test_higher_priorities_come_first_then_what_has_waited_longest(line):
