@@ -156,11 +156,11 @@ def transitions(bench: Bench, args: argparse.Namespace) -> Iterator[tuple[str, f
     yield "steps added a second", args.steps / (time.perf_counter() - started)
     steps = queue.unfinished("red")
     whole = started = time.perf_counter()
-    keys = [queue.begin(step, executor="nothing") for step in steps]
+    keys = [queue.begin([(step, {})], executor="nothing")[0] for step in steps]
     yield "waiting → running, a second", args.steps / (time.perf_counter() - started)
     started = time.perf_counter()
     for key in keys:
-        queue.note_handle(key or "", "handle")
+        queue.note_handles({key or "": "handle"})
     yield "handles noted a second", args.steps / (time.perf_counter() - started)
     attempts = queue.open_attempts()
     started = time.perf_counter()

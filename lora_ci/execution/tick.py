@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from lora_ci.core.clock import Clock
@@ -22,8 +23,8 @@ from lora_ci.core.errors import (
     LoraCIError,
 )
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.core.signals import stop_on_signal
-from lora_ci.core.step import Outcome, StepResult
+from lora_ci.core.signals import StopFlag, stop_on_signal
+from lora_ci.core.step import Outcome, StepResult, StepSpec
 from lora_ci.execution.executor import (
     INLINE,
     LOCAL,
@@ -50,6 +51,8 @@ LATELY = timedelta(days=7)
 BATCH = 64
 # After that what has ended is looked at again before more begins: executors may be slow to start.
 BEGIN_S = 2.0
+# So many begin in one transaction, where those before took no longer than that.
+MANY, SOON_S = 64, 0.25
 AGAIN = (Outcome.ERROR, Outcome.INTERRUPTED)
 
 
@@ -125,12 +128,6 @@ class Reconciler:
         self._observe_inline([a for a in attempts if a.executor == INLINE])
         if self.executor.name == INLINE:
             return
-        for attempt in ours:
-            if attempt.handle is None and self.run_id in (None, attempt.step.run_id):
-                self._submit(attempt)
-            elif attempt.handle is None:
-                # What its run was about is known to nobody any more.
-                self._give_up(attempt)
         known = [a for a in ours if a.handle is not None]
         try:
             phases = self.executor.phases([a.handle for a in known if a.handle])
@@ -138,6 +135,12 @@ class Reconciler:
             self._tell_away(error)
             return
         self._away = self._away and not known
+        nameless = [a for a in ours if a.handle is None]
+        self._submit([a for a in nameless if self.run_id in (None, a.step.run_id)])
+        for attempt in nameless:
+            if self.run_id not in (None, attempt.step.run_id):
+                # What its run was about is known to nobody any more.
+                self._give_up(attempt)
         for attempt in known:
             try:
                 self._look_at(attempt, phases.get(attempt.handle or "", Phase.ENDED))
@@ -207,7 +210,10 @@ class Reconciler:
         if seen.running_since is None:
             return False
         if seen.limit_s is None:
-            seen.limit_s = self.ledger.queue.spec(attempt.step).resources.timeout_s
+            spec = self.ledger.queue.specs([attempt.step])[attempt.step.id]
+            if isinstance(spec, InfrastructureError):
+                raise spec
+            seen.limit_s = spec.resources.timeout_s
         return self.clock.monotonic() - seen.running_since > seen.limit_s
 
     def _is_denied(self, attempt: OpenAttempt, seen: _Seen) -> bool:
@@ -318,6 +324,9 @@ class Reconciler:
         free = sys.maxsize if self.room is None else self.room - len(mine)
         if free <= 0 and isinstance(self.placement, Anywhere):
             return
+        if self._away and any(a.handle is None for a in mine):
+            # One is enough to see when it is there again.
+            return
         queue = self.ledger.queue
         most = BATCH if self.room is None else max(BATCH, free)
         due = queue.waiting(run_id=self.run_id, most=most)
@@ -327,13 +336,17 @@ class Reconciler:
         asked = [key for key, seen in self._seen.items() if seen.asked_at is not None]
         for key in self.placement.preempt(waiting, running, used, asked):
             self._seen.setdefault(key, _Seen()).preempted = True
-        if not waiting or free <= 0:
+        if not waiting:
             return
-        until = self.clock.monotonic() + BEGIN_S
-        for choice in self.placement.choose(waiting, running, used):
-            free -= self._begin(choice, running)
-            if free <= 0 or self.clock.monotonic() > until:
+        choices = iter(self.placement.choose(waiting, running, used))
+        until, many = self.clock.monotonic() + BEGIN_S, 1
+        while batch := list(islice(choices, max(0, min(many, free)))):
+            started = self.clock.monotonic()
+            free -= self._begin(batch, running)
+            now = self.clock.monotonic()
+            if now > until or self._away:
                 return
+            many = min(2 * many, MANY) if now - started < SOON_S else 1
 
     def _fits(self, waiting: Waiting) -> bool:
         """Ends a step for which there never will be a place: it would wait for ever."""
@@ -358,26 +371,30 @@ class Reconciler:
             return False
         return host_of(waiting.owner) != socket.gethostname()
 
-    def _begin(self, choice: Choice, running: Sequence[OpenAttempt]) -> bool:
-        """Starts a waiting step; True if it takes room now."""
-        step, queue = choice.waiting.step, self.ledger.queue
-        found = self.ledger.find(step.fingerprint)
-        if (
-            found
-            and found.finished_at > choice.waiting.queued_at
-            and is_whole(found.result, self.store)
-        ):
-            # Another run has done it since.
-            queue.settle(step, found.result)
-            return False
-        node = choice.place.node or (socket.gethostname() if self.executor.name == LOCAL else "")
-        place = {"node": node, "gpus": list(choice.place.gpus)}
-        name, started_at = self.executor.name, self.clock.now().isoformat(timespec="microseconds")
-        key = queue.begin(step, executor=name, place=place)
-        if key is None:
-            self._give_up_lost(step.fingerprint, running)
-            return False
-        return self._submit(_begun(choice.waiting, key, name, place, started_at))
+    def _begin(self, choices: Sequence[Choice], running: Sequence[OpenAttempt]) -> int:
+        """Starts waiting steps; how many take room now."""
+        queue, name = self.ledger.queue, self.executor.name
+        found = self.ledger.found({c.waiting.step.fingerprint for c in choices})
+        wanted: list[tuple[Waiting, dict[str, Any]]] = []
+        for choice in choices:
+            waiting = choice.waiting
+            record = found.get(waiting.step.fingerprint)
+            # Another run may have done it since.
+            since = record is not None and record.finished_at > waiting.queued_at
+            if record and since and is_whole(record.result, self.store):
+                queue.settle(waiting.step, record.result)
+            else:
+                node = choice.place.node or (socket.gethostname() if name == LOCAL else "")
+                wanted.append((waiting, {"node": node, "gpus": list(choice.place.gpus)}))
+        started_at = self.clock.now().isoformat(timespec="microseconds")
+        keys = queue.begin([(w.step, place) for w, place in wanted], executor=name)
+        begun = []
+        for (waiting, place), key in zip(wanted, keys, strict=True):
+            if key is None:
+                self._give_up_lost(waiting.step.fingerprint, running)
+            else:
+                begun.append(_begun(waiting, key, name, place, started_at))
+        return self._submit(begun, new=True)
 
     def _give_up_lost(self, work: str, running: Sequence[OpenAttempt]) -> None:
         """Gives up work that is under way on another machine, whose run told nothing for long."""
@@ -386,36 +403,67 @@ class Reconciler:
             if same and self._is_elsewhere(attempt) and self._is_left(attempt):
                 self._give_up(attempt)
 
-    def _submit(self, attempt: OpenAttempt) -> bool:
-        """Gives an attempt to the executor, which starts it once; True if it goes on now."""
-        folder = _folder(attempt.step)
-        try:
-            spec = self.ledger.queue.spec(attempt.step)
-            self._seen.setdefault(attempt.key, _Seen()).limit_s = spec.resources.timeout_s
-            folder.write_spec(spec)
-            done = folder.read_result(attempt.step.fingerprint)
-            if done and done.outcome in AGAIN:
-                folder.drop_result()
-            asked = Attempt(key=attempt.key, folder=folder, spec=spec, place=_place(attempt))
-            # A signal between the two would leave an attempt that nobody knows.
-            with stop_on_signal() as stop:
-                try:
-                    handle = self.executor.submit(asked)
-                    self.ledger.queue.note_handle(attempt.key, handle)
-                except ExecutorAwayError as error:
-                    # No fault of the step: it stays open, and the next tick asks again.
-                    self._tell_away(error)
-        except (Interrupted, LedgerAwayError):
-            raise
-        except (LoraCIError, OSError) as error:
-            self._note(attempt, result_of(error, _named(attempt.step), folder.path), None)
-            return False
+    def _submit(self, attempts: Sequence[OpenAttempt], *, new: bool = False) -> int:
+        """Gives attempts to the executor, which starts each once; how many go on now.
+
+        Those of a dead process may have been given to it already, `new` ones not.
+        """
+        if not attempts:
+            return 0
+        left, refused = list(attempts), dict[str, Exception]()
+        # A signal among them would leave attempts that nobody knows.
+        with stop_on_signal() as stop:
+            handles = self._give_all(left, refused, stop)
+            self.ledger.queue.note_handles(handles)
+        for attempt in attempts:
+            if (why := refused.get(attempt.key)) is not None:
+                place = _folder(attempt.step).path
+                self._note(attempt, result_of(why, _named(attempt.step), place), None)
+            elif self.executor.name == INLINE and attempt.key in handles:
+                self._settle(attempt)
         if stop.raised:
-            raise Interrupted("stopped as the step was started")
-        if self.executor.name == INLINE:
-            self._settle(attempt)
-            return False
-        return True
+            for attempt in left if new else ():
+                self._note(attempt, StepResult(outcome=Outcome.INTERRUPTED), None)
+            raise Interrupted("stopped as steps were started")
+        return 0 if self.executor.name == INLINE else len(attempts) - len(refused)
+
+    def _give_all(
+        self, left: list[OpenAttempt], refused: dict[str, Exception], stop: StopFlag
+    ) -> dict[str, str]:
+        """What the executor calls attempts, by key; takes from `left` what it was asked to start.
+
+        It stops at a signal, and where the executor is away.
+        """
+        specs = self.ledger.queue.specs([attempt.step for attempt in left])
+        handles: dict[str, str] = {}
+        while left and not stop.raised:
+            attempt = left.pop(0)
+            try:
+                handles[attempt.key] = self._give(attempt, specs[attempt.step.id])
+                self._away = False
+            except ExecutorAwayError as error:
+                # No fault of the steps: they stay open, and the next tick asks again.
+                self._tell_away(error)
+                break
+            except (Interrupted, LedgerAwayError):
+                raise
+            except (LoraCIError, OSError) as error:
+                refused[attempt.key] = error
+        return handles
+
+    def _give(self, attempt: OpenAttempt, spec: StepSpec | InfrastructureError) -> str:
+        """Lays the step's folder out and starts the attempt; what the executor calls it."""
+        if isinstance(spec, InfrastructureError):
+            raise spec
+        self._seen.setdefault(attempt.key, _Seen()).limit_s = spec.resources.timeout_s
+        folder = _folder(attempt.step)
+        folder.write_spec(spec)
+        done = folder.read_result(attempt.step.fingerprint)
+        if done and done.outcome in AGAIN:
+            folder.drop_result()
+        return self.executor.submit(
+            Attempt(key=attempt.key, folder=folder, spec=spec, place=_place(attempt))
+        )
 
 
 def _folder(step: StepRow) -> StepFolder:

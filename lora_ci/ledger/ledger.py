@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -69,8 +70,12 @@ class Ledger:
 
     def find(self, fingerprint: str) -> Record | None:
         """The record under a fingerprint."""
-        rows = self._db.rows(FOUND, {"under": fingerprint})
-        return _record(rows[0]) if rows else None
+        return self.found([fingerprint]).get(fingerprint)
+
+    def found(self, fingerprints: Iterable[str]) -> dict[str, Record]:
+        """The records under fingerprints, by them; of those without one nothing."""
+        rows = self._db.rows(FOUND, {"under": list(fingerprints)})
+        return {row["fingerprint"]: _record(row) for row in rows}
 
     def passed(self, lora: str | None, stage: Stage) -> tuple[Record, ...]:
         """The passed records of a stage of a LoRA (None: of any), newest first, at most 20."""
@@ -126,9 +131,21 @@ class Ledger:
                 .values(outcome=view.outcome, view=as_text(view))
             )
 
+    def save_plan(self, view: RunView) -> None:
+        """Keeps what a run has before it, for `Attempts.planned`; one that has ended stays."""
+        table = tables.run.c
+        with self._db.transaction() as connection:
+            connection.execute(
+                update(tables.run)
+                .where(table.id == view.run_id, table.outcome.is_(None))
+                .values(view=as_text(view))
+            )
+
     def load_view(self, run_id: str) -> RunView | None:
-        """The saved view of a run."""
-        text = self._db.rows(select(tables.run.c.view).where(tables.run.c.id == run_id))
+        """The saved view of a run that has ended."""
+        table = tables.run.c
+        ended = table.id == run_id, table.outcome.is_not(None)
+        text = self._db.rows(select(table.view).where(*ended))
         return as_value(text[0]["view"], RunView) if text and text[0]["view"] else None
 
     def recent_runs(self, limit: int) -> tuple[RunRow, ...]:
@@ -175,7 +192,9 @@ class Ledger:
 
 
 # Asked of every step before it begins.
-FOUND = select(tables.record).where(tables.record.c.fingerprint == bindparam("under"))
+FOUND = select(tables.record).where(
+    tables.record.c.fingerprint.in_(bindparam("under", expanding=True))
+)
 
 
 def _record(row: RowMapping) -> Record:

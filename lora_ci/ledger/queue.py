@@ -6,7 +6,7 @@ A step that is to be made again waits again. One attempt of it is open at a time
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -205,10 +205,10 @@ class Queue:
         """The attempts that go on, oldest first."""
         return tuple(map(_attempt, self._db.rows(OPEN_ATTEMPTS)))
 
-    def spec(self, step: StepRow) -> StepSpec:
-        """What a step is to do."""
-        (row,) = self._db.rows(SPEC, {"of": step.id})
-        return as_value(row["spec"], StepSpec)
+    def specs(self, steps: Iterable[StepRow]) -> dict[int, StepSpec | InfrastructureError]:
+        """What steps are to do, by their ids; the error for one that this version cannot read."""
+        rows = self._db.rows(SPECS, {"of": [step.id for step in steps]})
+        return {row["id"]: _spec(row["spec"]) for row in rows}
 
     def result(self, run_id: str, lora: str, stage: Stage) -> StepResult | None:
         """What a step of a run came to."""
@@ -223,35 +223,60 @@ class Queue:
     # Transitions
 
     def begin(
-        self, step: StepRow, *, executor: str, place: Mapping[str, Any] | None = None
-    ) -> str | None:
-        """waiting → running, with a new attempt; its key, None if another process was first.
+        self, steps: Sequence[tuple[StepRow, Mapping[str, Any]]], *, executor: str
+    ) -> tuple[str | None, ...]:
+        """waiting → running for steps at their places, each with a new attempt, in one transaction.
+
+        The keys of the attempts, None where another process was first.
 
         Work that is under way in another run is not begun a second time at the same executor. At
         another it may be: the folder lets one in, and who comes second finds its result.
         """
-        # A ledger that began anew counts from 1 again, beside the step folders that it had before.
-        key = f"step-{step.id}-{step.attempts + 1}-{secrets.token_hex(4)}"
-        begun = {"of": step.id, "tried": step.attempts, "work": step.fingerprint, "at": executor}
-        values = {
-            "key": key,
-            "step_id": step.id,
-            "executor": executor,
-            "place": as_text(dict(place or {})),
-            "state": AttemptState.OPEN,
-            "started_at": self._db.now(),
-        }
+        now = self._db.now()
+        keys: list[str | None] = []
         with self._db.transaction() as connection:
-            self._db.alone(connection, step.fingerprint)
-            if connection.execute(BEGIN, begun).rowcount != 1:
-                return None
-            connection.execute(OPEN, values)
-        return key
+            # All that it waits for comes first and in order, so that no two wait for each other.
+            for work in sorted({step.fingerprint for step, _ in steps}):
+                self._db.alone(connection, work)
+            free = self._free(connection, [step.id for step, _ in steps])
+            for step, place in steps:
+                begun = {"of": step.id, "tried": step.attempts, "work": step.fingerprint}
+                if step.id not in free or (
+                    connection.execute(BEGIN, {**begun, "at": executor}).rowcount != 1
+                ):
+                    keys.append(None)
+                    continue
+                # A ledger that began anew counts from 1 again, beside the folders it had before.
+                key = f"step-{step.id}-{step.attempts + 1}-{secrets.token_hex(4)}"
+                values = {
+                    "key": key,
+                    "step_id": step.id,
+                    "executor": executor,
+                    "place": as_text(dict(place)),
+                    "state": AttemptState.OPEN,
+                    "started_at": now,
+                }
+                connection.execute(OPEN, values)
+                keys.append(key)
+        return tuple(keys)
 
-    def note_handle(self, key: str, handle: str) -> None:
-        """Keeps what the executor calls an attempt, so that another process can adopt it."""
+    def _free(self, connection: Connection, ids: Sequence[int]) -> Collection[int]:
+        """The steps of these that nobody else has in hand, which are locked.
+
+        SQLite has one writer at a time: all of them.
+        """
+        if self._db.dialect != "postgresql":
+            return ids
+        return set(connection.scalars(FREE, {"of": list(ids)}))
+
+    def note_handles(self, handles: Mapping[str, str]) -> None:
+        """Keeps what the executor calls attempts (by key), so that another process can adopt them.
+
+        In one transaction.
+        """
         with self._db.transaction() as connection:
-            connection.execute(HANDLE, {"of": key, "called": handle})
+            for key, handle in handles.items():
+                connection.execute(HANDLE, {"of": key, "called": handle})
 
     def again(
         self, attempt: OpenAttempt, outcome: Outcome, *, delay_s: float, log: str | None = None
@@ -469,7 +494,9 @@ def _open_attempts() -> Select[Any]:
 WAITING = _waiting()
 WAITING_OF = _waiting(tables.step.c.run_id == bindparam("of"))
 OPEN_ATTEMPTS = _open_attempts()
-SPEC = select(tables.step.c.spec).where(tables.step.c.id == bindparam("of"))
+_ANY_OF = tables.step.c.id.in_(bindparam("of", expanding=True))
+SPECS = select(tables.step.c.id, tables.step.c.spec).where(_ANY_OF)
+FREE = select(tables.step.c.id).where(_ANY_OF).with_for_update(skip_locked=True)
 _other = tables.step.alias("other")
 BEGIN = (
     update(tables.step)
@@ -529,6 +556,13 @@ HANDLE = (
     .where(tables.attempt.c.key == bindparam("of"), tables.attempt.c.state == AttemptState.OPEN)
     .values(handle=bindparam("called"))
 )
+
+
+def _spec(text: str) -> StepSpec | InfrastructureError:
+    try:
+        return as_value(text, StepSpec)
+    except InfrastructureError as error:
+        return error
 
 
 def _step(row: RowMapping) -> StepRow:

@@ -63,7 +63,7 @@ class World:
         queue = self.deps.ledger.queue
         queue.add("run-1", decision, spec, commit="c")
         (step,) = queue.unfinished("run-1")
-        queue.begin(step, executor="local")
+        queue.begin([(step, {})], executor="local")
         (attempt,) = queue.open_attempts()
         result = StepResult(outcome=Outcome.PASSED, metrics=TOOK, details=HOW)
         assert queue.finish(attempt, result)

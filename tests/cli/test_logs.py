@@ -15,6 +15,7 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.fingerprint import make_fingerprint
 from lora_ci.core.plan import Action, Decision
+from lora_ci.core.run import StepView
 from lora_ci.core.step import Outcome, Progress, Resources, Stage, StepResult, StepSpec
 from lora_ci.execution.lead import this_process
 from lora_ci.ledger.ledger import open_ledger
@@ -22,7 +23,7 @@ from lora_ci.steps.folder import StepFolder
 from lora_ci.store.local import LocalStore
 from tests.command import end, running
 from tests.ledgers import new_ledger
-from tests.views import make_view
+from tests.views import make_decision, make_view
 
 RUN = "20260101-000000-aaaaaaaa"
 
@@ -55,7 +56,7 @@ class World:
     def begin(self, lora: str = "mei", executor: str = "local", **place):
         """Begins the step of a LoRA that waits."""
         (step,) = [s for s in self.ledger.queue.unfinished(RUN) if s.lora == lora]
-        key = self.ledger.queue.begin(step, executor=executor, place=place)
+        key = self.ledger.queue.begin([(step, place)], executor=executor)[0]
         (attempt,) = [a for a in self.ledger.queue.open_attempts() if a.key == key]
         return attempt
 
@@ -227,9 +228,16 @@ def test_what_has_no_log_says_why(world, capsys, tmp_path):
         "no qa of mei" in told(world, capsys, "logs", "--stage", "qa", "--lora", "mei", code=2)[1]
     )
     assert "no run `x`" in told(world, capsys, "logs", "x", code=2)[1]
-    assert main(["logs", "--state", str(tmp_path / "none")]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["logs", "--state", str(tmp_path / "empty")]) == 2
     assert "no run yet" in capsys.readouterr().err
-    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", [["logs"], ["status"], ["runners", "list"]])
+def test_a_folder_that_is_not_there_is_told_and_not_made(tmp_path, capsys, command):
+    assert main([*command, "--state", str(tmp_path / "none")]) == 2
+    assert f"--state {tmp_path / 'none'}: there is no such folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -294,6 +302,32 @@ def test_status_tells_how_the_steps_of_a_run_stand_and_what_they_wait_for(world,
     assert found["abandoned"] is False
 
 
+def test_status_tells_what_comes_behind_what_was_begun(world, capsys):
+    world.add(Stage.TRAIN)
+    world.add(Stage.TRAIN, "ann")
+    world.finish(world.begin("ann"), Outcome.FAILED)
+    waits = [
+        StepView(decision=make_decision(lora, Stage.QA, Action.WAIT, "waits for train"))
+        for lora in ("mei", "ann")
+    ]
+    trainings = [StepView(decision=make_decision(lora, Stage.TRAIN)) for lora in ("mei", "ann")]
+    view = make_view(*trainings, *waits)
+    world.ledger.save_plan(replace(view, run_id=RUN))
+    *_, last = told(world, capsys, "status", RUN)[0].splitlines()
+    assert last.split() == ["mei", "qa", "…", "planned", "waits", "for", "train"]
+    found = json.loads(told(world, capsys, "status", RUN, "--json")[0])["steps"]
+    assert [(s["lora"], s["stage"], s["state"]) for s in found] == [
+        ("mei", "train", "waiting"), ("ann", "train", "ended"), ("mei", "qa", "planned"),
+    ]  # fmt: skip
+    assert (found[-1]["waits_for"], found[-1]["folder"]) == ("train", None)
+    # It is no report yet; and one that has ended is as it ended.
+    assert world.ledger.load_view(RUN) is None
+    world.end_run()
+    world.ledger.save_plan(replace(view, run_id=RUN))
+    assert world.ledger.load_view(RUN).steps == ()
+    assert "planned" not in told(world, capsys, "status", RUN)[0]
+
+
 def test_status_of_a_run_that_nobody_moves_on(tmp_path, capsys):
     gone = this_process().rpartition(":")[0] + ":1"
     world = World(tmp_path, owner=gone)
@@ -317,7 +351,7 @@ def test_status_knows_work_that_another_run_does(world, capsys):
     )
     world.ledger.queue.add("other", decision, spec, commit="c")
     (step,) = world.ledger.queue.unfinished("other")
-    assert world.ledger.queue.begin(step, executor="local")
+    assert world.ledger.queue.begin([(step, {})], executor="local")[0]
     assert "under way in run other" in told(world, capsys, "status", RUN)[0]
 
 

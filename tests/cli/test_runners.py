@@ -33,7 +33,7 @@ def ledger(tmp_path) -> Ledger:
         Stage.VALIDATE: {"node": "gpu-1"},
     }
     for step in ledger.queue.unfinished("run-1"):
-        ledger.queue.begin(step, executor="local", place=places[step.stage])
+        ledger.queue.begin([(step, places[step.stage])], executor="local")
     add(ledger, "large", Stage.TRAIN, Resources(gpus=1, vram_gib=24))
     yield ledger
     ledger.close()
@@ -76,6 +76,13 @@ def test_gpus_and_what_is_on_them(ledger, tmp_path, capsys):
     assert slots.strip().split("  ")[0] == "none: 1 of 4 slots"
     assert slots.endswith("validate of mei")
     assert misfit == ("fits nowhere: train of large asks for 24 GiB; the largest GPU has 23.98")
+
+
+def test_a_machine_without_gpus_has_no_slots_to_tell_of(ledger, tmp_path, capsys):
+    # Two steps went on there at a time, as `--parallel 2` says; it has two cores.
+    ledger.runners.see(Machine(name="gpu-1", slots=1, cpu_only=True))
+    assert call(tmp_path, "list") == 0
+    assert "none: 2 steps  " in capsys.readouterr().out
 
 
 def test_the_same_for_programs(ledger, tmp_path, capsys):

@@ -153,7 +153,7 @@ def test_steps_that_nobody_moves_on(ledger_url, ledger):
     add(ledger, owner=this_process())
     says(check_steps(ledger_url, CLOCK), State.OK, "0 steps running, 1 waiting")
     (step,) = ledger.queue.unfinished("run-1")
-    ledger.queue.begin(step, executor="local")
+    ledger.queue.begin([(step, {})], executor="local")
     says(check_steps(ledger_url, CLOCK), State.OK, "1 step running")
     ledger.queue.beat("run-1", GONE)
     told = check_steps(ledger_url, CLOCK)
@@ -165,8 +165,8 @@ def test_an_attempt_whose_process_is_gone(tmp_path):
     ledger = open_ledger(url, CLOCK)
     add(ledger, owner=this_process())
     (step,) = ledger.queue.unfinished("run-1")
-    key = ledger.queue.begin(step, executor="local")
-    ledger.queue.note_handle(key, f"1:no:{key}")
+    key = ledger.queue.begin([(step, {})], executor="local")[0]
+    ledger.queue.note_handles({key: f"1:no:{key}"})
     says(check_steps(url, CLOCK), State.WARNING, "the process of train of mei is gone")
 
 

@@ -354,7 +354,9 @@ def test_the_jobs_of_a_run_that_died_are_taken_over(world, place):
     reconciler(world, place, "run-2").tick()
     # It died before this one's run was asked for.
     (waiting,) = world.ledger.queue.waiting(run_id="run-2")
-    assert world.ledger.queue.begin(waiting.step, executor=place.executor(world.root).name)
+    assert world.ledger.queue.begin([(waiting.step, {})], executor=place.executor(world.root).name)[
+        0
+    ]
     other = reconciler(world, place, "run-1")
     until(lambda: other.tick() or not world.ledger.queue.unfinished("run-2"))
     done = {"pass": Outcome.PASSED, "fail": Outcome.FAILED} | {

@@ -146,7 +146,7 @@ def test_a_driver_that_dies_leaves_work_that_another_adopts(tmp_path):
     folder.write_spec(spec)
     # The driver got as far as starting the step, and then it died.
     step = world.ledger.queue.unfinished("run-1")[0]
-    key = world.ledger.queue.begin(step, executor="local")
+    key = world.ledger.queue.begin([(step, {})], executor="local")[0]
     world.executor.submit(Attempt(key=key, folder=folder, spec=spec))
     world.ledger = world.open()
     world.drive()

@@ -89,6 +89,8 @@ def test_a_state_folder_that_cannot_be_written_is_told(world, tmp_path):
     (finding,) = world.result(spec).findings
     assert (world.outcome(spec), finding.rule) == (Outcome.ERROR, "machine.refused")
     assert str(tmp_path / "steps") in finding.message
+    # What cannot be made is not there to be looked at.
+    assert finding.hint == f"next: ls -ld {tmp_path / 'steps'}; is it yours to read and write?"
 
 
 @pytest.mark.needs_postgres
@@ -192,7 +194,7 @@ class Hurried(SystemClock):
 def test_a_run_of_which_nothing_goes_on_says_so_once(world, tmp_path, caplog):
     world.add(world.spec(""))
     (step,) = world.ledger.queue.unfinished("run-1")
-    assert world.ledger.queue.begin(step, executor="local")
+    assert world.ledger.queue.begin([(step, {})], executor="local")[0]
     (attempt,) = world.ledger.queue.open_attempts()
     world.ledger.queue.again(attempt, Outcome.ERROR, delay_s=300)
     executor = LocalExecutor(tmp_path / "objects", tmp_path / "cache", command=toy_command)

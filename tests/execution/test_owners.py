@@ -52,7 +52,7 @@ def world(tmp_path) -> ToyWorld:
 def begin(world: ToyWorld, owner: str) -> None:
     (step,) = world.ledger.queue.unfinished("run-1")
     world.ledger.queue.beat("run-1", owner)
-    world.ledger.queue.begin(step, executor="inline")
+    world.ledger.queue.begin([(step, {})], executor="inline")
 
 
 def test_a_step_in_a_process_of_this_machine_that_lives_is_left_alone(world):

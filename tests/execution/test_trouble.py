@@ -208,7 +208,7 @@ def test_an_attempt_that_another_is_about_to_start_is_waited_for(world):
 def test_an_attempt_whose_process_died_as_it_began_is_made_again(world):
     spec = world.add(world.spec(""))
     (step,) = world.ledger.queue.unfinished("run-1")
-    key = world.ledger.queue.begin(step, executor="local")
+    key = world.ledger.queue.begin([(step, {})], executor="local")[0]
     # Its file is there, and it was killed before it wrote who it is.
     file = world.folder(spec).path / "attempts" / key
     file.parent.mkdir(parents=True)

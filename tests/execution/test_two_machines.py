@@ -62,8 +62,8 @@ def test_a_process_of_another_machine_is_not_taken_for_one_that_has_ended(world,
     queue = world.ledger.queue
     queue.beat("theirs", ELSEWHERE)
     (step,) = queue.unfinished("theirs")
-    key = queue.begin(step, executor="local", place={"node": "elsewhere", "gpus": []})
-    queue.note_handle(key, "7:8:mark")
+    key = queue.begin([(step, {"node": "elsewhere", "gpus": []})], executor="local")[0]
+    queue.note_handles({key: "7:8:mark"})
     reconciler = world.reconciler(executor)
     for _ in range(3):
         reconciler.tick()
@@ -83,8 +83,8 @@ def test_work_that_is_under_way_on_a_machine_that_died_is_begun_here(world, exec
     queue = world.ledger.queue
     queue.beat("theirs", ELSEWHERE)
     (step,) = queue.unfinished("theirs")
-    theirs = queue.begin(step, executor="local", place={"node": "elsewhere", "gpus": []})
-    queue.note_handle(theirs, "7:8:mark")
+    theirs = queue.begin([(step, {"node": "elsewhere", "gpus": []})], executor="local")[0]
+    queue.note_handles({theirs: "7:8:mark"})
     clock = JumpingClock()
     reconciler = world.reconciler(executor, clock=clock)
     for _ in range(4):

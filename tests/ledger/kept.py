@@ -102,7 +102,7 @@ class Kept:
         if outcome is None:
             return None
         (step,) = (s for s in queue.unfinished(run) if s.fingerprint == spec.fingerprint)
-        key = queue.begin(step, executor="inline")
+        key = queue.begin([(step, {})], executor="inline")[0]
         (attempt,) = (a for a in queue.open_attempts() if a.key == key)
         artifacts = tuple(
             Artifact(

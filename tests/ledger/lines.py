@@ -65,7 +65,7 @@ class Line:
 
     def begin(self, step: StepRow, executor: str = "local") -> OpenAttempt:
         """A new attempt at a step."""
-        key = self.queue.begin(step, executor=executor)
+        key = self.queue.begin([(step, {})], executor=executor)[0]
         assert key
         return self.attempt(key)
 

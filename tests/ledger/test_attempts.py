@@ -37,7 +37,7 @@ def add(ledger: Ledger, run_id: str, lora: str) -> None:
 
 def begin(ledger: Ledger, run_id: str):
     step = ledger.queue.unfinished(run_id)[0]
-    key = ledger.queue.begin(step, executor="local", place={"node": "n"})
+    key = ledger.queue.begin([(step, {"node": "n"})], executor="local")[0]
     return next(a for a in ledger.queue.open_attempts() if a.key == key)
 
 

@@ -45,7 +45,7 @@ def kept_in(folder: Path, url: str) -> Kept:
     kept.run("on", 1, over=False)
     kept.step("on", "kai", Stage.TRAIN, 1, outcome=None)
     kept.step("on", "zoe", Stage.TRAIN, 1, outcome=None)
-    kept.ledger.queue.begin(kept.ledger.queue.unfinished("on")[0], executor="local")
+    kept.ledger.queue.begin([(kept.ledger.queue.unfinished("on")[0], {})], executor="local")
     kept.ledger.queue.take_lease("steps", "somebody", seen=None)
     kept.retention.pin("0" * 64, "für später, 猫")
     job = {

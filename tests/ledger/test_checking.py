@@ -42,9 +42,9 @@ def begin(kept: Kept, owner: str | None, executor: str = "inline", handle: str |
     if owner:
         kept.ledger.queue.beat("on", owner)
     (step,) = kept.ledger.queue.unfinished("on")
-    key = kept.ledger.queue.begin(step, executor=executor)
+    key = kept.ledger.queue.begin([(step, {})], executor=executor)[0]
     if handle:
-        kept.ledger.queue.note_handle(key, handle)
+        kept.ledger.queue.note_handles({key: handle})
 
 
 def gone() -> str:

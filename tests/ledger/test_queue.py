@@ -30,7 +30,7 @@ def test_a_step_is_added_once(line):
     assert line.add(work="b") == step
     assert (step.state, step.attempts, step.failures) == (StepState.WAITING, 0, 0)
     assert step.folder.parts[1] == "steps"
-    assert line.queue.spec(step).fingerprint == step.fingerprint
+    assert line.queue.specs([step])[step.id].fingerprint == step.fingerprint
     (waiting,) = line.queue.waiting()
     assert (waiting.step, waiting.repo, waiting.owner) == (step, "team/loras", None)
 
@@ -47,7 +47,7 @@ def test_several_that_add_the_same_step_add_one(line):
 
 def test_a_step_of_a_run_that_is_not_there_is_refused(line, monkeypatch):
     monkeypatch.setattr(line.ledger, "start_run", lambda *_: None)
-    with pytest.raises(InfrastructureError, match="(?i)no step of run run-1: .*foreign key"):
+    with pytest.raises(InfrastructureError, match=r"(?i)no step of run run-1: .*foreign key"):
         line.add()
     assert line.queue.waiting() == ()
 
@@ -114,42 +114,61 @@ def test_a_clock_that_is_set_back_makes_nothing_wait_for_long(line):
 def test_a_step_is_begun_once_however_many_try(line):
     step = line.add(gpus=1)
     queues = [line.open().queue for _ in range(8)]
-    keys = at_once([partial(q.begin, step, executor="local", place={"gpus": [0]}) for q in queues])
-    (key,) = [key for key in keys if key]
+    begins = [partial(q.begin, [(step, {"gpus": [0]})], executor="local") for q in queues]
+    (key,) = [key for (key,) in at_once(begins) if key]
     attempt = line.attempt(key)
     assert attempt.step == line.step()
     assert (attempt.step.state, attempt.step.attempts) == (StepState.RUNNING, 1)
     assert (attempt.executor, attempt.handle, attempt.place) == ("local", None, {"gpus": [0]})
     assert (attempt.gpus, attempt.vram_gib, attempt.stopping) == (1, 7.5, None)
     assert len(line.queue.open_attempts()) == 1
-    assert line.queue.begin(step, executor="local") is None
+    assert line.queue.begin([(step, {})], executor="local")[0] is None
 
 
 def test_the_same_work_of_several_runs_is_begun_once_at_a_time(line):
     queues = [line.open().queue for _ in range(4)]
     for round_ in range(8):
         steps = [line.add(f"run-{round_}-{n}", work=f"{round_}") for n in range(4)]
-        begins = [partial(q.begin, s, executor="x") for q, s in zip(queues, steps, strict=True)]
-        assert sum(key is not None for key in at_once(begins)) == 1
+        pairs = zip(queues, steps, strict=True)
+        begins = [partial(q.begin, [(step, {})], executor="x") for q, step in pairs]
+        assert sum(key is not None for (key,) in at_once(begins)) == 1
     # At another executor it may be: the folder lets one in.
     other = next(s for s in steps if line.step(s.run_id).state is StepState.WAITING)
-    assert line.queue.begin(other, executor="x") is None
-    assert line.queue.begin(other, executor="y") is not None
+    assert line.queue.begin([(other, {})], executor="x")[0] is None
+    assert line.queue.begin([(other, {})], executor="y")[0] is not None
+
+
+def test_many_steps_begun_at_once_by_several_that_stop_and_end_some(line):
+    for round_ in range(4):
+        steps = [line.add(f"run-{round_}-{n}", work=f"{round_} {n // 2}") for n in range(24)]
+        orders = (steps, steps[::-1], steps[1::2] + steps[::2])
+        begins = [
+            partial(line.open().queue.begin, [(step, {}) for step in order], executor="x")
+            for order in orders
+        ]
+        stops = [partial(line.open().queue.stop, s.run_id, "newer") for s in (steps[0], steps[9])]
+        keys = [key for begun in at_once([*begins, *stops]) for key in begun or () if key]
+        begun = [line.attempt(key) for key in keys]
+        assert len({attempt.step.id for attempt in begun}) == len(begun)
+        # Of each two that are the same work one, where that was not stopped first.
+        assert len({attempt.step.fingerprint for attempt in begun}) == len(begun)
+        assert len(begun) >= 10
+        assert all(at_once([partial(line.open().queue.finish, a, PASSED) for a in begun]))
 
 
 def test_what_was_seen_before_another_attempt_is_not_begun(line):
     seen = line.add()
     line.queue.again(line.begin(seen), Outcome.INTERRUPTED, delay_s=0)
-    assert line.queue.begin(seen, executor="local") is None
-    assert line.queue.begin(line.step(), executor="local") is not None
+    assert line.queue.begin([(seen, {})], executor="local")[0] is None
+    assert line.queue.begin([(line.step(), {})], executor="local")[0] is not None
 
 
 def test_a_handle_is_kept_while_the_attempt_is_open(line):
     attempt = line.begin(line.add())
-    line.queue.note_handle(attempt.key, "123:456")
+    line.queue.note_handles({attempt.key: "123:456"})
     assert line.attempt(attempt.key).handle == "123:456"
     assert line.queue.finish(attempt, PASSED)
-    line.queue.note_handle(attempt.key, "late")
+    line.queue.note_handles({attempt.key: "late"})
     assert line.queue.open_attempts() == ()
 
 
@@ -235,7 +254,7 @@ def test_words_of_any_kind_are_kept(line):
 def test_names_as_long_as_they_may_be_are_kept(line):
     lora, repo, run_id = "m" * 64, f"{'o' * 100}/{'r' * 154}", "r" * 64
     attempt = line.begin(line.add(run_id, lora, repo=repo, gpus=1), executor="e" * 32)
-    line.queue.note_handle(attempt.key, "h" * 128)
+    line.queue.note_handles({attempt.key: "h" * 128})
     line.queue.beat(run_id, "o" * 128)
     assert line.attempt(attempt.key).handle == "h" * 128
     line.clock.pass_s(1)
@@ -265,7 +284,7 @@ def test_a_step_that_is_begun_as_its_run_stops_is_asked_or_never_begun(line):
     for round_ in range(12):
         run_id = f"run-{round_}"
         step = line.add(run_id)
-        stop, begin = partial(queue.stop, run_id, "why"), partial(other.begin, step, executor="x")
+        stop, begin = partial(queue.stop, run_id, "why"), partial(other.begin, [(step, {})], executor="x")
         at_once([stop, begin] if round_ % 2 else [begin, stop])
         asked = {a.step.run_id: a.stopping for a in line.queue.open_attempts()}
         assert asked.get(run_id, "why") == "why"

@@ -159,7 +159,7 @@ def test_what_was_used_in_the_last_hour_or_since_a_step_was_begun_stays(kept):
     kept.step(kept.run("waits", 40), "mei", Stage.TRAIN, 40, outcome=None)
     kept.step(kept.run("on", 5), "kai", Stage.TRAIN, 5, outcome=None)
     (step,) = kept.ledger.queue.unfinished("on")
-    kept.ledger.queue.begin(step, executor="local")
+    kept.ledger.queue.begin([(step, {})], executor="local")
     kept.clean_up()
     there = [kept.has(n) for n in (b"just now", b"yesterday", b"last week", b"last month")]
     assert there == [True, True, False, False]

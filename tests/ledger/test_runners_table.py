@@ -89,7 +89,7 @@ def test_where_a_run_was_last(ledger):
         )
         ledger.queue.add(run, decision, spec, commit="c")
         (step,) = [s for s in ledger.queue.unfinished(run) if s.lora == lora]
-        assert ledger.queue.begin(step, executor="local", place={"node": node})
+        assert ledger.queue.begin([(step, {"node": node})], executor="local")[0]
     assert ledger.runners.last_nodes(["run-1", "run-2", "run-3"]) == {
         ("run-1", "mei"): "a",
         ("run-1", "kai"): "b",

@@ -90,7 +90,7 @@ def test_what_was_done_and_what_runs_is_there_after_an_upgrade(url, version):
     assert ledger.find(fingerprint("here")) is not None
     assert ledger.queue.again(attempts["runs"], Outcome.ERROR, delay_s=0)
     waits = next(w.step for w in ledger.queue.waiting() if w.step.lora == "again")
-    assert ledger.queue.begin(waits, executor="local")
+    assert ledger.queue.begin([(waits, {})], executor="local")[0]
     ledger.close()
 
 
