@@ -78,6 +78,7 @@ def handle(
         )
 
     # With a bundle, this is one job of several: the one that reports speaks for all.
+    deps.ledger.save_plan(view_now())
     if deps.bundle is None:
         deps.live.moved = partial(announcer.offer, view_now)
     try:

@@ -28,10 +28,13 @@ from lora_ci.report.text import SIGNS, aligned
 from lora_ci.steps.folder import StepFolder
 
 if TYPE_CHECKING:
+    from lora_ci.core.plan import Decision
     from lora_ci.ledger.attempts import AttemptStory, RunState, StepStory
     from lora_ci.ledger.ledger import RunRow
 
 WAITING = "waiting"
+# A stage that is not in the queue yet: what it is made of is not known before others have ended.
+PLANNED = "planned"
 HEAD = ("lora", "stage", "state", "attempt", "where", "time", "GPU-s", "about")
 
 
@@ -81,7 +84,10 @@ def _show_runs(runs: Sequence[RunRow], output: Output) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStatus:
-    """A step as `--json` tells it; `waits_for` is None where it does not wait."""
+    """A step as `--json` tells it; `waits_for` is None where it does not wait.
+
+    One that is planned has no folder yet.
+    """
 
     lora: str
     stage: str
@@ -90,7 +96,7 @@ class StepStatus:
     waits_for: str | None
     progress: Progress | None
     gpu_s: float
-    folder: str
+    folder: str | None
     attempts: tuple[AttemptStory, ...]
 
 
@@ -101,6 +107,10 @@ def _show_run(recorded: Recorded, run_id: str, output: Output) -> None:
     steps = [status_of(story, found, now) for story in stories]
     lines = [_headline(found, now), ""]
     rows = [_row(step, story, now) for step, story in zip(steps, stories, strict=True)]
+    if not is_left(found):
+        ahead = still_ahead(recorded.attempts.planned(found.id), stories)
+        rows += [_planned_row(decision) for decision in ahead]
+        steps += [_planned(decision) for decision in ahead]
     lines += aligned(HEAD, rows) if rows else ["no step was begun: what is known was reused"]
     told = {"run": found, "abandoned": is_left(found), "steps": steps}
     output.result("\n".join(lines), told, schema="run-status")
@@ -120,6 +130,32 @@ def status_of(step: StepStory, run: RunState, now: datetime) -> StepStatus:
         folder=str(step.folder),
         attempts=step.attempts,
     )
+
+
+def still_ahead(planned: Sequence[Decision], begun: Sequence[StepStory]) -> list[Decision]:
+    """The stages that come after those that were begun; none behind one that did not pass."""
+    known = {(story.lora, story.stage) for story in begun}
+    ended = {story.lora for story in begun if story.outcome not in (None, Outcome.PASSED)}
+    return [d for d in planned if (d.lora, d.stage) not in known and d.lora not in ended]
+
+
+def _planned(decision: Decision) -> StepStatus:
+    return StepStatus(
+        lora=decision.lora,
+        stage=decision.stage,
+        state=PLANNED,
+        outcome=None,
+        waits_for=decision.why.removeprefix("waits for "),
+        progress=None,
+        gpu_s=0.0,
+        folder=None,
+        attempts=(),
+    )
+
+
+def _planned_row(decision: Decision) -> tuple[str, ...]:
+    state = f"{SIGNS[None]} {PLANNED}"
+    return decision.lora, decision.stage, state, "", "", "", "", clean(decision.why)
 
 
 def waits_for(step: StepStory, run: RunState, now: datetime) -> str | None:

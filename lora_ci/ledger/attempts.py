@@ -12,6 +12,8 @@ from sqlalchemy import RowMapping, select
 
 from lora_ci.core.event import Event
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.core.plan import Action, Decision
+from lora_ci.core.run import RunView
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database, as_value
@@ -128,6 +130,14 @@ class Attempts:
             owner=row["owner"],
             beat=row["beat"],
         )
+
+    def planned(self, run_id: str) -> tuple[Decision, ...]:
+        """What a run that has not ended was to do when it began, steps of its queue among it."""
+        table = tables.run.c
+        rows = self._db.rows(select(table.view).where(table.id == run_id, table.outcome.is_(None)))
+        view = as_value(rows[0]["view"], RunView) if rows and rows[0]["view"] else None
+        decisions = (step.decision for step in view.steps) if view else ()
+        return tuple(d for d in decisions if d.action in (Action.RUN, Action.WAIT))
 
     def steps(
         self,
