@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lora_ci.app.records import STATE, ledger_url
+from lora_ci.app.records import STATE, ledger_file, ledger_url
 from lora_ci.cli.output import Output
 from lora_ci.cli.place import top_of
 from lora_ci.core.clock import SystemClock
@@ -59,9 +59,9 @@ class Place:
     alone: bool
 
     def open(self) -> Database:
-        """The database. Raises UsageError where nothing was ever run: none is made."""
-        file = self.state / "ledger.db"
-        if self.url == ledger_url(self.state) and not file.is_file():
+        """The database. Raises UsageError for a file that is not there: none is made."""
+        file = ledger_file(self.url)
+        if file and not file.is_file():
             hint = "next: lora-ci run, or --state FOLDER, or --ledger-url URL"
             raise UsageError(f"there is no ledger {file}", hint=hint)
         from lora_ci.ledger.database import open_database  # loads SQLAlchemy

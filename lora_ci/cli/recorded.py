@@ -78,7 +78,7 @@ def open_recorded(args: argparse.Namespace) -> Recorded | None:
     """What the options name; None where nothing was ever run, and nothing is made there.
 
     Raises UsageError where neither a repository nor anything else is named, and for a named file
-    that is not there.
+    or folder that is not there.
     """
     # A named folder is a world of its own, whatever database the environment names.
     named = {} if args.state else os.environ
@@ -91,6 +91,9 @@ def open_recorded(args: argparse.Namespace) -> Recorded | None:
     if url is None and not (state / "ledger.db").is_file():
         if args.state is None:
             open_repository(args.repo)  # outside of one, that is what is wrong
+        elif not state.is_dir():
+            hint = f"next: ls -d {state.parent}/*; expected a state folder, such as .lora-ci"
+            raise UsageError(f"--state {state}: there is no such folder", hint=hint)
         return None
     from lora_ci.ledger.attempts import Attempts  # loads SQLAlchemy
     from lora_ci.ledger.database import open_database

@@ -134,6 +134,8 @@ def test_where_nothing_was_run_no_ledger_is_made(tmp_path):
     for words in (["check"], ["gc"], ["backup", "b"], ["export"]):
         told = lora_ci(tmp_path, "ledger", *words)
         assert_one_message(told, 2, "there is no ledger")
+        told = lora_ci(tmp_path, "ledger", *words, "--ledger-url", f"sqlite:///{tmp_path}/a/b.db")
+        assert_one_message(told, 2, f"there is no ledger {tmp_path}/a/b.db")
     assert list(tmp_path.iterdir()) == []
 
 
