@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="where results are kept (default: .lora-ci/ beside the file)",
     )
-    add_output_arguments(parser)
+    add_output_arguments(parser, json="print a JSON object a line, one an event")
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--follow", "-f", action="store_true", help="show what comes until the steps have ended"
     )
     add_recorded_arguments(parser)
-    add_output_arguments(parser)
+    add_output_arguments(parser, json="print a JSON object for each line")
 
 
 def run(args: argparse.Namespace, output: Output) -> int:

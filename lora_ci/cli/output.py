@@ -24,9 +24,11 @@ TURN_S = 2.0
 COLORS = {Severity.ERROR: "31", Severity.WARNING: "33", Severity.INFO: "36"}
 
 
-def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options every command has."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+def add_output_arguments(
+    parser: argparse.ArgumentParser, *, json: str = "print one JSON object"
+) -> None:
+    """The options every command has; `json` says what is printed with that option."""
+    parser.add_argument("--json", action="store_true", help=json)
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress, no notes")
 
 

@@ -34,6 +34,7 @@ WORDS = {
     "leads out of the repository": "leads out of the folder that the file of jobs is in",
     "is not in this commit": "is not there",
     "is no LoRA name": "is no name of a job",
+    "next: git add ": "next: write ",
 }
 
 
@@ -159,7 +160,8 @@ def _as_lora(
 
 
 def _worded(finding: Finding) -> Finding:
-    message = finding.message
+    message, hint = finding.message, finding.hint
     for theirs, ours in WORDS.items():
         message = message.replace(theirs, ours)
-    return replace(finding, message=message)
+        hint = hint.replace(theirs, ours) if hint else None
+    return replace(finding, message=message, hint=hint)

@@ -166,6 +166,15 @@ def test_what_is_not_there_is_told_before_anything_runs(place, capsys):
     assert "there is no file" in told["findings"][0]["message"]
 
 
+def test_what_is_to_be_done_needs_no_repository(tmp_path):
+    text = "- {name: mei, dataset: a, base_model: m, train: own.toml}"
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text)
+    (finding,) = caught.value.findings
+    assert finding.message == "own.toml is not there"
+    assert finding.hint == "next: write own.toml, or write the settings inline"
+
+
 def test_a_thousand_jobs_are_read_at_once(tmp_path):
     (tmp_path / "a").mkdir()
     jobs = "".join(f"- {{name: job-{i}, dataset: a, base_model: a}}\n" for i in range(1000))
@@ -302,8 +311,9 @@ def test_one_that_is_killed_leaves_its_step_to_the_next(place):
         run = json.loads(second.stdout.readline())["run"]
         state = ("--state", str(place.root / ".lora-ci"))
         deadline = time.monotonic() + 60
-        while "under way in run" not in lora_ci(place.root, "status", run, *state).out:
+        while "under way in run" not in (out := lora_ci(place.root, "status", run, *state).out):
             assert time.monotonic() < deadline
+        assert re.search("slow +qa +… planned +waits for train", out)
         go(place).touch()
         rest = [json.loads(line) for line in second.stdout]
         assert end(second).code == 0
