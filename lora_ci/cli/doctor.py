@@ -9,7 +9,7 @@ from pathlib import Path
 from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.place import top_of
 from lora_ci.cli.run import executor_name
-from lora_ci.core.errors import ExitCode
+from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.text import clean
 from lora_ci.doctor.checked import Checked, State, examine
 from lora_ci.doctor.checks import Wanted, checks_of
@@ -27,16 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="it is an error to have no fit GPU")
     parser.add_argument("--webhook", metavar="URL", help="where GitHub reaches lora-ci serve")
     parser.add_argument("--records", metavar="REMOTE", help="git remote that takes records: origin")
+    parser.add_argument(
+        "--executor",
+        type=executor_name,
+        default="inline",
+        metavar="WHERE",
+        help="where steps are to run, as `run` and `serve` are told (default: inline)",
+    )
     server = parser.add_argument_group("a machine that runs `lora-ci serve`")
     server.add_argument(
         "--server", type=Path, metavar="FOLDER", help="its --state; no repository is looked at"
     )
     server.add_argument(
-        "--executor", type=executor_name, default="inline", metavar="WHERE", help="as it is given"
-    )
-    server.add_argument(
         "--ledger-url",
-        default=os.environ.get("LORA_CI_LEDGER_URL") or None,
         metavar="URL",
         help="as it is given (default: LORA_CI_LEDGER_URL, else a file in the folder)",
     )
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         webhook=args.webhook,
         records=args.records,
         serving=serving(args),
+        executor=args.executor,
     )
     said = examine(checks_of(machine, wanted))
     failed = any(checked.state is State.ERROR for checked in said.values())
@@ -64,11 +68,14 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def serving(args: argparse.Namespace) -> Serving | None:
-    """The server that is asked for."""
+    """The server that is asked for. Raises UsageError for a part of it without the rest."""
     if args.server is None:
+        if args.ledger_url:
+            hint = "next: --server FOLDER, its --state; or lora-ci ledger check --ledger-url URL"
+            raise UsageError("--ledger-url is of a server, and none is named", hint=hint)
         return None
-    state = args.server.resolve()
-    return Serving(state=state, executor=args.executor, ledger_url=args.ledger_url)
+    ledger_url = args.ledger_url or os.environ.get("LORA_CI_LEDGER_URL") or None
+    return Serving(state=args.server.resolve(), executor=args.executor, ledger_url=ledger_url)
 
 
 def origin_of(machine: Machine, root: Path) -> str | None:

@@ -20,6 +20,7 @@ EPILOG = (
     "simulated. How long steps take and how often things break stands in docs/fleet.md."
 )
 MOST = 100_000
+TURNAROUND = "4h"
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(h|min|m)?")
 
 
@@ -59,9 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--turnaround",
-        default="4h",
         metavar="TIME",
-        help="with --find-gpus: 95 of 100 are back after it (default: 4h)",
+        help=f"with --find-gpus: 95 of 100 are back after it (default: {TURNAROUND})",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write fleet.html and fleet.json")
     add_output_arguments(parser)
@@ -73,6 +73,9 @@ def run(args: argparse.Namespace, output: Output) -> int:
     from lora_ci.execution.fleet.search import find_gpus, simulated
 
     scenario = scenario_of(args)
+    if args.turnaround and not args.find_gpus:
+        hint = f"next: --find-gpus --turnaround {args.turnaround}; without, it is measured"
+        raise UsageError("--turnaround is what --find-gpus searches for", hint=hint)
     if args.out:
         make_folder(args.out)
     # That a simulated cluster is away is no news.
@@ -84,12 +87,13 @@ def run(args: argparse.Namespace, output: Output) -> int:
     lines: list[str] = []
     tried: tuple[Measured, ...] = ()
     if args.find_gpus:
-        found = find_gpus(scenario, hours_of(args.turnaround), watch)
+        turnaround = args.turnaround or TURNAROUND
+        found = find_gpus(scenario, hours_of(turnaround), watch)
         scenario, measured = replace(scenario, gpus=found.gpus), found.measured
         tried = found.tried
         rows = [TRIED, *tried_rows(tried)]
         lines = ["  ".join(f"{cell:>11}" for cell in row) for row in rows] + [""]
-        lines.append(f"{found.gpus} GPUs bring 95 of 100 back in {args.turnaround}")
+        lines.append(f"{found.gpus} GPUs bring 95 of 100 back in {turnaround}")
     else:
         measured = simulated(scenario, watch)
     value = {"scenario": scenario, "measured": measured, "tried": [brief(one) for one in tried]}

@@ -13,7 +13,7 @@ from lora_ci.doctor.gpu import check_driver, check_memory
 from lora_ci.doctor.host import check_clock, check_token, check_webhook
 from lora_ci.doctor.machine import Machine
 from lora_ci.doctor.repository import check_config, check_data, check_records, reader
-from lora_ci.doctor.server import Serving, server_checks
+from lora_ci.doctor.server import Serving, check_executor, server_checks
 from lora_ci.doctor.tools import check_disk, check_git, check_state, check_versions
 
 
@@ -21,7 +21,8 @@ from lora_ci.doctor.tools import check_disk, check_git, check_state, check_versi
 class Wanted:
     """What the machine is to do: `root` is the repository, `gpu` that it must have one.
 
-    With `serving` it runs the bot, and needs no repository of its own.
+    With `serving` it runs the bot, and needs no repository of its own. `executor` is where steps of
+    the repository's runs are to be.
     """
 
     root: Path
@@ -32,6 +33,7 @@ class Wanted:
     webhook: str | None
     records: str | None
     serving: Serving | None = None
+    executor: str = "inline"
 
 
 def checks_of(machine: Machine, wanted: Wanted) -> dict[str, Check]:
@@ -54,6 +56,7 @@ def checks_of(machine: Machine, wanted: Wanted) -> dict[str, Check]:
         ),
         "webhook": partial(check_webhook, machine, wanted.webhook),
         "records": partial(check_records, machine, root, wanted.records),
+        "executor": partial(check_executor, machine, wanted.executor),
     }
 
 

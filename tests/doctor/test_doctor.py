@@ -21,7 +21,7 @@ from lora_ci.doctor.host import check_clock, check_token, check_webhook, reposit
 from lora_ci.doctor.machine import Answer, Disk, Ran, ThisMachine, Torch
 from lora_ci.doctor.tools import check_disk, check_git, check_state, file_system
 from tests.builders import RepoBuilder
-from tests.command import lora_ci
+from tests.command import assert_one_message, lora_ci
 from tests.fake_github import FakeGitHub
 
 GIB = 1024**3
@@ -374,6 +374,14 @@ def test_a_machine_without_a_repository(tmp_path: Path):
     for name in ("config", "data", "memory", "token", "clock", "records"):
         assert checks[name]["state"] == "skipped", checks[name]
     assert told.code == 0, told.out
+
+
+def test_what_is_to_run_the_steps_is_asked_without_a_server_too(tmp_path: Path):
+    told = lora_ci(tmp_path, "doctor", "--executor", "ray=http://127.0.0.1:9", "--json")
+    executor = json.loads(told.out)["checks"]["executor"]
+    assert (told.code, executor["state"]) == (1, "error"), executor
+    told = lora_ci(tmp_path, "doctor", "--ledger-url", "sqlite:///x.db")
+    assert_one_message(told, 2, "--ledger-url is of a server", "--server FOLDER")
 
 
 def test_a_machine_that_must_have_a_gpu(repo: RepoBuilder, tmp_path: Path):

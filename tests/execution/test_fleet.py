@@ -262,6 +262,7 @@ def test_the_command_prints_and_writes(tmp_path):
         ("--faults", "fire"),
         ("--mix", "sd15=0"),
         ("--find-gpus", "--turnaround", "soon"),
+        ("--turnaround", "4h"),
         ("--out", __file__),
     ],
 )
