@@ -13,7 +13,7 @@ from lora_ci.cli.recorded import add_recorded_arguments, open_recorded
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.machine import Gpu, Machine
-from lora_ci.report.figures import duration
+from lora_ci.report.figures import counted, duration
 from lora_ci.report.text import aligned
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class RunnerStatus:
     why: str
     seen_at: str
     slots: int
+    cpu_only: bool
     note: str
     gpus: tuple[Gpu, ...]
     steps: tuple[OnRunner, ...]
@@ -150,6 +151,7 @@ def _status(runner: Runner, attempts: Sequence[OpenAttempt]) -> RunnerStatus:
         why=runner.why,
         seen_at=runner.seen_at,
         slots=machine.slots,
+        cpu_only=machine.cpu_only,
         note=machine.note,
         gpus=machine.gpus,
         steps=tuple(
@@ -175,10 +177,14 @@ def _rows(status: RunnerStatus, now: datetime) -> Iterator[tuple[str, ...]]:
         about = f"{gpu.index} {gpu.name}", _gib(gpu.total_gib), _gib(gpu.free_gib)
         yield (*head, *about, ", ".join(on_it))
         head = "", "", ""
-    others = [step for step in status.steps if not step.gpus]
+    known = {gpu.uuid for gpu in status.gpus}
+    others = [step for step in status.steps if not known.intersection(step.gpus)]
     if others or not status.gpus:
-        slots = f"none: {len(others)} of {status.slots} slots"
-        yield (*head, slots, "", "", ", ".join(map(_step_text, others)))
+        # Where there never was a GPU, `--parallel` of whoever leads says how many go on.
+        busy = sum(not step.gpus for step in others)
+        slots = f"{busy} of {status.slots} slots"
+        room = counted(len(others), "step") if status.cpu_only else slots
+        yield (*head, f"none: {room}", "", "", ", ".join(map(_step_text, others)))
 
 
 def _gib(gib: float) -> str:
