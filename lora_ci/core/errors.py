@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from enum import IntEnum
+from pathlib import Path
 
 from lora_ci.core.finding import Finding, Severity
 
@@ -38,6 +39,7 @@ class LoraCIError(Exception):
 
     exit_code = ExitCode.INFRASTRUCTURE
     rule = "lora-ci.error"
+    severity = Severity.ERROR
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class LoraCIError(Exception):
         self.findings = findings or (
             Finding(
                 rule=rule or self.rule,
-                severity=Severity.ERROR,
+                severity=self.severity,
                 message=message,
                 file=file,
                 hint=hint,
@@ -97,6 +99,7 @@ class Interrupted(LoraCIError):  # noqa: N818 - an outcome's name, not a fault
 
     exit_code = ExitCode.INTERRUPTED
     rule = "lora-ci.interrupted"
+    severity = Severity.WARNING
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -122,8 +125,14 @@ def machine_error(error: OSError, place: object = None) -> InfrastructureError |
         return None
     where, words = error.filename or place, os.strerror(error.errno)
     message = f"{where}: {words}" if where else words
-    rule, hint = "machine.refused", f"next: ls -ld {where or '.'}; is it yours to read and write?"
+    rule, hint = "machine.refused", f"next: ls -ld {_there(where)}; is it yours to read and write?"
     if error.errno in FULL:
         rule = "machine.disk-full"
         hint = "next: make room (df -h, ulimit -f); the same command goes on where it stopped"
     return InfrastructureError(message, rule=rule, hint=hint)
+
+
+def _there(place: object) -> str:
+    """The place, or the lowest folder above it that can be seen."""
+    path = Path(str(place or "."))
+    return str(next((p for p in (path, *path.parents) if os.path.lexists(p)), path))

@@ -128,7 +128,8 @@ def train(
         if saves or stopping:
             around.keeping.save(state)
         if stopping:
-            raise Interrupted(f"stopped after step {state.step} of {total}; a checkpoint is kept")
+            done = f"{state.step:,} of {total:,} training steps"
+            raise Interrupted(f"stopped after {done}; a checkpoint is kept")
 
     findings += around.keeping.end(state)
     if material.validation and total % settings.validate_every:

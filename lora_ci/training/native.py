@@ -116,7 +116,7 @@ def material_of(
     def told(done: int, total: int, note: str) -> None:
         context.progress(done, total, note)
         if context.stop_requested():
-            raise Interrupted(f"stopped before the first step: {done} of {total} {note}, and kept")
+            raise Interrupted(f"stopped before training: {done:,} of {total:,} {note}, and kept")
 
     trigger = str(spec.params["trigger"])
     repeats = msgspec.convert(spec.params.get("repeats", {}), dict[str, int])

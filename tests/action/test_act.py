@@ -219,7 +219,7 @@ def test_second_push_cancels_the_first_and_goes_on_where_it_stopped(hub, tmp_pat
         done = running.end()
     assert done.outcome("mei") == "failed"
     stopped = re.search(
-        r"stopped after step (\d+) of 200; a checkpoint is kept", done.says("report")
+        r"stopped after (\d+) of 200 training steps; a checkpoint is kept", done.says("report")
     )
     assert stopped, done.log
     assert "interrupted" in comment.body
