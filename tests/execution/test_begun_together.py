@@ -83,7 +83,7 @@ def test_a_signal_among_them_lets_those_that_were_not_started_wait_again(world):
 
 
 def test_an_executor_that_goes_away_among_them_is_asked_about_one_until_it_answers(world):
-    executor = Counting({n: "away" for n in range(6, 10)})
+    executor = Counting(dict.fromkeys(range(6, 10), "away"))
     reconciler = world.reconciler(executor, room=STEPS)
     for asked in range(6, 10):
         reconciler.tick()

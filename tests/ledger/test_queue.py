@@ -284,7 +284,8 @@ def test_a_step_that_is_begun_as_its_run_stops_is_asked_or_never_begun(line):
     for round_ in range(12):
         run_id = f"run-{round_}"
         step = line.add(run_id)
-        stop, begin = partial(queue.stop, run_id, "why"), partial(other.begin, [(step, {})], executor="x")
+        stop = partial(queue.stop, run_id, "why")
+        begin = partial(other.begin, [(step, {})], executor="x")
         at_once([stop, begin] if round_ % 2 else [begin, stop])
         asked = {a.step.run_id: a.stopping for a in line.queue.open_attempts()}
         assert asked.get(run_id, "why") == "why"
