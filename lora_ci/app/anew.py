@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lora_ci.core.plan import Action, Decision, Plan, Record
+from lora_ci.core.shard import is_among
 from lora_ci.core.step import Stage, StepSpec
 from lora_ci.plan.records import Records
 from lora_ci.steps.folder import StepFolder
@@ -36,7 +37,7 @@ class Anew:
         return self._means(decision.lora, decision.stage)
 
     def _means(self, lora: str, stage: Stage) -> bool:
-        return stage in STAGES and (self.loras is None or lora in self.loras)
+        return stage in STAGES and (self.loras is None or is_among(lora, self.loras))
 
     def clear(self, folder: StepFolder) -> None:
         """Drops a result from before; what an attempt since then has left stays."""

@@ -16,6 +16,7 @@ from lora_ci.core.errors import InputError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.diffusion.families import missing_parts
 from lora_ci.plan.facts import LoraFacts
+from lora_ci.training.data import count_held_out
 
 # What stands at a path now. Raises InputError if nothing does.
 Resolve = Callable[[str], InputFacts]
@@ -61,6 +62,9 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
     embedder = others.get("embedder")
     if (named := parse_embedder(lora.qa.embedder).hub) is not None:
         embedder = hub_facts(HubModel(hub=named[0], revision=named[1]))
+    if len(whole) == len(sources) and (problem := too_few_images(lora, whole)):
+        where = config.where(f"{top}.train.shards")
+        findings.append(replace(problem, file=where.file, line=where.line, column=where.column))
     return LoraFacts(
         dataset=together(whole) if len(whole) == len(sources) else None,
         base_model=base,
@@ -71,6 +75,24 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         sources=tuple(whole),
         repeats=tuple(source.repeats for source in wanted),
         findings=tuple(findings),
+    )
+
+
+def too_few_images(lora: Lora, sources: list[InputFacts]) -> Finding | None:
+    """The error of a LoRA of which a shard would have no image to learn from."""
+    shards, counts = lora.train.shards, [source.entries for source in sources]
+    if shards == 1 or None in counts:
+        return None
+    images = sum(kind_of(e.path) == "image" for entries in counts for e in entries or ())
+    held = count_held_out(images, lora.train.validation_share)
+    if images - held >= shards:
+        return None
+    besides = f" beside {held} held out" if held else ""
+    return Finding(
+        rule="inputs.shards",
+        severity=Severity.ERROR,
+        message=f"`shards: {shards}`: {images - held} images in the dataset{besides}",
+        hint=f"next: `shards` of at most {max(1, images - held)}, or more images",
     )
 
 

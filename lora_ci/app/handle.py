@@ -22,6 +22,7 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding
 from lora_ci.core.plan import Action, Decision, Plan, Record
 from lora_ci.core.run import RunView, StepView, run_outcome
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.execution.executor import step_folder
 from lora_ci.execution.turns import INTERACTIVE, SCHEDULED, SEARCH
@@ -77,8 +78,8 @@ def handle(
             outcome=None,
         )
 
-    # With a bundle, this is one job of several: the one that reports speaks for all.
     deps.ledger.save_plan(view_now())
+    # With a bundle, this is one job of several: the one that reports speaks for all.
     if deps.bundle is None:
         deps.live.moved = partial(announcer.offer, view_now)
     try:
@@ -214,7 +215,7 @@ class Work:
 
     def priority(self, lora: str) -> int:
         """How soon a step is wanted: people go before the clock, a search comes last."""
-        if any(variant.lora == lora for variant in self.plan.variants):
+        if any(variant.lora == owner_of(lora) for variant in self.plan.variants):
             return SEARCH
         return SCHEDULED if self.event.kind is EventKind.SCHEDULE else INTERACTIVE
 

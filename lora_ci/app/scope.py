@@ -8,14 +8,17 @@ from lora_ci.app.source import Gathered
 from lora_ci.config.model import Config
 from lora_ci.core.errors import UsageError
 from lora_ci.core.plan import Decision, Plan
+from lora_ci.core.shard import is_among, owner_of
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.plan.estimate import total
+from lora_ci.plan.shards import shards_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What part of the plan is wanted: some LoRAs, or the stages up to `last`.
 
+    A LoRA stands for its shards too; of a shard alone its training is wanted, after validation.
     `needed` are LoRAs that the wanted ones wait for; they go as far as their verdict.
     """
 
@@ -25,18 +28,20 @@ class Scope:
 
     def wants(self, decision: Decision) -> bool:
         """True if the decision lies inside the scope."""
-        if self.loras is None or decision.lora in self.loras:
+        if self.loras is None or is_among(decision.lora, self.loras):
             return self.last is None or until(decision.stage, self.last)
-        return decision.lora in self.needed and until(decision.stage, Stage.QA)
+        if decision.stage is Stage.VALIDATE and decision.lora in map(owner_of, self.loras):
+            return True
+        return is_among(decision.lora, self.needed) and until(decision.stage, Stage.QA)
 
     def narrow(self, plan: Plan) -> Plan:
         """The plan without what lies outside the scope."""
         if self.loras is None and self.last is None:
             return plan
         wanted = tuple(d for d in plan.decisions if self.wants(d))
-        left_out = {d.lora: None for d in plan.decisions if not _has_passed(d)}
+        left_out = {owner_of(d.lora): None for d in plan.decisions if not _has_passed(d)}
         for decision in wanted:
-            left_out.pop(decision.lora, None)
+            left_out.pop(owner_of(decision.lora), None)
         names = {d.lora for d in wanted}
         matrices = {v.of for v in plan.variants if v.lora in names}
         return replace(
@@ -57,7 +62,7 @@ class Scope:
         found: set[str] = set()
         ahead = list(self.loras or ())
         while ahead:
-            new = [n for n in config.loras[ahead.pop()].needs if n not in found]
+            new = [n for n in config.loras[owner_of(ahead.pop())].needs if n not in found]
             found.update(new)
             ahead += new
         return replace(self, needed=frozenset(found))
@@ -85,7 +90,8 @@ class UnknownLora(UsageError):  # noqa: N818 - what it is
 def check_scope(scope: Scope, gathered: Gathered) -> None:
     """Raises UnknownLora for a LoRA that the config does not have."""
     known = gathered.config.loras
-    unknown = sorted((scope.loras or frozenset()) - known.keys())
+    shards = {shard.name for lora in known.values() for shard in shards_of(lora)}
+    unknown = sorted((scope.loras or frozenset()) - known.keys() - shards)
     if not unknown:
         return
     name = unknown[0]

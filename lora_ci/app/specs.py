@@ -19,6 +19,7 @@ from lora_ci.core.digest import sha256_json
 from lora_ci.core.errors import InfrastructureError, IntegrityError
 from lora_ci.core.plan import Decision, Plan
 from lora_ci.core.settings import settings_json
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Resources, Stage, StepInput, StepResult, StepSpec
 from lora_ci.plan.decide import ADAPTER
 from lora_ci.plan.epoch import counted_repeats
@@ -27,6 +28,7 @@ from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import prefix_of
 from lora_ci.plan.memory import memory_gib, seen_in, shape_of
 from lora_ci.plan.records import Records
+from lora_ci.plan.shards import lora_of, shards_of
 from lora_ci.store.cache import mark_used
 from lora_ci.store.store import ArtifactStore
 
@@ -44,27 +46,34 @@ def make_spec(decision: Decision, plan: Plan, gathered: Gathered, deps: Deps) ->
     """The spec of a decision to run."""
     if decision.fingerprint is None:
         raise InfrastructureError(f"{decision.stage} of {decision.lora} has no fingerprint")
-    lora, facts = gathered.config.loras[decision.lora], gathered.facts[decision.lora]
+    lora = lora_of(gathered.config, decision.lora)
+    facts = gathered.facts[owner_of(decision.lora)]
+    # A merge of shards looks at nothing but their adapters.
     inputs = {
         name: ensure_input(name, found, facts.sources if name == "dataset" else (found,), deps)
-        for name in INPUTS[decision.stage]
+        for name in (() if _merges(decision, lora) else INPUTS[decision.stage])
         if (found := getattr(facts, name)) is not None
     }
     return StepSpec(
         stage=decision.stage,
         lora=decision.lora,
         fingerprint=decision.fingerprint.value,
-        inputs=inputs | _brought(_adapters(decision, plan), deps.store),
+        inputs=inputs | _brought(_adapters(decision, lora, plan), deps.store),
         params=_params(decision, lora, facts, plan, deps),
-        resources=_resources(decision.stage, lora, decision.fingerprint.parts, deps),
+        resources=_resources(decision, lora, decision.fingerprint.parts, deps),
     )
 
 
-def _resources(stage: Stage, lora: Lora, parts: Mapping[str, str], deps: Deps) -> Resources:
+def _merges(decision: Decision, lora: Lora) -> bool:
+    """True for a training that was done in shards and is to be put together."""
+    return decision.stage is Stage.TRAIN and lora.train.shards > 1
+
+
+def _resources(decision: Decision, lora: Lora, parts: Mapping[str, str], deps: Deps) -> Resources:
     """What the config asks for; a GPU only where one helps."""
-    wanted = lora.resources
+    wanted, stage = lora.resources, decision.stage
     timeout_s = wanted.timeout_hours * 3600
-    if stage not in GPU_STAGES:
+    if stage not in GPU_STAGES or _merges(decision, lora):
         return Resources(timeout_s=timeout_s)
     vram_gib = wanted.vram_gib
     if stage is Stage.TRAIN and not vram_gib and wanted.gpus == wanted.nodes == 1:
@@ -92,8 +101,18 @@ def _foretold_gib(lora: Lora, parts: Mapping[str, str], deps: Deps) -> float:
     return gib if gib and gib <= min(largest) else 0.0
 
 
-def _adapters(decision: Decision, plan: Plan) -> dict[str, StepInput]:
-    """The adapter files that a stage works on, by the names of the artifacts they are."""
+def _adapters(decision: Decision, lora: Lora, plan: Plan) -> dict[str, StepInput]:
+    """The adapter files that a stage works on, by the names of the artifacts they are.
+
+    Those of shards are `shard-1`, `shard-2`, ….
+    """
+    if _merges(decision, lora):
+        made = [_result(plan, part.name, Stage.TRAIN).artifact(ADAPTER) for part in shards_of(lora)]
+        return {
+            f"shard-{number}": StepInput(content_id=file.sha256, sha256=file.sha256)
+            for number, file in enumerate(made, 1)
+            if file
+        }
     if decision.stage in (Stage.VALIDATE, Stage.TRAIN) or decision.fingerprint is None:
         return {}
     parts = decision.fingerprint.parts
@@ -141,11 +160,13 @@ def _params(
                 "missing": list(facts.dataset.missing) if facts.dataset else [],
             }
         case Stage.TRAIN:
+            part = lora.shard
             return {
                 "settings": settings_json(lora.train),
                 "trigger": lora.trigger,
                 "repeats": _repeats(lora, facts),
                 "prefix": prefix_of(lora, facts),
+                "part": {"number": part.number, "count": part.count} if part else None,
             }
         case Stage.QA:
             return {

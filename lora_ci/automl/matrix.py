@@ -10,8 +10,10 @@ from lora_ci.config.model import Config, Lora
 from lora_ci.core.digest import sha256_json
 from lora_ci.core.plan import Saving, Sharing, Variant
 from lora_ci.core.settings import TrainSettings
+from lora_ci.core.shard import owner_of
 from lora_ci.plan.facts import LoraFacts
 from lora_ci.plan.fingerprints import prefix_of, train_fingerprint, train_parts
+from lora_ci.plan.shards import shards_of
 from lora_ci.plan.training_rules import CONTINUES, RULES, canonical, why_never_continued
 
 ALIKE = "configurations that differ in nothing a training sees"
@@ -37,7 +39,12 @@ def sharing_of(config: Config, facts: Mapping[str, LoraFacts]) -> tuple[Sharing,
 
 
 def _sharing(of: str, loras: Sequence[Lora], facts: Mapping[str, LoraFacts]) -> Sharing:
-    """Rule by rule, in the order in which they are applied: each saves what those before left."""
+    """Rule by rule, in the order in which they are applied: each saves what those before left.
+
+    A configuration in shards is as many trainings.
+    """
+    configurations = len(loras)
+    loras = [part for lora in loras for part in shards_of(lora) or (lora,)]
     saved: list[Saving] = []
     left = len(loras)
 
@@ -54,14 +61,15 @@ def _sharing(of: str, loras: Sequence[Lora], facts: Mapping[str, LoraFacts]) -> 
         count(_distinct(loras, facts, settings), rule.words)
     count(
         {
-            prefix_of(lora, facts[lora.name]) or train_fingerprint(lora, facts[lora.name]).value
+            prefix_of(lora, its) or train_fingerprint(lora, its).value
             for lora in loras
+            for its in [facts[owner_of(lora.name)]]
         },
         CONTINUES,
     )
     return Sharing(
         of=of,
-        configurations=len(loras),
+        configurations=configurations,
         trainings=left,
         saved=tuple(saved),
         apart=_apart(loras, facts),
@@ -73,7 +81,9 @@ def _distinct(
 ) -> set[str]:
     """What trainings with the settings depend on, each once."""
     pairs = zip(loras, settings, strict=True)
-    return {sha256_json(train_parts(lora, facts[lora.name], train)) for lora, train in pairs}
+    return {
+        sha256_json(train_parts(lora, facts[owner_of(lora.name)], train)) for lora, train in pairs
+    }
 
 
 def _apart(loras: Sequence[Lora], facts: Mapping[str, LoraFacts]) -> str | None:
@@ -81,7 +91,7 @@ def _apart(loras: Sequence[Lora], facts: Mapping[str, LoraFacts]) -> str | None:
     budgets: dict[str, set[str]] = defaultdict(set)
     reasons: dict[str, str] = {}
     for lora in loras:
-        train, its = canonical(lora.train), facts[lora.name]
+        train, its = canonical(lora.train), facts[owner_of(lora.name)]
         unbounded = replace(train, images_seen=None, epochs=None, steps=None)
         alike = sha256_json(train_parts(lora, its, unbounded))
         budgets[alike].add(sha256_json(train_parts(lora, its, train)))

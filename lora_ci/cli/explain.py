@@ -11,6 +11,7 @@ from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.wire import add_place_arguments, open_past
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import ExitCode, UsageError
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Stage
 from lora_ci.plan.explain import explain_decision
 from lora_ci.report.text import render_explanations
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     event, source = open_event(args, read_asked(args, None))
     records = open_past(args, source, Hub()).records
     plan, gathered = plan_event(event, source, records, SystemClock())
-    if args.lora not in gathered.config.loras:
+    if owner_of(args.lora) not in gathered.config.loras:
         known = ", ".join(gathered.config.loras)
         message = f"no LoRA `{args.lora}` is in the config of this commit"
         raise UsageError(message, hint=f"next: name one of: {known}")
@@ -43,6 +44,6 @@ def run(args: argparse.Namespace, output: Output) -> int:
     ]
     value = {"lora": args.lora, "head": plan.head, "stages": told}
     output.result(render_explanations(told), value, schema="explain")
-    findings = gathered.facts[args.lora].findings
+    findings = gathered.facts[owner_of(args.lora)].findings
     output.findings(findings)
     return ExitCode.FAILED if findings else ExitCode.PASSED

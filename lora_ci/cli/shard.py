@@ -15,8 +15,6 @@ from lora_ci.core.errors import ExitCode, InputError, UsageError
 if TYPE_CHECKING:
     from lora_ci.formats.adapter import Adapter
 
-IMAGES = "ss_num_train_images"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command before the trainings, one after them."""
@@ -85,22 +83,22 @@ def run_split(args: argparse.Namespace, output: Output) -> int:
 def run_merge(args: argparse.Namespace, output: Output) -> int:
     """Writes the merged adapter; its rank is the sum of the ranks."""
     from lora_ci.formats.inspection import inspect_file
-    from lora_ci.formats.merge import merge
     from lora_ci.formats.read import read_adapter
     from lora_ci.formats.write import Format, write_adapter
+    from lora_ci.training.merging import merge_by_images
 
     refuse_overwriting(args)
     kind = inspect_file(args.adapters[0]).format
     adapters = [read_adapter(path) for path in args.adapters]
     images = _images(args, adapters)
     weights = [count / sum(images) for count in images]
-    merged = merge(
+    merged = merge_by_images(
         adapters,
-        weights,
+        images,
         told=lambda at, total, note: output.progress("merge", at, total, note),
     )
-    write_adapter(merged.adapter, args.out, Format(kind))
-    rank = max(merged.adapter.ranks())
+    write_adapter(merged, args.out, Format(kind))
+    rank = max(merged.ranks())
     lines = [f"{args.out}: the exact sum of {len(adapters)} adapters, rank {rank}"]
     lines += [
         f"  {weight:6.1%}  {path}" for weight, path in zip(weights, args.adapters, strict=True)
@@ -127,8 +125,10 @@ def _images(args: argparse.Namespace, adapters: list[Adapter]) -> list[int]:
 
 
 def _said(path: Path, adapter: Adapter) -> int:
-    text = adapter.metadata.get(IMAGES, "")
-    if not (text.isascii() and text.isdigit()):
+    from lora_ci.training.merging import IMAGES, figure_of
+
+    found = figure_of(adapter, IMAGES)
+    if found is None:
         message = f"{path} does not say on how many images it was trained"
         raise InputError(message, hint="next: --images with one number for each file")
-    return int(text[:18])
+    return found

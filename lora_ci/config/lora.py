@@ -15,10 +15,12 @@ from lora_ci.config.matrix import Variant, expand
 from lora_ci.config.measuring import check_measuring
 from lora_ci.config.model import Lora, Source
 from lora_ci.config.reading import Reading, hints_of, merge, nearest
+from lora_ci.config.shards import check_shards
 from lora_ci.config.texts import check_texts
 from lora_ci.config.train_rules import check_train, note_idle, with_nearest_budget
 from lora_ci.core.metrics import QA_METRICS
 from lora_ci.core.settings import DeploySettings, Policy, QaSettings, TrainSettings
+from lora_ci.core.shard import parse_shard
 
 
 def read_lora(
@@ -31,6 +33,9 @@ def read_lora(
         message = f"`{name[:64]}` is no LoRA name"
         hint = "expected: small letters, digits, `.`, `_`, `-`, at most 64"
         reading.say("name", message, node.name_at, hint)
+    elif parse_shard(name):
+        message = f"`{name}` is what the shard of a LoRA is called"
+        reading.say("name", message, node.name_at, "expected: a name without such an end")
     own = reading.mapping(node, path)
     refuse_keys(reading, own, path)
     merged = merge(defaults, own)
@@ -120,6 +125,8 @@ def build(reading: Reading, written: _Written, variant: Variant) -> Lora | None:
             reading.places[f"{path}.{key}"] = inner.where
         values[key] = reading.settings(kind, inner, f"{path}.{key}")
         check_section(reading, values[key], inner, written, variant)
+        if isinstance(values[key], TrainSettings):
+            check_shards(reading, values[key], inner, variant.name)
     return Lora(**values) if len(reading.findings) == before else None
 
 

@@ -20,6 +20,7 @@ from lora_ci.core.settings import (
     TrainSettings,
     ValidateSettings,
 )
+from lora_ci.core.shard import Shard
 
 FILE_NAME = ".lora-ci.yml"
 VERSION = 1
@@ -64,7 +65,7 @@ class Lora:
 
     `dataset` has at least one source. `variant` are the values that a matrix gave it, by the path
     of the key (`train.rank`), and `variant_of` the name that is written in the config; empty and
-    None where there is no matrix.
+    None where there is no matrix. A config has no `shard`: plans make one of a LoRA's training.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Lora:
     ] = ()
     variant: Mapping[str, Any] = field(default_factory=dict)
     variant_of: str | None = None
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

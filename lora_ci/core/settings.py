@@ -29,6 +29,7 @@ class LoraType(StrEnum):
 # Of a setting that changes how a training runs, not what comes out: it enters no fingerprint.
 NO_RESULT: dict[str, Any] = {"result": False}
 DEFAULT_IMAGES_SEEN = 4000
+MOST_SHARDS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +159,16 @@ class TrainSettings:
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="training budget in steps", examples=[1000]),
     ] = None
+    shards: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MOST_SHARDS,
+            description="parts of the dataset that are trained apart, side by side, and merged "
+            "exactly; the budget is shared, the ranks add up",
+            examples=[3],
+        ),
+    ] = 1
     resolution: Annotated[
         int, Meta(ge=8, le=4096, description="pixels; side of a square", examples=[512, 1024])
     ] = 512

@@ -141,6 +141,7 @@ def _metadata(adapters: Sequence[Adapter]) -> dict[str, str]:
     }
     titles = [adapter.metadata.get("modelspec.title", "LoRA") for adapter in adapters]
     return shared | {
-        "modelspec.title": " + ".join(titles)[:200],
+        # Shards of one training are called alike.
+        "modelspec.title": " + ".join(dict.fromkeys(titles))[:200],
         "modelspec.merged_from": ", ".join(titles)[:1000],
     }

@@ -11,6 +11,7 @@ from lora_ci.core.event import Event, EventKind
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.fingerprint import Fingerprint
 from lora_ci.core.plan import Action, Decision, Plan, Record
+from lora_ci.core.shard import is_among
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.plan.budget import NO_LIMIT, Budget, over_budget
 from lora_ci.plan.estimate import GPU_STAGES, estimate, total
@@ -24,6 +25,7 @@ from lora_ci.plan.fingerprints import (
 )
 from lora_ci.plan.records import Compare, Records
 from lora_ci.plan.releasing import released_adapter, unknown_tag, withheld
+from lora_ci.plan.shards import shards_of
 from lora_ci.plan.sharing import TWIN, Sharer
 from lora_ci.plan.tags import ChannelTag, ReleaseTag, parse_tag
 from lora_ci.plan.trust import Allowed, decide_right, forbidden_program, is_approved, skip_reason
@@ -120,7 +122,7 @@ class _Planner:
 
     def twin(self, fingerprint: Fingerprint, lora: str) -> str | None:
         """Another LoRA that runs the very same step now."""
-        if self.only is not None and lora not in self.only:
+        if self.only is not None and not is_among(lora, self.only):
             return None
         first = self.running.setdefault(fingerprint.value, lora)
         return None if first == lora else first
@@ -145,6 +147,8 @@ class _Chain:
         above: Decision | None = None
         adapter: str | None = None
         for stage in self.stages():
+            if stage is Stage.TRAIN:
+                yield from self.shards(above)
             decision = self.stage(stage, above, adapter)
             yield decision
             if stage is Stage.TRAIN and decision.record:
@@ -158,6 +162,22 @@ class _Chain:
         mine = tag is not None and tag.lora == self.lora.name
         return [s for s in Stage if s is not Stage.DEPLOY or mine]
 
+    def shards(self, above: Decision | None) -> Iterator[Decision]:
+        """The trainings that this one's is merged from, each a chain of its own.
+
+        Where the merged one is on record nobody asks for them: those on record are only told.
+        """
+        if above is not None and (above.action is Action.BLOCKED or _did_not_pass(above)):
+            return  # what stops the LoRA is told once
+        is_merged = self.record(self.fingerprint(Stage.TRAIN, None)) is not None
+        for lora in shards_of(self.lora):
+            part = replace(self, lora=lora)
+            if is_merged and part.record(part.fingerprint(Stage.TRAIN, None)) is None:
+                continue
+            decision = part.stage(Stage.TRAIN, above, None)
+            self.planner.chains[lora.name] = (decision,)
+            yield decision
+
     def stage(self, stage: Stage, above: Decision | None, adapter: str | None) -> Decision:
         if self.facts.findings:
             return self.blocked(stage, self.facts.findings[0].message)
@@ -168,17 +188,20 @@ class _Chain:
                 if not self.planner.allowed.covers(stage):
                     return self.blocked(stage, self.planner.allowed.why)
                 return self.waits(stage, f"waits for {above.stage}")
-            if above.record and above.record.result.outcome is not Outcome.PASSED:
+            if above.record and _did_not_pass(above):
                 outcome = above.record.result.outcome
                 return self.blocked(stage, f"{above.stage} {outcome} in run {above.record.run_id}")
         if stage is Stage.DEPLOY and (reason := self.unreleasable(adapter)):
             return self.blocked(stage, reason)
         fingerprint = self.fingerprint(stage, adapter)
-        if record := self.planner.records.find(fingerprint.value):
+        if record := self.record(fingerprint):
             verb = "reused" if record.result.outcome is Outcome.PASSED else record.result.outcome
             why = f"{verb}: same fingerprint as in run {record.run_id} at {record.commit[:7]}"
             return self.decision(stage, Action.REUSE, why, fingerprint, record)
         return self.begin(stage, fingerprint)
+
+    def record(self, fingerprint: Fingerprint) -> Record | None:
+        return self.planner.records.find(fingerprint.value)
 
     def begin(self, stage: Stage, fingerprint: Fingerprint) -> Decision:
         """A stage that nothing can be reused for: it runs, if nothing speaks against it."""
@@ -186,15 +209,19 @@ class _Chain:
             return self.blocked(stage, self.planner.allowed.why)
         if reason := forbidden_program(stage, self.lora, self.planner.config.policy):
             return self.blocked(stage, reason)
-        if stage is Stage.TRAIN and (decision := self.what_it_needs(stage)):
+        if stage is Stage.TRAIN and (decision := self.what_it_needs() or self.its_shards()):
             return decision
         if twin := self.planner.twin(fingerprint, self.lora.name):
             why = f"{TWIN}{stage} of {twin}, which runs now"
             return replace(self.waits(stage, why), after=twin)
-        return self.decision(stage, Action.RUN, self.why(stage, fingerprint), fingerprint)
+        why = self.why(stage, fingerprint)
+        if stage is Stage.TRAIN and self.lora.train.shards > 1:
+            why = f"merges {self.lora.train.shards} shards; {why}"
+        return self.decision(stage, Action.RUN, why, fingerprint)
 
-    def what_it_needs(self, stage: Stage) -> Decision | None:
+    def what_it_needs(self) -> Decision | None:
         """Why it does not train yet: a LoRA that it needs has not passed."""
+        stage = Stage.TRAIN
         for name in self.lora.needs:
             qa = next(d for d in self.planner.chain(name) if d.stage is Stage.QA)
             if qa.action is Action.BLOCKED:
@@ -204,6 +231,24 @@ class _Chain:
             if qa.record.result.outcome is not Outcome.PASSED:
                 outcome = qa.record.result.outcome
                 return self.blocked(stage, f"needs {name}: qa {outcome} in run {qa.record.run_id}")
+        return None
+
+    def its_shards(self) -> Decision | None:
+        """Why it is not merged yet: one of its shards has not been trained, or never will be."""
+        stage, waited_for = Stage.TRAIN, 0
+        shards = shards_of(self.lora)
+        for lora in shards:
+            (train,) = self.planner.chain(lora.name)
+            told = lora.shard.words if lora.shard else lora.name
+            if train.action is Action.BLOCKED:
+                return self.blocked(stage, f"{told}: {train.why}")
+            if train.record is None:
+                waited_for += 1
+            elif train.record.result.outcome is not Outcome.PASSED:
+                outcome = train.record.result.outcome
+                return self.blocked(stage, f"{told}: train {outcome} in run {train.record.run_id}")
+        if waited_for:
+            return self.waits(stage, f"waits for {waited_for} of {len(shards)} shards")
         return None
 
     def fingerprint(self, stage: Stage, adapter: str | None) -> Fingerprint:
@@ -276,6 +321,12 @@ class _Chain:
             record=record,
             estimate=cost,
         )
+
+
+def _did_not_pass(decision: Decision) -> bool:
+    """True if it is on record that the stage did not pass."""
+    record = decision.record
+    return record is not None and record.result.outcome is not Outcome.PASSED
 
 
 def not_pushed(facts: LoraFacts) -> list[Finding]:

@@ -6,21 +6,24 @@ from math import gcd
 
 from lora_ci.core.changeset import kind_of
 from lora_ci.core.settings import TrainSettings
+from lora_ci.core.shard import Shard
 from lora_ci.plan.facts import LoraFacts
 
 
-def epoch_images(facts: LoraFacts) -> int:
-    """Images of all sources, each as often as its source repeats; at least 1.
+def epoch_images(facts: LoraFacts, shard: Shard | None = None) -> int:
+    """Images of all sources, or of a shard, each as often as its source repeats; at least 1.
 
     As many regularization images come to them, if there are any. What cannot be counted (a
-    manifest that was not pushed) counts as nothing.
+    manifest that was not pushed) counts as nothing. Shards differ by an image, which nobody can
+    tell before the captions are read: the larger ones are meant.
     """
     repeats = facts.repeats or (1,) * len(facts.sources)
     counts = (
         times * sum(kind_of(entry.path) == "image" for entry in source.entries or ())
         for source, times in zip(facts.sources, repeats, strict=True)
     )
-    return max(1, sum(counts)) * (2 if facts.regularization else 1)
+    images = -(-sum(counts) // (shard.count if shard else 1))
+    return max(1, images) * (2 if facts.regularization else 1)
 
 
 def counted_repeats(train: TrainSettings, facts: LoraFacts) -> tuple[int, ...]:

@@ -32,9 +32,10 @@ def estimate(
 ) -> Estimate | None:
     """The cost of a stage of a LoRA from its past records, else from those of `others`.
 
-    None for stages that need no GPU.
+    None for stages that need no GPU, and for a merge of shards: they have their own.
     """
-    if stage not in GPU_STAGES or lora.resources.gpus == 0:
+    merges = stage is Stage.TRAIN and lora.train.shards > 1
+    if stage not in GPU_STAGES or merges or lora.resources.gpus == 0:
         return None
     images = images_of(lora, facts)
     if hours := _hours(lora, images, stage, past):
@@ -53,7 +54,7 @@ def estimate(
 
 def images_of(lora: Lora, facts: LoraFacts) -> int:
     """The images that a training will have seen."""
-    return lora.train.total_steps(epoch_images(facts)) * lora.train.batch_size
+    return lora.train.total_steps(epoch_images(facts, lora.shard)) * lora.train.batch_size
 
 
 def total(estimates: Iterable[Estimate | None]) -> Estimate | None:

@@ -45,6 +45,7 @@ def train_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
 
 def train_parts(lora: Lora, facts: LoraFacts, train: TrainSettings) -> dict[str, object]:
     """What a training with the settings `train` depends on."""
+    part = {"shard": f"{lora.shard.number} of {lora.shard.count}"} if lora.shard else {}
     counted = counted_repeats(lora.train, facts)
     repeats = {"repeats": list(counted)} if set(counted) - {1} else {}
     found = facts.regularization
@@ -54,6 +55,7 @@ def train_parts(lora: Lora, facts: LoraFacts, train: TrainSettings) -> dict[str,
         "base_model": _id(facts, "base_model"),
         "trigger": lora.trigger,
         "code": TRAINER_VERSION,
+        **part,
         **repeats,
         **regularization,
         # Where the folder of regularization images lies is no part of what comes out.

@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lora_ci.config.model import Config
+from lora_ci.config.model import Config, Lora
 from lora_ci.core.fingerprint import Fingerprint
 from lora_ci.core.plan import Action, Decision, Estimate
+from lora_ci.core.shard import is_among, owner_of
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.plan.epoch import epoch_images
 from lora_ci.plan.facts import LoraFacts
@@ -22,6 +23,7 @@ from lora_ci.plan.fingerprints import (
     qa_fingerprint,
     train_fingerprint,
 )
+from lora_ci.plan.shards import lora_of
 
 GOES_ON = (Action.RUN, Action.WAIT)
 TWIN = "the same as "
@@ -70,7 +72,7 @@ class Sharer:
 
         Equal fingerprints give equal bytes.
         """
-        lora, facts = self.config.loras[decision.lora], self.facts[decision.lora]
+        lora, facts = self._look(decision.lora)
         match decision.stage:
             case Stage.TRAIN:
                 return self._train(lora.name)
@@ -84,7 +86,7 @@ class Sharer:
 
     def _train(self, name: str) -> Fingerprint:
         if name not in self.trained:
-            self.trained[name] = train_fingerprint(self.config.loras[name], self.facts[name])
+            self.trained[name] = train_fingerprint(*self._look(name))
         return self.trained[name]
 
     def _groups(self, decisions: Sequence[Decision]) -> list[list[Decision]]:
@@ -95,7 +97,7 @@ class Sharer:
                 continue
             record = decision.record
             done = record is not None and record.result.outcome is Outcome.PASSED
-            lora, facts = self.config.loras[decision.lora], self.facts[decision.lora]
+            lora, facts = self._look(decision.lora)
             if (done or decision.action in GOES_ON) and (prefix := prefix_of(lora, facts)):
                 groups[prefix].append(decision)
         shared = [group for group in groups.values() if len(group) > 1]
@@ -143,10 +145,14 @@ class Sharer:
         return decision
 
     def _steps(self, name: str) -> int:
-        return self.config.loras[name].train.total_steps(epoch_images(self.facts[name]))
+        lora, facts = self._look(name)
+        return lora.train.total_steps(epoch_images(facts, lora.shard))
+
+    def _look(self, name: str) -> tuple[Lora, LoraFacts]:
+        return lora_of(self.config, name), self.facts[owner_of(name)]
 
     def _counts(self, decision: Decision) -> bool:
-        return self.only is None or decision.lora in self.only
+        return self.only is None or is_among(decision.lora, self.only)
 
 
 def _after(decision: Decision, first: str) -> Decision:

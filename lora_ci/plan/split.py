@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_ci.core.plan import Action, Decision, Plan
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Stage
 
 # Jobs of one matrix. Source: https://docs.github.com/en/actions/reference/limits
@@ -25,9 +26,10 @@ def split(plan: Plan, needs: Mapping[str, Sequence[str]], most: int = MOST) -> t
     """The shares of what is to run, at most `most`.
 
     LoRAs that need each other, whose work has the same fingerprint or goes on where another's
-    ended, are in one share: apart they would do it twice. Validation is cheap, so each share does
-    its own.
+    ended, are in one share: apart they would do it twice. So are the shards of a LoRA, which are
+    merged there. Validation is cheap, so each share does its own.
     """
+    plan = replace(plan, decisions=tuple(map(_of_its_lora, plan.decisions)))
     groups = _joined(plan, _pairs(plan, needs))
     related = _joined(plan, [*_pairs(plan, needs), *_same(plan, beyond_validation=False)])
     begun = {related[d.lora] for d in plan.to_run()}
@@ -43,6 +45,12 @@ def split(plan: Plan, needs: Mapping[str, Sequence[str]], most: int = MOST) -> t
     return tuple(
         Share(loras=tuple(loras), gpu=not beyond.isdisjoint(loras)) for loras in dealt if loras
     )
+
+
+def _of_its_lora(decision: Decision) -> Decision:
+    """The decision with the LoRA in place of its shard."""
+    after = owner_of(decision.after) if decision.after else None
+    return replace(decision, lora=owner_of(decision.lora), after=after)
 
 
 def _goes_on(decision: Decision) -> bool:

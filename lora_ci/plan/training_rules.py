@@ -132,6 +132,8 @@ def why_never_continued(train: TrainSettings) -> str | None:
 
     None where it can: the steps of both are the same as far as the shorter one goes.
     """
+    if train.shards > 1:
+        return "a merge of shards is made of all of them"
     if train.backend != "native":
         return f"the backend `{train.backend}` starts every training anew"
     if train.optimizer == "schedule-free-adamw" or train.schedule == "constant":

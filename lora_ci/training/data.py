@@ -99,14 +99,18 @@ def hold_out(samples: Sequence[Sample], share: float) -> tuple[list[Sample], lis
     there are two, never all, and at most MOST_HELD_OUT; copies of a picture go together.
     """
     contents = sorted({sample.sha256 for sample in samples}, key=_place)
-    count = 0
-    if share:
-        count = min(max(1, round(share * len(contents))), len(contents) - 1, MOST_HELD_OUT)
-    held = set(contents[:count])
+    held = set(contents[: count_held_out(len(contents), share)])
     return (
         [sample for sample in samples if sample.sha256 not in held],
         [sample for sample in samples if sample.sha256 in held],
     )
+
+
+def count_held_out(pictures: int, share: float) -> int:
+    """How many of unlike pictures `hold_out` puts aside."""
+    if not (share and pictures):
+        return 0
+    return min(max(1, round(share * pictures)), pictures - 1, MOST_HELD_OUT)
 
 
 def _place(sha256: str) -> str:

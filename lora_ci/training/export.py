@@ -35,10 +35,14 @@ def keep_adapter(
         "modelspec.title": trigger,
         "modelspec.trigger_phrase": trigger,
     }
-    whole = replace(adapter, family=family.name, metadata=metadata)
+    return keep_files(replace(adapter, family=family.name, metadata=metadata), context)
+
+
+def keep_files(adapter: Adapter, context: StepContext) -> tuple[Artifact, ...]:
+    """The files with the metadata that the adapter has. Raises as `keep_adapter`."""
     artifacts = []
     for name, kind in FILES:
-        write_adapter(whole, context.workdir / name, kind)
+        write_adapter(adapter, context.workdir / name, kind)
         artifacts.append(context.keep(name, context.workdir / name, MEDIA_TYPE))
     return tuple(artifacts)
 

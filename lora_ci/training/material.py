@@ -24,6 +24,7 @@ from lora_ci.training.encode import Told, Wanted
 from lora_ci.training.entries import LIMIT_BYTES
 from lora_ci.training.findings import caption_findings, enlarged_finding, large_cache_finding
 from lora_ci.training.pictures import read_size
+from lora_ci.training.shards import Part
 from lora_ci.training.shelf import CAPTIONS, LATENTS, MEMORY_BYTES, Shelf
 from lora_ci.training.supply import Supply
 
@@ -102,6 +103,7 @@ def build_material(
     trigger: str,
     cache: Path,
     regularization: Sequence[Sample] = (),
+    part: Part | None = None,
     told: Told = lambda *_: None,
     begin: float = 0.0,
     at_once: bool = True,
@@ -112,7 +114,8 @@ def build_material(
 
     All of it `at_once`, or else what is held out now and the rest when a step needs it. Of several
     processes with the same task each is given another `begin` in [0, 1): they share the work. As
-    much of it as fits in `memory_bytes` is held in memory, the rest is read for each step.
+    much of it as fits in `memory_bytes` is held in memory, the rest is read for each step. With a
+    `part` that is learned from; what is held out is the same for all parts, and in none of them.
 
     `model` needs its `content_id`; with a warm cache its VAE and text encoders are not touched, and
     they are let go of as soon as all is encoded.
@@ -124,6 +127,9 @@ def build_material(
     if model.content_id is None:
         raise ValueError("nothing is cached for a base model without a content id")
     learned, held = hold_out(samples, settings.validation_share)
+    if part:
+        learned = list(part.of(learned))
+        samples = [*learned, *held]
     sides = _sides(model, settings)
     plain = replace(settings, crop="center", shuffle_captions=False)
     pictures = tuple(

@@ -29,6 +29,7 @@ from lora_ci.training.loop import Surroundings, Trained, train
 from lora_ci.training.material import Material, build_material
 from lora_ci.training.memory import machine_at_fault, peak_memory_mb
 from lora_ci.training.sampling import Sampler, sampler_of
+from lora_ci.training.shards import Part
 from lora_ci.training.supply import encoders_may_stay
 from lora_ci.training.team import Team
 from lora_ci.training.tracking import trackers_of
@@ -119,6 +120,7 @@ def material_of(
             raise Interrupted(f"stopped before training: {done:,} of {total:,} {note}, and kept")
 
     trigger = str(spec.params["trigger"])
+    part = msgspec.convert(spec.params.get("part"), Part | None)
     repeats = msgspec.convert(spec.params.get("repeats", {}), dict[str, int])
     regularization = []
     if "regularization" in spec.inputs:
@@ -130,6 +132,7 @@ def material_of(
         trigger=trigger,
         cache=context.cache,
         regularization=regularization,
+        part=part,
         told=told,
         begin=team.rank / team.size,
         # A team shares the work, which it could not step by step: each draws whole batches.

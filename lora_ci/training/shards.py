@@ -1,4 +1,4 @@
-"""A dataset dealt out to sites that cannot talk to each other; each trains an adapter."""
+"""A dataset dealt out: to sites that cannot talk to each other, or to steps side by side."""
 
 from __future__ import annotations
 
@@ -6,13 +6,30 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lora_ci.core.captions import METADATA, SIDECARS
-from lora_ci.core.errors import UsageError
+from lora_ci.core.errors import InputError, UsageError
 from lora_ci.training.data import Sample, read_metadata
 
 Told = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Part `number`, from 1, of `count`: what a shard of `train.shards` trains on."""
+
+    number: int
+    count: int
+
+    def of(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        """Its samples. Raises InputError: there are too few for all parts to have one."""
+        if len(samples) < self.count:
+            message = f"{len(samples)} images to learn from, for {self.count} shards"
+            hint = f"next: `train.shards` of at most {len(samples)}"
+            raise InputError(message, rule="train.shards", hint=hint)
+        return split(samples, self.count)[self.number - 1]
 
 
 def split(samples: Sequence[Sample], sites: int) -> tuple[tuple[Sample, ...], ...]:
@@ -28,7 +45,7 @@ def split(samples: Sequence[Sample], sites: int) -> tuple[tuple[Sample, ...], ..
         message = f"{len(samples)} images for {sites} sites: each needs one at least"
         raise UsageError(message, hint=f"next: --sites from 1 to {len(samples)}")
     # One turn after the other through concept after concept: both come out even.
-    order = sorted(samples, key=lambda s: (concept_of(s), s.sha256, s.caption, s.name))
+    order = sorted(samples, key=lambda s: (concept_of(s), s.sha256, _own_caption(s), s.name))
     return tuple(
         tuple(sorted(order[site::sites], key=lambda sample: sample.name)) for site in range(sites)
     )
@@ -37,7 +54,12 @@ def split(samples: Sequence[Sample], sites: int) -> tuple[tuple[Sample, ...], ..
 def concept_of(sample: Sample) -> str:
     """What a sample shows: its folder in the dataset, else the first part of its caption."""
     folder = sample.name.rpartition("/")[0]
-    return folder or sample.caption.partition(",")[0].strip().lower()
+    return folder or _own_caption(sample).partition(",")[0].strip().lower()
+
+
+def _own_caption(sample: Sample) -> str:
+    """What was written for it: a trigger that stands in for a caption tells pictures not apart."""
+    return sample.caption if sample.captioned else ""
 
 
 def write_shards(

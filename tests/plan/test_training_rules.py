@@ -45,6 +45,7 @@ OTHER: dict[str, tuple[object, ...]] = {
     "images_seen": (None, 100),
     "epochs": (None, 7),
     "steps": (None, 9),
+    "shards": (1, 3),
     "resolution": (512, 100),
     "buckets": (True, False),
     "bucket_step": (64, 32),
