@@ -13,7 +13,7 @@ from lora_ci.core.digest import sha256_file
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.execution.executor import INLINE, LOCAL
 from lora_ci.execution.lead import PATIENCE_S, host_of, is_gone, this_process
-from lora_ci.execution.local import is_running
+from lora_ci.execution.processes import process_of
 from lora_ci.ledger.checking import Checks, Made, OpenStep
 from lora_ci.ledger.retention import Pin, Retention
 from lora_ci.report.figures import counted, size
@@ -251,10 +251,7 @@ def _has_ended(executor: str, handle: str | None) -> bool:
         return True
     if executor != LOCAL:
         return False
-    # What another version wrote there may be no handle of a process.
-    if handle is None or not handle.partition(":")[0].isdecimal():
-        return True
-    return not is_running(handle)
+    return handle is None or process_of(handle) is None
 
 
 def _absent(made: Made, names: Sequence[str], is_needed: bool) -> Finding:

@@ -6,7 +6,6 @@ that finds the folder knows whether it goes on and can stop it, even if it never
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import signal
@@ -21,7 +20,7 @@ import msgspec
 from lora_ci.app.commands import Run
 from lora_ci.bot.result import read_end
 from lora_ci.bot.runner import End
-from lora_ci.execution.processes import reap, started_at
+from lora_ci.execution.processes import handle_of, process_of, signal_group
 from lora_ci.ledger.jobs import Job
 
 # What a job needs to know of the repository: the token above all, made for it.
@@ -79,19 +78,17 @@ class ChildRunner:
                 start_new_session=True,
                 pass_fds=[lock.fileno()],
             )
-        return _handle(process.pid)
+        return handle_of(process.pid)
 
     def end(self, job: Job) -> End | None:
         if job.handle:
-            reap(int(job.handle.partition(":")[0]))
+            process_of(job.handle)  # collects one of ours that has ended
         folder = self.folder(job)
         return None if _is_locked(folder / "lock") else read_end(folder / "result.json")
 
     def stop(self, job: Job, *, hard: bool) -> None:
-        pid, _, started = (job.handle or _own_word(self.folder(job))).partition(":")
-        if pid.isdecimal() and started_at(int(pid)) == started:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(int(pid), signal.SIGKILL if hard else signal.SIGTERM)
+        if pid := process_of(job.handle or _own_word(self.folder(job))):
+            signal_group(pid, signal.SIGKILL if hard else signal.SIGTERM)
 
     def folder(self, job: Job) -> Path:
         """What is known of a job: what was asked for, its result, its log."""
@@ -100,18 +97,13 @@ class ChildRunner:
 
 def note_process(folder: Path) -> None:
     """Writes into the job's folder which process does it: this one."""
-    (folder / HANDLE).write_text(_handle(os.getpid()))
+    (folder / HANDLE).write_text(handle_of(os.getpid()))
 
 
 def clone_of(state: Path, repo: str) -> Path:
     """Where the clone of a repository is; its own state lies inside."""
     owner, _, name = repo.lower().partition("/")
     return state / "repos" / owner / name
-
-
-def _handle(pid: int) -> str:
-    """`pid:start time`, so that a pid that is used again is no match."""
-    return f"{pid}:{started_at(pid) or 'gone'}"
 
 
 def _own_word(folder: Path) -> str:

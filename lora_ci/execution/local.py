@@ -19,9 +19,8 @@ from lora_ci.execution.environment import passed_on
 from lora_ci.execution.executor import Attempt, Phase
 from lora_ci.execution.processes import (
     kill_marked,
-    reap,
+    process_of,
     signal_group,
-    started_at,
     started_of,
 )
 from lora_ci.steps.folder import StepFolder
@@ -92,14 +91,13 @@ class LocalExecutor:
         return f"{pid}:{started}:{_mark(attempt)}"
 
     def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
-        return {h: Phase.RUNNING if is_running(h) else Phase.ENDED for h in handles}
+        return {h: Phase.RUNNING if process_of(h) else Phase.ENDED for h in handles}
 
     def cancel(self, handle: str, *, hard: bool) -> None:
-        pid, _, mark = _parts(handle)
-        if is_running(handle):
+        if pid := process_of(handle):
             signal_group(pid, signal.SIGKILL if hard else signal.SIGTERM)
-        if hard and mark:
-            kill_marked(f"{MARK}={mark}")
+        if hard:
+            self.clear(handle)
 
     def clear(self, handle: str) -> None:
         """Ends what the step left running, in its own group or in one that it made."""
@@ -115,7 +113,8 @@ class LocalExecutor:
 
 def mark_of(handle: str | None) -> str:
     """What processes of an attempt have in their environment as `LORA_CI_ATTEMPT`."""
-    return _parts(handle)[2] if handle and handle[0].isdecimal() else ""
+    pid, _, rest = (handle or "").partition(":")
+    return rest.partition(":")[2] if pid.isdecimal() else ""
 
 
 def _mark(attempt: Attempt) -> str:
@@ -139,16 +138,3 @@ def _own_word(file: Path) -> tuple[int, str] | None:
         return started_of(file.read_text())
     except FileNotFoundError:
         return None
-
-
-def _parts(handle: str) -> tuple[int, str, str]:
-    pid, _, rest = handle.partition(":")
-    started, _, key = rest.partition(":")
-    return int(pid), started, key
-
-
-def is_running(handle: str) -> bool:
-    """True while the process of a handle is alive, on this machine."""
-    pid, started, _ = _parts(handle)
-    reap(pid)
-    return started_at(pid) == started

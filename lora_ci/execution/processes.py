@@ -27,6 +27,22 @@ def started_at(pid: int) -> str | None:
     return None if fields[0] in ("Z", "X") else fields[19]
 
 
+def handle_of(pid: int) -> str:
+    """`pid:start time`, which is no other process's, also where the pid is used again."""
+    return f"{pid}:{started_at(pid) or 'gone'}"
+
+
+def process_of(handle: str) -> int | None:
+    """The pid of a handle that begins so, while its process is alive on this machine."""
+    word, _, rest = handle.partition(":")
+    if not word.isdecimal():
+        # Another version may have written it.
+        return None
+    pid = int(word)
+    reap(pid)
+    return pid if started_at(pid) == rest.partition(":")[0] else None
+
+
 def started_of(stat: str) -> tuple[int, str] | None:
     """Pid and start time in the text of a `stat` file; None if it is torn."""
     head, _, rest = stat.rpartition(")")
