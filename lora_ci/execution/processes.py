@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-# What was killed is found until it is gone, which may take a moment.
-EMPTY_LOOKS, MOST_LOOKS = 2, 100
+# What was killed is found until it is gone, which may take a moment. One look can miss a process
+# that is young: several must find nothing, more where something was there to be found.
+EMPTY_LOOKS, EMPTY_LOOKS_AFTER, MOST_LOOKS = 2, 8, 100
 
 
 def reap(pid: int) -> None:
@@ -76,13 +77,13 @@ def kill_marked(mark: str) -> None:
     Each may have started another meanwhile, which one look can miss: while a process becomes
     another program, it has no environment.
     """
-    empty = 0
+    empty, needed = 0, EMPTY_LOOKS
     for _ in range(MOST_LOOKS):
         found = False
         for pid in of_mark(mark):
-            found = True
+            found, needed = True, EMPTY_LOOKS_AFTER
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         empty = 0 if found else empty + 1
-        if empty == EMPTY_LOOKS:
+        if empty == needed:
             return
