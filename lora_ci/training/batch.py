@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import torch
 
+from lora_ci.core.buckets import Bucket, View
 from lora_ci.diffusion.conditioning import Conditioning, cat, sizes_of
-from lora_ci.training.buckets import Bucket, View
 from lora_ci.training.data import Sample
 from lora_ci.training.supply import Supply
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import torch
 
-from lora_ci.training.buckets import Bucket
+from lora_ci.core.buckets import Bucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

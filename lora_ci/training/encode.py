@@ -14,12 +14,12 @@ from typing import TypeAlias, TypeVar
 
 import torch
 
+from lora_ci.core.buckets import View
 from lora_ci.core.errors import InputError
 from lora_ci.diffusion.conditioning import encode_texts
 from lora_ci.diffusion.latents import encode_pictures
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.diffusion.memory import is_out_of_memory
-from lora_ci.training.buckets import View
 from lora_ci.training.data import Sample
 from lora_ci.training.memory import no_memory
 from lora_ci.training.pictures import load_views

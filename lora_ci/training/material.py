@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
+from lora_ci.core.buckets import Bucket, buckets_of, choose, growth, square, views_of
 from lora_ci.core.finding import Finding
 from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel
 from lora_ci.diffusion.objective import Objective, objective_of
 from lora_ci.store.cache import prune
 from lora_ci.training.batch import Batch, Picture, Reader
-from lora_ci.training.buckets import Bucket, buckets_of, choose, growth, square, views_of
 from lora_ci.training.captions import orders_of
 from lora_ci.training.data import Sample, hold_out
 from lora_ci.training.draws import Draws, Pool, noise_of, seeded

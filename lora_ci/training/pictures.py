@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lora_ci.core.buckets import View
 from lora_ci.core.errors import InputError, machine_error
-from lora_ci.training.buckets import View
 from lora_ci.training.data import Sample
 
 FORMATS = ("PNG", "JPEG", "WEBP")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from lora_ci.core.buckets import View
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.diffusion.conditioning import Conditioning
-from lora_ci.training.buckets import View
 from lora_ci.training.data import Sample
 from lora_ci.training.entries import Tensors, entry_path, read_entry, write_entry
 

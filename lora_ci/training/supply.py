@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 import torch
 
+from lora_ci.core.buckets import View
 from lora_ci.diffusion.conditioning import Conditioning
 from lora_ci.diffusion.load import BaseModel
-from lora_ci.training.buckets import View
 from lora_ci.training.data import Sample
 from lora_ci.training.encode import Told, Wanted, encode_captions, encode_views
 from lora_ci.training.shelf import Shelf

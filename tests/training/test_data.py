@@ -14,8 +14,8 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from lora_ci.core.buckets import Bucket, views_of
 from lora_ci.core.errors import InputError
-from lora_ci.training.buckets import Bucket, views_of
 from lora_ci.training.captions import ORDERS, has_trigger, orders_of
 from lora_ci.training.data import MOST_HELD_OUT, Sample, hold_out, read_samples
 from lora_ci.training.findings import caption_findings

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from lora_ci.training.buckets import Bucket
+from lora_ci.core.buckets import Bucket
 from lora_ci.training.draws import Draws, Pool, Turns, noise_of
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_ci.training.buckets import (
+from lora_ci.core.buckets import (
     LONGEST,
     RANDOM_CROPS,
     Bucket,
