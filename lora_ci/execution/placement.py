@@ -1,8 +1,8 @@
 """Which waiting step goes to which GPU. The same machines and steps give the same places.
 
 What a step asks for is a filter first. Of the GPUs that are left the one that is filled best is
-taken, on a machine that knows the run's files if there is a choice; who comes first is a matter of
-fairness (`turns.in_turn`). docs/executors.md has the rules in words.
+taken; who comes first is a matter of fairness (`turns.in_turn`). docs/executors.md has the rules in
+words.
 """
 
 from __future__ import annotations
@@ -137,17 +137,16 @@ class _Fleet:
     """The machines that take steps, as they are while places are given."""
 
     nodes: list[_Node]
-    warm: Mapping[tuple[str, str], str]
     kept: dict[str, _Kept] = field(default_factory=dict)
 
     def rooms(self) -> Iterator[_Room]:
         for node in self.nodes:
             yield from node.rooms
 
-    def slot(self, one: Waiting) -> _Node | None:
+    def slot(self) -> _Node | None:
         """The machine for a step without a GPU."""
         free = [node for node in self.nodes if node.slots > 0]
-        return min(free, key=lambda n: (self._cold(n, one), -n.slots, n.name), default=None)
+        return min(free, key=lambda n: (-n.slots, n.name), default=None)
 
     def best(self, one: Waiting, *, idle: bool = False) -> list[_Room] | None:
         """The GPUs that the step would fill best; None if there are not enough."""
@@ -162,8 +161,8 @@ class _Fleet:
             if len(rooms) >= need.gpus:
                 rooms = sorted(rooms, key=lambda r: (round(r.left_gib(need)), r.order))[: need.gpus]
                 left = sum(round(room.left_gib(need)) for room in rooms)
-                found.append((left, self._cold(node, one), node.name, rooms))
-        return min(found, key=lambda f: f[:3])[3] if found else None
+                found.append((left, node.name, rooms))
+        return min(found, key=lambda f: f[:2])[2] if found else None
 
     def soonest(
         self, need: Need, may_go: Callable[[_Tenant], bool], *, youngest: bool
@@ -203,11 +202,6 @@ class _Fleet:
         kept = self.kept.get(room.gpu.uuid)
         return kept is None or one.step.id in kept.step_ids or one.priority > kept.priority
 
-    def _cold(self, node: _Node, one: Waiting) -> bool:
-        """True if the run's files are more likely elsewhere."""
-        run = one.step.run_id
-        return self.warm.get((run, one.step.lora), self.warm.get((run, ""))) != node.name
-
 
 def _cost(gone: Iterable[_Tenant], sign: int) -> tuple[int, int]:
     """How many must be told to go, then how long the one that matters most has run."""
@@ -229,14 +223,12 @@ def need_of(step: Waiting | OpenAttempt) -> Need:
 class GpuPlacement:
     """Places steps on machines. Those in `closed` take no new ones; from those in `leaving` all go.
 
-    `warm` names the machine that last did something for a run, by run and LoRA, or run and "".
     `promised` is the step that GPUs are kept for: all that one tick tells the next.
     """
 
     machines: tuple[Machine, ...]
     closed: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
-    warm: Mapping[tuple[str, str], str] = field(default_factory=dict)
     promised: int | None = None
 
     def choose(
@@ -256,7 +248,7 @@ class GpuPlacement:
         for one in in_turn(waiting, running, used_gpu_s):
             need = need_of(one)
             if need.gpus == 0:
-                if node := fleet.slot(one):
+                if node := fleet.slot():
                     node.slots -= 1
                     chosen.append(Choice(waiting=one, place=Place(node=node.name)))
                 continue
@@ -300,10 +292,12 @@ class GpuPlacement:
         going: Collection[str] = (),
     ) -> Iterator[tuple[Waiting, list[_Room], list[_Tenant]]]:
         """Steps that a person waits for and searches are in the way of: where, and which."""
-        fleet = self._fleet(running, going)
         urgent = [
             w for w in without_twins(waiting, running) if w.priority >= INTERACTIVE and w.gpus
         ]
+        if not urgent:
+            return
+        fleet = self._fleet(running, going)
         hopeless: set[Need] = set()
         for one in in_turn(urgent, running, used_gpu_s):
             need = need_of(one)
@@ -354,7 +348,7 @@ class GpuPlacement:
             ]
             slots = machine.slots - sum(a.gpus == 0 for a in here)
             nodes.append(_Node(machine.name, rooms, slots))
-        return _Fleet(nodes, self.warm)
+        return _Fleet(nodes)
 
 
 def _room(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError as DuplicateKey
@@ -14,8 +12,6 @@ from lora_ci.core.machine import Machine
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database, as_text, as_value
 
-# Names in one query: SQLite takes a few hundred at least.
-MOST_NAMES = 200
 FORGOTTEN_S = 30 * 86_400.0
 
 
@@ -85,24 +81,6 @@ class Runners:
                 update(tables.runner).where(table.name == name).values(state=state, why=why or None)
             )
         return known.rowcount == 1
-
-    def last_nodes(self, run_ids: Collection[str]) -> Mapping[tuple[str, str], str]:
-        """The machine that last began something for a run: by run and LoRA, and by run and ""."""
-        step, attempt = tables.step.c, tables.attempt.c
-        found: dict[tuple[str, str], str] = {}
-        names = sorted(set(run_ids))
-        for first in range(0, len(names), MOST_NAMES):
-            some = names[first : first + MOST_NAMES]
-            query = (
-                select(step.run_id, step.lora, attempt.place)
-                .join_from(tables.attempt, tables.step, step.id == attempt.step_id)
-                .where(step.run_id.in_(some))
-                .order_by(attempt.started_at)
-            )
-            for row in self._db.rows(query):
-                if node := as_value(row["place"], dict[str, Any]).get("node"):
-                    found[row["run_id"], row["lora"]] = found[row["run_id"], ""] = node
-        return found
 
 
 def _runner(row: RowMapping) -> Runner:

@@ -172,13 +172,6 @@ def test_a_closed_machine_takes_nothing():
     assert {c.place.node for c in found} == {"b"}
 
 
-def test_a_machine_that_has_the_files_is_preferred_among_equals():
-    fleet = [machine("4090", name=name) for name in "abc"]
-    warm = {("run-1", "mei"): "c", ("run-2", ""): "b"}
-    found = choose(fleet, [waiting(1), waiting(2)], warm=warm)
-    assert {c.waiting.step.id: c.place.node for c in found} == {1: "c", 2: "b"}
-
-
 def test_work_that_is_under_way_takes_no_room():
     found = choose(
         [machine("4090", "4090", "4090")],

@@ -6,11 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from lora_ci.core.clock import SystemClock
-from lora_ci.core.event import Event, EventKind
-from lora_ci.core.fingerprint import make_fingerprint
 from lora_ci.core.machine import Gpu, Machine
-from lora_ci.core.plan import Action, Decision
-from lora_ci.core.step import Stage, StepSpec
 from lora_ci.ledger.ledger import Ledger, open_ledger
 from lora_ci.ledger.runners import RunnerState
 
@@ -72,27 +68,3 @@ def test_a_machine_that_is_gone_is_forgotten(ledger, clock):
     clock.days = 31
     ledger.runners.see(Machine(name="here"))
     assert [runner.machine.name for runner in ledger.runners.all()] == ["closed", "here"]
-
-
-def test_where_a_run_was_last(ledger):
-    for run in ("run-1", "run-2"):
-        ledger.start_run(run, Event(kind=EventKind.PUSH, repo="r", head="h"))
-    for number, (run, lora, node) in enumerate(
-        [("run-1", "mei", "a"), ("run-1", "kai", "b"), ("run-2", "mei", "")]
-    ):
-        fingerprint = make_fingerprint(Stage.TRAIN, {"number": number})
-        decision = Decision(
-            lora=lora, stage=Stage.TRAIN, action=Action.RUN, why="test", fingerprint=fingerprint
-        )
-        spec = StepSpec(
-            stage=Stage.TRAIN, lora=lora, fingerprint=fingerprint.value, inputs={}, params={}
-        )
-        ledger.queue.add(run, decision, spec, commit="c")
-        (step,) = [s for s in ledger.queue.unfinished(run) if s.lora == lora]
-        assert ledger.queue.begin([(step, {"node": node})], executor="local")[0]
-    assert ledger.runners.last_nodes(["run-1", "run-2", "run-3"]) == {
-        ("run-1", "mei"): "a",
-        ("run-1", "kai"): "b",
-        ("run-1", ""): "b",
-    }
-    assert ledger.runners.last_nodes([]) == {}
