@@ -10,10 +10,10 @@ from lora_ci.core.changeset import ChangeSet, DatasetChange
 from lora_ci.core.errors import InfrastructureError, LoraCIError
 from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.core.plan import Estimate, Saving, Sharing, Variant
+from lora_ci.core.plan import Action, Estimate, Saving, Sharing, Variant
 from lora_ci.core.run import RunView, StepView
 from lora_ci.core.settings import Policy
-from lora_ci.core.step import Outcome, Stage
+from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.plan.budget import Budget, over_budget
 from lora_ci.plan.training_rules import CONTINUES
 from lora_ci.plan.trust import decide_right
@@ -26,7 +26,9 @@ from tests.views import (
     blocked_step,
     deploy_step,
     ended_step,
+    make_decision,
     make_view,
+    optimize_step,
     priced,
     qa_details,
     qa_step,
@@ -331,6 +333,58 @@ def matrix_going_on() -> RunView:
     return going_on(replace(matrix(), sweeps=()))
 
 
+SHARDS = tuple(f"mei.shard-{number}-of-3" for number in (1, 2, 3))
+
+
+def merged() -> StepView:
+    """What shards were put together to; it took seconds of a CPU."""
+    metrics = {"shards": 3, "rank": 48, "images": 80, "steps": 600, "images_seen": 2400}
+    done = StepResult(
+        outcome=Outcome.PASSED, metrics=metrics, timings_s={"merge": 2.9, "total": 3.4}
+    )
+    return StepView(
+        decision=make_decision("mei", Stage.TRAIN, why="merges 3 shards; dataset: 3 modified"),
+        result=done,
+    )
+
+
+def shards_passed() -> RunView:
+    before = [validate_step(), *(train_step(name) for name in SHARDS)]
+    after = [qa_step(), optimize_step()]
+    return make_view(*map(timed, before), merged(), *map(timed, after), changes=CHANGES)
+
+
+def shards_training() -> RunView:
+    waits = make_decision("mei", Stage.TRAIN, Action.WAIT, "waits for 2 of 3 shards")
+    return going_on(
+        view(
+            validate_step(),
+            train_step(SHARDS[0]),
+            running_step(SHARDS[1], Stage.TRAIN, 90, 200, "loss 0.2171"),
+            priced(queued_step(SHARDS[2], Stage.TRAIN, "dataset: 6 images added")),
+            StepView(decision=waits),
+            to_come("mei", Stage.QA),
+            to_come("mei", Stage.OPTIMIZE),
+        )
+    )
+
+
+def shard_failed() -> RunView:
+    diverged = finding(
+        "train.diverged", Severity.ERROR, "the loss is no number any more after step 112",
+        "next: a lower `train.learning_rate`",
+    )  # fmt: skip
+    bad = ended_step(train_step(SHARDS[1]), Outcome.FAILED, diverged)
+    why = "shard 2 of 3: train failed in run 20261124-120000-abcd1234"
+    return view(
+        validate_step(),
+        train_step(SHARDS[0]),
+        bad,
+        train_step(SHARDS[2]),
+        *(blocked_step("mei", stage, why) for stage in GPU_STAGES),
+    )
+
+
 def of_run(make: Callable[[], RunView]) -> Callable[[], str]:
     def render() -> str:
         given = make()
@@ -372,6 +426,9 @@ COMMENTS: dict[str, Callable[[], str]] = {
     "many-loras": of_run(many_loras),
     "matrix": of_run(matrix),
     "matrix-going-on": of_run(matrix_going_on),
+    "shards-training": of_run(shards_training),
+    "shards-passed": of_run(shards_passed),
+    "shard-failed": of_run(shard_failed),
     "beyond-the-limit": of_run(beyond_the_limit),
 }
 # Markdown that is no comment, so has no verdict on top.

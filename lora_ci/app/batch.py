@@ -23,6 +23,7 @@ from lora_ci.config.reading import Reading
 from lora_ci.core.errors import InputError, LedgerAwayError, LoraCIError
 from lora_ci.core.plan import Action, Plan
 from lora_ci.core.run import RunView
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.ledger.attempts import Attempts, AttemptStory, StepBrief, StepStory
 from lora_ci.ledger.queue import StepState
@@ -294,7 +295,7 @@ def batch_result(
 
 
 def _job(view: RunView, job: str, ends: list[Ended], adapter: Path | None) -> JobResult:
-    steps, mine = view.of(job), [end for end in ends if end.job == job]
+    steps, mine = view.of(job), [end for end in ends if owner_of(end.job) == job]
     overall = details_of(steps)[Stage.QA].overall
     return JobResult(
         job=job,

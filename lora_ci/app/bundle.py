@@ -22,6 +22,7 @@ from lora_ci.core.errors import InfrastructureError, LoraCIError, UsageError
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action, Record
 from lora_ci.core.run import RunView, StepView, run_outcome
+from lora_ci.core.shard import parse_shard
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.ledger.record_file import RUN
 from lora_ci.plan.decide import ADAPTER
@@ -75,7 +76,8 @@ def write_bundle(
         for sha256 in _digests(step, step.result, whole):
             _copy(sha256, store, folder / OBJECTS / sha256[:2] / sha256[2:])
         adapter = step.result.artifact(ADAPTER)
-        if step.decision.stage is Stage.TRAIN and adapter and view.outcome is not None:
+        trained = step.decision.stage is Stage.TRAIN and not parse_shard(step.decision.lora)
+        if trained and adapter and view.outcome is not None:
             file = f"{step.decision.lora}{Path(ADAPTER).suffix}"
             _copy(adapter.sha256, store, folder / ADAPTERS / file)
     part = _Part(view=view, records=records, name=name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lora_ci.app.announce import note_of
 from lora_ci.core.errors import LoraCIError
 from lora_ci.core.finding import Finding
-from lora_ci.core.run import RunView, StepView
+from lora_ci.core.run import RunView
 from lora_ci.core.step import Stage
 from lora_ci.report.figures import counted, size
 from lora_ci.report.picture import Preview, as_it_is
@@ -32,7 +32,7 @@ LADDER = ((320, 82), (320, 65), (256, 60), (192, 50), (128, 40), (96, 30))
 
 def page_previews(view: RunView, store: ArtifactStore, notes: list[Finding]) -> dict[str, Preview]:
     """Previews by sha256 of what a page shows, within `PAGE_BYTES`; notes what is left out."""
-    shown = {lora: tuple(dict.fromkeys(shown_pictures(view.of(lora)))) for lora in view.loras()}
+    shown = {lora: tuple(dict.fromkeys(shown_pictures(view, lora))) for lora in view.loras()}
     # A picture of two LoRAs (of the base, say) is shown once for both.
     to_come = len({sha256 for digests in shown.values() for sha256 in digests})
     room = PAGE_BYTES
@@ -55,8 +55,9 @@ def page_previews(view: RunView, store: ArtifactStore, notes: list[Finding]) -> 
     return {sha256: preview for sha256, preview in seen.items() if preview}
 
 
-def shown_pictures(steps: tuple[StepView, ...]) -> Iterator[str]:
+def shown_pictures(view: RunView, lora: str) -> Iterator[str]:
     """Digests of the pictures of a LoRA, those that judge it first; empty for one not kept."""
+    steps = view.of(lora)
     qa, trained = result_of(steps, Stage.QA), result_of(steps, Stage.TRAIN)
     digests = {a.name: a.sha256 for a in qa.artifacts} if qa else {}
     found = details_of(steps)[Stage.QA]
@@ -65,8 +66,9 @@ def shown_pictures(steps: tuple[StepView, ...]) -> Iterator[str]:
     for pair in found.pairs:
         yield digests.get(pair.artifact, "")
         yield digests.get(pair.twin, "")
-    if trained:
-        yield from (sample.sha256 for sample in shown_samples(trained))
+    for result in (trained, *(step.result for step in view.shards(lora))):
+        if result:
+            yield from (sample.sha256 for sample in shown_samples(result))
 
 
 def _preview(store: ArtifactStore, sha256: str, most_bytes: int) -> Preview | None:

@@ -101,7 +101,7 @@ def _publish_check(
         outcome=lora_outcome(view, lora),
         title=lora_reason(view, lora),
         summary=render_check(view, lora, address, grid),
-        annotations=to_annotations(findings_of(steps)),
+        annotations=to_annotations(findings_of(view.whole(lora))),
         buttons=(RETRAIN,) if deps.buttons and trained(steps) else (),
     )
     deps.forge.publish_check(check)

@@ -15,6 +15,7 @@ from lora_ci.core.event import Trust
 from lora_ci.core.metrics import OVERALL, QA_METRICS, TEST
 from lora_ci.core.plan import Action, Variant
 from lora_ci.core.run import RunView, StepView
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.core.sweep import Standing, Suggestion, Sweep
 from lora_ci.report.details import metric as metric_of
@@ -105,7 +106,8 @@ def _sweep(
         known = all(metric_of(result, VALIDATION_LOSS) is not None for result in results)
         name = VALIDATION_LOSS if known else LAST_LOSS
     lower = name in LESS_IS_BETTER
-    found = [_standing(variant, steps[variant.lora], name) for variant in variants]
+    took = _took_s(steps)
+    found = [_standing(v, steps[v.lora], name, took.get(v.lora, 0.0)) for v in variants]
     rulers = set() if _is_loss(name) else _rulers(found, steps)
     if len(rulers) > 1:
         found = [replace(standing, score=None, low=None, high=None) for standing in found]
@@ -151,13 +153,21 @@ def _is_loss(metric: str) -> bool:
     return metric in (VALIDATION_LOSS, LAST_LOSS)
 
 
-def _standing(variant: Variant, steps: Sequence[StepView], metric: str) -> Standing:
+def _took_s(steps: Mapping[str, Sequence[StepView]]) -> Mapping[str, float]:
+    """What was done for each LoRA in this run, its shards included."""
+    took: dict[str, float] = defaultdict(float)
+    for name, its in steps.items():
+        mine = [s.result for s in its if s.result and s.decision.action is Action.RUN]
+        took[owner_of(name)] += sum(max(0.0, r.timings_s.get("total", 0.0)) for r in mine)
+    return took
+
+
+def _standing(variant: Variant, steps: Sequence[StepView], metric: str, took_s: float) -> Standing:
     whole = tuple(steps)
     train, qa = (result_of(whole, stage) for stage in (Stage.TRAIN, Stage.QA))
     by_loss = _is_loss(metric)
     judged = train if by_loss else qa or _unless_passed(train)
     score, low, high = _score(train if by_loss else qa, metric)
-    mine = [s.result for s in steps if s.result and s.decision.action is Action.RUN]
     return Standing(
         lora=variant.lora,
         values=variant.values,
@@ -166,7 +176,7 @@ def _standing(variant: Variant, steps: Sequence[StepView], metric: str) -> Stand
         high=high,
         outcome=judged.outcome if judged else None,
         images_seen=metric_of(train, "images_seen"),
-        took_s=sum(max(0.0, result.timings_s.get("total", 0.0)) for result in mine),
+        took_s=took_s,
     )
 
 

@@ -34,6 +34,7 @@ from lora_ci.core.event import Event
 from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView
+from lora_ci.core.shard import parse_shard
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.forge.local import REPORTS, page_file
 from lora_ci.forge.payload import MOST_MESSAGE, Announced
@@ -92,6 +93,14 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="steps at a time, where they do not run in this process (default: LORA_CI_PARALLEL, "
         "else with `local` what fits on the GPUs, on a cluster 16)",
+    )
+    parser.add_argument(
+        "--quota",
+        type=positive,
+        default=os.environ.get("LORA_CI_QUOTA") or None,
+        metavar="N",
+        help="GPUs that the steps of one repository may have at a time (default: LORA_CI_QUOTA, "
+        "else all)",
     )
     parser.add_argument(
         "--pass-env",
@@ -220,7 +229,8 @@ def adapters_of(args: argparse.Namespace, view: RunView, deps: Deps) -> tuple[Pa
     found = []
     for step in view.steps:
         adapter = step.result.artifact(ADAPTER) if step.result else None
-        if step.decision.stage is Stage.TRAIN and adapter:
+        is_shard = parse_shard(step.decision.lora) is not None
+        if step.decision.stage is Stage.TRAIN and adapter and not is_shard:
             with suppress(LoraCIError):  # gone or damaged: the step that needs it has said so
                 found.append(deps.store.get(adapter.sha256))
     return tuple(found)

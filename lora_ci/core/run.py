@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lora_ci.core.event import Event
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action, Decision, Plan
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Outcome, Progress, Stage, StepResult
 from lora_ci.core.sweep import Sweep
 
@@ -72,12 +73,20 @@ class RunView:
     votes: tuple[VoteCount, ...] = ()
 
     def of(self, lora: str) -> tuple[StepView, ...]:
-        """The steps of one LoRA, in stage order."""
+        """The steps of one LoRA, or of one shard, in stage order."""
         return tuple(s for s in self.steps if s.decision.lora == lora)
 
+    def whole(self, lora: str) -> tuple[StepView, ...]:
+        """The steps of one LoRA and of its shards, in plan order."""
+        return tuple(s for s in self.steps if owner_of(s.decision.lora) == lora)
+
+    def shards(self, lora: str) -> tuple[StepView, ...]:
+        """The steps of the shards of one LoRA, none where it is trained in one."""
+        return tuple(s for s in self.whole(lora) if s.decision.lora != lora)
+
     def loras(self) -> tuple[str, ...]:
-        """Names of the LoRAs in plan order."""
-        return tuple(dict.fromkeys(s.decision.lora for s in self.steps))
+        """Names of the LoRAs in plan order; shards are parts of theirs."""
+        return tuple(dict.fromkeys(owner_of(s.decision.lora) for s in self.steps))
 
 
 def overall_outcome(steps: tuple[StepView, ...]) -> Outcome:

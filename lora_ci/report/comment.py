@@ -67,7 +67,8 @@ def render_check(
     if details_of(steps)[Stage.QA].judged:
         body += render_judgement(steps)
         body += render_grid(lora, grid_url) if grid_url else []
-    body += [*_stages(steps), "", *render_findings({lora: findings_of(steps)})]
+    whole = view.whole(lora)
+    body += [*_stages(whole), "", *render_findings({lora: findings_of(whole)})]
     return cut("\n".join([*body, ""]), report_url, end=f"{_footer(view, report_url)}\n")
 
 
@@ -166,7 +167,7 @@ def _summary(view: RunView, lora: str) -> str:
 def _findings_by_lora(view: RunView) -> dict[str, Sequence[Finding]]:
     """By the name of the LoRA, those of config and inputs first; of a matrix those of its best."""
     told = [lora for lora in view.loras() if lora not in _beaten(view)]
-    pairs = [(lora, findings_of(view.of(lora))) for lora in told]
+    pairs = [(lora, findings_of(view.whole(lora))) for lora in told]
     return {name: f for name, f in [("config and inputs", view.plan.findings), *pairs] if f}
 
 

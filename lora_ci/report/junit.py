@@ -23,7 +23,7 @@ from lora_ci.report.details import Check, Details, Gate, read_details
 from lora_ci.report.figures import between, number, shorten
 from lora_ci.report.overview import took_s
 from lora_ci.report.reason import lora_outcome, lora_reason, reason
-from lora_ci.report.text import outcome_text
+from lora_ci.report.text import outcome_text, stage_words
 
 MOST_WORDS = 1_000
 MOST_NAME = 200
@@ -97,7 +97,7 @@ def _alone(name: str, case: str, fault: Fault) -> Suite:
 
 
 def _suite(view: RunView, lora: str) -> Suite:
-    steps = view.of(lora)
+    steps = view.whole(lora)
     cases: list[Case] = []
     for step in steps:
         cases.append(_stage_case(step))
@@ -110,7 +110,7 @@ def _suite(view: RunView, lora: str) -> Suite:
         ("commit", view.event.head),
     ]
     properties += [
-        (f"fingerprint.{step.decision.stage}", step.decision.fingerprint.value)
+        (f"fingerprint.{stage_words(step.decision)}", step.decision.fingerprint.value)
         for step in steps
         if step.decision.fingerprint
     ]
@@ -123,7 +123,7 @@ def _stage_case(step: StepView) -> Case:
     decision, result = step.decision, step.result
     return Case(
         group="stage",
-        name=str(decision.stage),
+        name=stage_words(decision),
         seconds=took_s(step),
         fault=_stage_fault(step),
         lines=(*outcome_text(step), *(_scores(decision.stage, result) if result else ())),

@@ -53,7 +53,7 @@ def _blocked(view: RunView, loras: list[str]) -> str:
     stages = {
         s.decision.stage
         for lora in loras
-        for s in view.of(lora)
+        for s in view.whole(lora)
         if s.decision.action is Action.BLOCKED
     }
     return f"{_listed([str(stage) for stage in Stage if stage in stages])} of {_names(loras)}"
@@ -87,13 +87,14 @@ def _is_new(steps: tuple[StepView, ...]) -> bool:
 
 def _not_passed(view: RunView) -> str:
     bad = [lora for lora in view.loras() if lora_outcome(view, lora) is not Outcome.PASSED]
-    judged = [lora for lora in bad if _stopped_by(view.of(lora))]
+    judged = [lora for lora in bad if _stopped_by(view.whole(lora))]
     blocked = [lora for lora in bad if lora not in judged]
     told = []
     if judged:
         stands = "it stands" if len(judged) == 1 else "they stand"
+        why = _stopped_by(view.whole(judged[0]))
         told.append(
-            f"{_names(judged)} cannot be released as {stands} ({_stopped_by(view.of(judged[0]))}); "
+            f"{_names(judged)} cannot be released as {stands} ({why}); "
             "what is released stays as it is. Nothing is tried again until data or config change."
         )
     if blocked and view.event.trust is Trust.UNTRUSTED:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView
+from lora_ci.core.shard import parse_shard
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.plan.estimate import GPU_STAGES
 from lora_ci.report.details import metric
@@ -25,6 +27,7 @@ from lora_ci.report.text import hours
 
 SHOWN_LORAS = 12
 SHOWN_RUNNING = 4
+SHOWN_SHARDS = 8
 RUNNING, TO_COME, BLOCKED, REUSED, LOST = "🔄", "⏳", "⛔", "♻️", "⚠️"
 # What the icons mean that do not speak for themselves.
 LEGEND = {REUSED: "reused", RUNNING: "runs now", TO_COME: "to come", BLOCKED: "blocked"}
@@ -36,7 +39,8 @@ Cell = Callable[[str], str]
 def render_overview(view: RunView) -> list[str]:
     """A row a LoRA; among many, what did not pass first, and what nothing happened to folded.
 
-    Configurations of a matrix that is told as a whole are folded too.
+    Below it is a row for each of its shards, if one was to be trained. Configurations of a matrix
+    that is told as a whole are folded too.
     """
     loras = view.loras()
     if not loras:
@@ -56,33 +60,55 @@ def render_overview(view: RunView) -> list[str]:
 
 def _is_known(view: RunView, lora: str) -> bool:
     """True if all of it passed before, so that nothing was to be done."""
-    steps = view.of(lora)
+    steps = view.whole(lora)
     reused = all(s.decision.action is Action.REUSE for s in steps)
     return reused and lora_outcome(view, lora) is Outcome.PASSED
 
 
 def _table(view: RunView, loras: Sequence[str]) -> list[str]:
-    """Columns that would be empty in every row are left out."""
+    """Columns that would be empty in every row are left out. A LoRA's row sums up its shards'."""
     stages = [s for s in Stage if any(step.decision.stage is s for step in view.steps)]
     columns: list[tuple[str, Cell]] = [
-        ("LoRA", lambda lora: f"{_lora_icon(view, lora)} {escape(shorten(lora, 60))}"),
+        ("LoRA", partial(_name, view)),
         ("score", lambda lora: _score(view.of(lora))),
         ("against released", lambda lora: _against_released(view.of(lora))),
         *((str(stage), _stage_cell(view, stage)) for stage in stages),
-        ("time", lambda lora: _time(view.of(lora))),
-        ("GPU-hours", lambda lora: _cost(view.of(lora))),
+        ("time", lambda lora: _time(view.whole(lora) or view.of(lora))),
+        ("GPU-hours", lambda lora: _cost(view.whole(lora) or view.of(lora))),
     ]
-    rows = [[cell(lora).replace(" ", "\u00a0") for _, cell in columns] for lora in loras]
+    names = [name for lora in loras for name in (lora, *_shown_shards(view, lora))]
+    rows = [[cell(name).replace(" ", "\u00a0") for _, cell in columns] for name in names]
     kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     heads = [columns[i][0].replace(" ", "\u00a0") for i in kept]
     return table(heads, [[row[i] for i in kept] for row in rows])
+
+
+def _shown_shards(view: RunView, lora: str) -> list[str]:
+    """Those to tell of: the first few, and all that did not pass."""
+    steps = view.shards(lora)
+    if all(step.decision.action is Action.REUSE for step in steps):
+        return []
+    return [
+        step.decision.lora
+        for i, step in enumerate(steps)
+        if i < SHOWN_SHARDS or (step.result and step.result.outcome is not Outcome.PASSED)
+    ]
+
+
+def _name(view: RunView, lora: str) -> str:
+    shard = parse_shard(lora)
+    if shard is None:
+        return f"{_lora_icon(view, lora)} {escape(shorten(lora, 60))}"
+    last = _shown_shards(view, shard.of)[-1] == lora
+    left = len(view.shards(shard.of)) - len(_shown_shards(view, shard.of)) if last else 0
+    return f"↳ {shard.words}" + (f", and {left} more" if left else "")
 
 
 def _lora_icon(view: RunView, lora: str) -> str:
     outcome = lora_outcome(view, lora)
     if outcome is not None:
         return VERDICTS[outcome].split()[0]
-    return RUNNING if sort_stages(view.of(lora)).running else TO_COME
+    return RUNNING if sort_stages(view.whole(lora)).running else TO_COME
 
 
 def _stage_cell(view: RunView, stage: Stage) -> Cell:

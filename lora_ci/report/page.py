@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView
+from lora_ci.core.shard import parse_shard
 from lora_ci.core.step import Outcome, Stage
 from lora_ci.report.charts import Line, line_chart, score_bar, word_bars
-from lora_ci.report.details import Details, Release, ReleaseTarget, Strength
+from lora_ci.report.details import Details, Release, ReleaseTarget, Strength, read_details
 from lora_ci.report.figures import counted, duration, number, plain, shorten, size
 from lora_ci.report.findings import Fault, faults, findings_of
 from lora_ci.report.gallery import gallery
@@ -35,7 +36,7 @@ from lora_ci.report.script import SCRIPT, SCRIPT_SOURCE
 from lora_ci.report.strip import strength_strip
 from lora_ci.report.style import STYLE
 from lora_ci.report.sweep_page import sweep_section
-from lora_ci.report.text import SIGNS, outcome_text
+from lora_ci.report.text import SIGNS, outcome_text, stage_words
 from lora_ci.report.training import training_section
 from lora_ci.report.twins import twins
 
@@ -104,7 +105,7 @@ def _glance(view: RunView) -> str:
         steps = view.of(lora)
         total = details_of(steps)[Stage.QA].overall
         score = total.score if total else None
-        chips = "".join(_stage_chip(step) for step in steps)
+        chips = "".join(_stage_chip(step) for step in view.whole(lora))
         rows.append(
             f'<a href="#lora-{i}"><b>{text(lora)}</b></a>'
             f'<span class="value"><b>{"" if score is None else number(score)}</b></span>'
@@ -125,19 +126,22 @@ def _glance(view: RunView) -> str:
 
 def _stage_chip(step: StepView) -> str:
     decision, result = step.decision, step.result
+    shard = parse_shard(decision.lora)
+    name = shard.words if shard else decision.stage
     if result is None:
         state = f"running {percent(step.progress)}" if step.progress else decision.action
-        return f'<span class="chip idle">{decision.stage} {state}</span>'
+        return f'<span class="chip idle">{name} {state}</span>'
     reused = " ↺" if decision.action is Action.REUSE else ""
     sign = outcome_text(step)[0].split()[0]
-    return f'<span class="chip {result.outcome}">{sign} {decision.stage}{reused}</span>'
+    return f'<span class="chip {result.outcome}">{sign} {name}{reused}</span>'
 
 
 def _lora(view: RunView, index: int, pictures: Mapping[str, Preview]) -> str:
     name = view.loras()[index]
     steps, outcome = view.of(name), lora_outcome(view, name)
     found = details_of(steps)
-    findings = findings_of(steps)
+    whole = view.whole(name)
+    findings = findings_of(whole)
     errors = [f for f in findings if f.severity is Severity.ERROR]
     rest = [f for f in findings if f.severity is not Severity.ERROR]
     qa, judged = result_of(steps, Stage.QA), found[Stage.QA]
@@ -159,10 +163,11 @@ def _lora(view: RunView, index: int, pictures: Mapping[str, Preview]) -> str:
         _strengths(found[Stage.OPTIMIZE].curve, recommended_weight(steps)),
         _release(found[Stage.DEPLOY].release),
         training_section(found[Stage.TRAIN], result_of(steps, Stage.TRAIN), pictures),
+        *(_shard(step, pictures) for step in view.shards(name)),
         _dataset(found[Stage.VALIDATE]),
         f"<h3>Also found</h3>{_findings(rest)}" if rest else "",
-        *(_traceback(stage, found[stage]) for stage in Stage),
-        folded("figures, config and fingerprints", "".join(_figures(step) for step in steps)),
+        *(_traceback(step) for step in whole),
+        folded("figures, config and fingerprints", "".join(_figures(step) for step in whole)),
     ]
     return f'<section id="lora-{index}">{"".join(parts)}</section>'
 
@@ -247,9 +252,17 @@ def _places(fault: Fault) -> str:
     return (f"<p>{shown}</p>" if shown else "") + folded(counted_rest, "<br>".join(rest))
 
 
-def _traceback(stage: Stage, found: Details) -> str:
-    body = f"<pre>{_lines(found.traceback)}</pre>" if found.traceback else ""
-    return folded(f"traceback of {stage}", body)
+def _shard(step: StepView, pictures: Mapping[str, Preview]) -> str:
+    found = read_details(Stage.TRAIN, step.result)
+    told = outcome_text(step)[1] if step.result else ""
+    body = training_section(found, step.result, pictures)
+    return folded(f"{stage_words(step.decision)}: {prose(told)}", body)
+
+
+def _traceback(step: StepView) -> str:
+    trace = read_details(step.decision.stage, step.result).traceback
+    body = f"<pre>{_lines(trace)}</pre>" if trace else ""
+    return folded(f"traceback of {stage_words(step.decision)}", body)
 
 
 def _lines(trace: str) -> str:
@@ -270,4 +283,4 @@ def _figures(step: StepView) -> str:
         parts = {"fingerprint": fingerprint.value, **fingerprint.parts}
         rows += [(text(name), f"<code>{text(value)}</code>") for name, value in parts.items()]
     body = pairs(rows)
-    return f"<h3>{step.decision.stage}</h3>{body}" if body else ""
+    return f"<h3>{stage_words(step.decision)}</h3>{body}" if body else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Action
 from lora_ci.core.run import RunView, StepView, overall_outcome
+from lora_ci.core.shard import owner_of
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.report.details import Details, Gate, metric, read_details
 from lora_ci.report.figures import NOT_MEASURED, between, counted, number, shorten, signed
 from lora_ci.report.findings import findings_of
 from lora_ci.report.progress import cost_to_go, is_guess, progress_text, sort_stages
-from lora_ci.report.text import hours
+from lora_ci.report.text import hours, stage_words
 
 MOST = 240
 VERDICTS: dict[Outcome, str] = {
@@ -46,14 +47,14 @@ def verdict(view: RunView) -> str:
 
 def waits_for_approval(view: RunView, lora: str) -> bool:
     """True if an approval would let blocked stages run: no stage's own result stops them."""
-    steps = view.of(lora)
+    steps = view.whole(lora)
     blocked = any(s.decision.action is Action.BLOCKED for s in steps)
     return view.plan.awaits_approval and blocked and not any(map(_is_bad, steps))
 
 
 def lora_outcome(view: RunView, lora: str) -> Outcome | None:
     """How a LoRA ended; None while the run goes on and something of it is still to come."""
-    steps = view.of(lora)
+    steps = view.whole(lora)
     stages = sort_stages(steps)
     bad = any(map(_is_bad, stages.done))
     if view.outcome is None and not bad and (stages.running or stages.to_come):
@@ -89,17 +90,17 @@ def _reason(view: RunView) -> str:
 
 def lora_reason(view: RunView, lora: str) -> str:
     """What decided one LoRA, or how far it is, in words that follow its name."""
-    steps, outcome = view.of(lora), lora_outcome(view, lora)
+    steps, outcome = view.whole(lora), lora_outcome(view, lora)
     if outcome is None:
         return _lora_going_on(steps)
     if outcome is Outcome.PASSED:
-        return _passed(steps)
+        return _passed(view.of(lora))
     for step in steps:
         if step.result and step.result.outcome is outcome:
             told = _told(step)
-            return f"{VERBS[outcome]} {step.decision.stage}{f': {told}' if told else ''}"
+            return f"{VERBS[outcome]} {stage_words(step.decision)}{f': {told}' if told else ''}"
     if outcome is Outcome.INTERRUPTED:
-        return f"was interrupted before {sort_stages(steps).to_come[0].decision.stage}"
+        return f"was interrupted before {stage_words(sort_stages(steps).to_come[0].decision)}"
     deploy = next((s.decision for s in steps if s.decision.stage is Stage.DEPLOY), None)
     if deploy and deploy.action is Action.BLOCKED:
         return f"is not released: {shorten(deploy.why, MOST)}"
@@ -117,7 +118,7 @@ def _has_begun(view: RunView) -> bool:
 def _going_on(steps: tuple[StepView, ...], *, begun: bool) -> str:
     stages = sort_stages(steps)
     left = (*stages.running, *stages.to_come)
-    bad = {s.decision.lora: None for s in stages.done if _is_bad(s)}
+    bad = {owner_of(s.decision.lora): None for s in stages.done if _is_bad(s)}
     facts = [f"{_listed(list(bad))} did not pass"] if bad else []
     if stages.running:
         names = [f"{s.decision.stage} of {s.decision.lora}" for s in stages.running]
@@ -141,8 +142,8 @@ def _lora_going_on(steps: tuple[StepView, ...]) -> str:
     stages = sort_stages(steps)
     for step in stages.running:
         if step.progress:
-            return f"runs {step.decision.stage}: {progress_text(step.progress)}"
-    return f"is to run {stages.to_come[0].decision.stage}"
+            return f"runs {stage_words(step.decision)}: {progress_text(step.progress)}"
+    return f"is to run {stage_words(stages.to_come[0].decision)}"
 
 
 def _is_bad(step: StepView) -> bool:
@@ -171,9 +172,9 @@ def _passed(steps: tuple[StepView, ...]) -> str:
 
 def _not_done(step: StepView) -> str:
     if step.decision.action is Action.RUN:
-        return f"has no result of {step.decision.stage}: what was to make one left none"
+        return f"has no result of {stage_words(step.decision)}: what was to make one left none"
     action = WORDS.get(step.decision.action, step.decision.action)
-    return f"{action} {step.decision.stage}: {shorten(step.decision.why, MOST)}"
+    return f"{action} {stage_words(step.decision)}: {shorten(step.decision.why, MOST)}"
 
 
 def details_of(steps: tuple[StepView, ...]) -> dict[Stage, Details]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lora_ci.core.finding import Severity
 from lora_ci.core.plan import Action, Decision, Estimate, Plan, Sharing
 from lora_ci.core.run import RunView, StepView
+from lora_ci.core.shard import parse_shard
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.core.text import clean
 from lora_ci.plan.explain import Explanation
@@ -14,7 +15,7 @@ from lora_ci.plan.why import describe_change
 from lora_ci.report.details import Details, metric, read_details
 from lora_ci.report.figures import NOT_MEASURED, counted, duration, number, plain
 from lora_ci.report.progress import percent, progress_text
-from lora_ci.report.trained import loss_text
+from lora_ci.report.trained import loss_text, merged_text
 
 SHOWN_KEYS = 6
 LONGEST_PART = 48
@@ -155,6 +156,12 @@ def outcome_text(step: StepView) -> tuple[str, str]:
     return word, clean(told or step.decision.why)
 
 
+def stage_words(decision: Decision) -> str:
+    """`train`; of a shard `train of shard 1 of 3`."""
+    shard = parse_shard(decision.lora)
+    return f"{decision.stage} of {shard.words}" if shard else str(decision.stage)
+
+
 def key_figures(step: StepView) -> str:
     """The figures that tell most about a result, and the reason why it was made or reused."""
     told = "; ".join(_figures(step))
@@ -193,7 +200,10 @@ def _training_figures(result: StepResult | None, details: Details) -> list[str]:
     if result is None:
         return []
     warnings = sum(f.severity is Severity.WARNING for f in result.findings)
-    told = [loss_text(result, details), counted(warnings, "warning") if warnings else ""]
+    told = [
+        loss_text(result, details) or merged_text(result),
+        counted(warnings, "warning") if warnings else "",
+    ]
     return [", ".join(filter(None, told))] if told[0] else []
 
 

@@ -41,8 +41,15 @@ def _lora(view: RunView, lora: str) -> dict[str, Any]:
         "outcome": lora_outcome(view, lora),
         "reason": lora_reason(view, lora),
         "stages": {step.decision.stage: _stage(step) for step in view.of(lora)},
+        **_shards(view, lora),
         "votes": [votes for votes in view.votes if votes.lora == lora],
     }
+
+
+def _shards(view: RunView, lora: str) -> dict[str, Any]:
+    """The trainings that were merged, by their names; absent where it was trained in one."""
+    shards = {step.decision.lora: _stage(step) for step in view.shards(lora)}
+    return {"shards": shards} if shards else {}
 
 
 def _stage(step: StepView) -> dict[str, Any]:
