@@ -68,6 +68,7 @@ class Deps:
     `shared` are the records of other machines, `share` gives them ours; with a `bundle`, that is
     left to the job that reports. With `buttons`, checks have some: a bot is there to hear them.
     `room` is how many steps may run at a time; None: what the executor's machines have room for.
+    `quota` is how many GPUs the steps of one repository may have; None: no limit.
     """
 
     source: Source
@@ -80,6 +81,7 @@ class Deps:
     live: Live
     signing_key: Path | None
     room: int | None = None
+    quota: int | None = None
     shared: tuple[GitRecords, ...] = ()
     share: Share | None = None
     anew: Anew | None = None
@@ -108,6 +110,7 @@ class Deps:
             policy=Policy(grace_s=UPLOADED_S) if jobs else Policy(),
             placement=self._here() if name == LOCAL else Anywhere(),
             room=self.room if name == LOCAL else self.room or (1 if inline else ON_A_CLUSTER),
+            quota=self.quota,
         )
         queue = self.ledger.queue
         lead = None if alone else Leadership(queue=queue, clock=self.clock, name=lease_of(name))
@@ -148,6 +151,7 @@ def open_deps(
     executor: str = "inline",
     named: tuple[str, ...] = (),
     room: int | None = None,
+    quota: int | None = None,
     forge: Forge | None = None,
     signing_key: Path | None = None,
 ) -> Deps:
@@ -171,6 +175,7 @@ def open_deps(
         live=live,
         signing_key=signing_key,
         room=room,
+        quota=quota,
     )
 
 

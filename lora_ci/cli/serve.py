@@ -77,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps of that queue at a time (1)",
     )
     steps.add_argument(
+        "--quota",
+        type=positive,
+        metavar="N",
+        help="GPUs that the steps of one repository may have at a time (default: all)",
+    )
+    steps.add_argument(
         "--ledger-url",
         default=os.environ.get("LORA_CI_LEDGER_URL") or None,
         metavar="URL",
@@ -158,6 +164,7 @@ def shared_by_jobs(args: argparse.Namespace, state: Path) -> dict[str, str]:
     return {
         "LORA_CI_EXECUTOR": args.executor,
         "LORA_CI_PARALLEL": str(args.steps),
+        "LORA_CI_QUOTA": str(args.quota or ""),
         "LORA_CI_LEDGER_URL": args.ledger_url or f"sqlite:///{state / 'steps.db'}",
         "LORA_CI_STORE": os.environ.get("LORA_CI_STORE") or str(state / "objects"),
         "LORA_CI_CACHE": str(state / "cache"),

@@ -94,6 +94,7 @@ def open_wired(args: argparse.Namespace, source: GitSource, hub: Hub, watch: Wat
         executor="local" if args.executor == ACTIONS else args.executor,
         named=tuple(args.pass_env),
         room=args.parallel,
+        quota=args.quota,
         forge=hub.forge,
         signing_key=Path(key).resolve() if key else None,
     )

@@ -35,7 +35,7 @@ from lora_ci.execution.executor import (
     Place,
 )
 from lora_ci.execution.lead import PATIENCE_S, Watched, host_of, is_alive, is_gone
-from lora_ci.execution.turns import Anywhere, Choice, Placement
+from lora_ci.execution.turns import Anywhere, Choice, Placement, within_quota
 from lora_ci.ledger.ledger import Ledger
 from lora_ci.ledger.queue import OpenAttempt, StepRow, StepState, Waiting
 from lora_ci.steps.folder import StepFolder
@@ -80,6 +80,7 @@ class _Seen:
     """What this process remembers of an attempt."""
 
     running_since: float | None = None
+    alive_at: float | None = None
     ended_since: float | None = None
     asked_at: float | None = None
     killed_at: float | None = None
@@ -88,11 +89,20 @@ class _Seen:
     preempted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """An executor has not answered once since then (monotonic seconds), for that reason."""
+
+    since: float
+    why: InfrastructureError
+
+
 @dataclass(slots=True, kw_only=True)
 class Reconciler:
     """Moves the steps of one run on, or of all (`run_id` is None).
 
-    `room` is how many go on at a time; None: as many as the placement has a place for.
+    `room` is how many go on at a time; None: as many as the placement has a place for. Of the GPUs
+    the steps of one repository have `quota` at most; None: no limit.
     """
 
     ledger: Ledger
@@ -102,10 +112,13 @@ class Reconciler:
     run_id: str | None = None
     placement: Placement = field(default_factory=Anywhere)
     room: int | None = 1
+    quota: int | None = None
     policy: Policy = field(default_factory=Policy)
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _owners: Watched | None = None
     _away: bool = False
+    _answered: bool = False
+    _silence: Silence | None = None
     _ended: bool = False
 
     def tick(self) -> None:
@@ -134,7 +147,8 @@ class Reconciler:
         except InfrastructureError as error:
             self._tell_away(error)
             return
-        self._away = self._away and not known
+        if known:
+            self._note_answer()
         nameless = [a for a in ours if a.handle is None]
         self._submit([a for a in nameless if self.run_id in (None, a.step.run_id)])
         for attempt in nameless:
@@ -154,7 +168,7 @@ class Reconciler:
         """False for one of another machine's processes, or that another run looks after."""
         if self._is_elsewhere(attempt):
             return False
-        return self.run_id in (None, attempt.step.run_id) or self._is_left(attempt)
+        return self.run_id in (None, attempt.step.run_id) or self.is_left(attempt)
 
     def _is_elsewhere(self, attempt: OpenAttempt) -> bool:
         """True for one of another machine's processes."""
@@ -166,17 +180,28 @@ class Reconciler:
         """True while the executor does not answer."""
         return self._away
 
+    @property
+    def silence(self) -> Silence | None:
+        """Since when the executor was asked in vain; None once it has answered."""
+        return self._silence
+
     def _tell_away(self, error: InfrastructureError) -> None:
         """Says so once, and not at every tick."""
         if not self._away:
             hint = error.findings[0].hint or ""
             LOG.warning("executor.away name=%s why=%s %s", self.executor.name, error, hint)
         self._away = True
+        if not self._answered:
+            since = self._silence.since if self._silence else self.clock.monotonic()
+            self._silence = Silence(since, error)
+
+    def _note_answer(self) -> None:
+        self._away, self._answered, self._silence = False, True, None
 
     def _observe_inline(self, attempts: Sequence[OpenAttempt]) -> None:
         """Such an attempt ends with its process: what is open here was left by one."""
         for attempt in attempts:
-            if self._is_left(attempt):
+            if self.is_left(attempt):
                 self._give_up(attempt)
             elif attempt.step.run_id == self.run_id and self.executor.name == INLINE:
                 # It ran here, and this process is not in it any more.
@@ -193,8 +218,9 @@ class Reconciler:
                 self._settle(attempt)
             return
         seen.ended_since = None
-        if phase is Phase.RUNNING and seen.running_since is None:
-            seen.running_since = now
+        if phase is Phase.RUNNING:
+            seen.running_since = now if seen.running_since is None else seen.running_since
+            seen.alive_at = now
         if attempt.stopping or seen.preempted:
             self._end(attempt, seen)
         elif self._is_over_time(attempt, seen):
@@ -274,11 +300,25 @@ class Reconciler:
         failed_for_good = (
             result.outcome is Outcome.ERROR and step.failures + 1 >= policy.failures
         ) or (step.attempts >= policy.interruptions and not preempted)
+        idle_s = self._idle_s(attempt)
         if result.outcome not in AGAIN or attempt.stopping or failed_for_good:
-            queue.finish(attempt, result, log=log)
-        else:
-            delay_s = policy.delays_s[min(step.failures, len(policy.delays_s) - 1)]
-            queue.again(attempt, result.outcome, delay_s=delay_s, log=log)
+            queue.finish(attempt, result, log=log, idle_s=idle_s)
+            return
+        delay_s = policy.delays_s[min(step.failures, len(policy.delays_s) - 1)]
+        if queue.again(attempt, result.outcome, delay_s=delay_s, log=log, idle_s=idle_s):
+            why = result.findings[0].message if result.findings else result.outcome
+            told = "step.again step=%s attempt=%d in_s=%g why=%s"
+            LOG.warning(told, _named(step), step.attempts + 1, delay_s, why)
+
+    def _idle_s(self, attempt: OpenAttempt) -> float:
+        """How long ago the attempt last lived, as far as that can be told.
+
+        It may have ended while nobody looked, days ago.
+        """
+        seen = self._seen.setdefault(attempt.key, _Seen())
+        ages = [_folder(attempt.step).last_sign_age_s(self.clock.now().timestamp())]
+        ages += [self.clock.monotonic() - seen.alive_at] if seen.alive_at is not None else []
+        return max(0.0, min((age for age in ages if age is not None), default=0.0))
 
     def _result(self, attempt: OpenAttempt) -> StepResult | None:
         return _folder(attempt.step).read_result(attempt.step.fingerprint)
@@ -295,7 +335,7 @@ class Reconciler:
         except InfrastructureError as error:
             LOG.warning("clear.failed handle=%s why=%s", handle, error)
 
-    def _is_left(self, attempt: OpenAttempt) -> bool:
+    def is_left(self, attempt: OpenAttempt) -> bool:
         """True for one of a run that nobody moves on any more."""
         return attempt.step.run_id != self.run_id and self._is_abandoned(
             attempt.step.run_id, attempt.owner, attempt.beat
@@ -313,7 +353,8 @@ class Reconciler:
     def _give_up(self, attempt: OpenAttempt) -> None:
         """Ends an attempt that died with its run; what it left in the folder serves the next."""
         self._ended = True
-        self.ledger.queue.finish(attempt, StepResult(outcome=Outcome.INTERRUPTED))
+        lost, idle_s = StepResult(outcome=Outcome.INTERRUPTED), self._idle_s(attempt)
+        self.ledger.queue.finish(attempt, lost, idle_s=idle_s)
 
     # What waits
 
@@ -330,7 +371,8 @@ class Reconciler:
         queue = self.ledger.queue
         most = BATCH if self.room is None else max(BATCH, free)
         due = queue.waiting(run_id=self.run_id, most=most)
-        waiting = [w for w in self._wanted(due) if self._fits(w)]
+        fitting = [w for w in self._wanted(due) if self._fits(w)]
+        waiting = within_quota(fitting, running, self.quota)
         since = (self.clock.now() - LATELY).date().isoformat()
         used = queue.used_gpu_s(since) if waiting else {}
         asked = [key for key, seen in self._seen.items() if seen.asked_at is not None]
@@ -351,6 +393,8 @@ class Reconciler:
     def _fits(self, waiting: Waiting) -> bool:
         """Ends a step for which there never will be a place: it would wait for ever."""
         why = self.placement.misfit(waiting)
+        if self.quota is not None and waiting.gpus > self.quota:
+            why = f"asks for {waiting.gpus} GPUs; a repository may have {self.quota} (`--quota`)"
         if why is not None:
             self.ledger.queue.settle(waiting.step, _misfit(waiting.step, why))
         return why is None
@@ -400,7 +444,7 @@ class Reconciler:
         """Gives up work that is under way on another machine, whose run told nothing for long."""
         for attempt in running:
             same = attempt.step.fingerprint == work
-            if same and self._is_elsewhere(attempt) and self._is_left(attempt):
+            if same and self._is_elsewhere(attempt) and self.is_left(attempt):
                 self._give_up(attempt)
 
     def _submit(self, attempts: Sequence[OpenAttempt], *, new: bool = False) -> int:
@@ -440,7 +484,7 @@ class Reconciler:
             attempt = left.pop(0)
             try:
                 handles[attempt.key] = self._give(attempt, specs[attempt.step.id])
-                self._away = False
+                self._note_answer()
             except ExecutorAwayError as error:
                 # No fault of the steps: they stay open, and the next tick asks again.
                 self._tell_away(error)

@@ -103,5 +103,27 @@ def in_turn(
                 del repos[repo]
 
 
+def within_quota(
+    waiting: Sequence[Waiting], running: Sequence[OpenAttempt], quota: int | None
+) -> Sequence[Waiting]:
+    """Without the steps that would give their repository more GPUs than `quota` (None: no limit).
+
+    One that does not fit yet is not overtaken by later ones of its repository that take GPUs.
+    """
+    if quota is None:
+        return waiting
+    taken = Counter[str]()
+    for attempt in running:
+        taken[attempt.repo] += attempt.gpus
+    allowed, full = [], set[str]()
+    for one in sorted(waiting, key=lambda one: (-one.priority, *_turn(one))):
+        if one.gpus and (one.repo in full or taken[one.repo] + one.gpus > quota):
+            full.add(one.repo)
+        else:
+            taken[one.repo] += one.gpus
+            allowed.append(one)
+    return allowed
+
+
 def _turn(one: Waiting) -> tuple[int, str, int]:
     return -STAGES.index(one.step.stage), one.queued_at, one.step.id

@@ -143,7 +143,7 @@ class Queue:
             "folder": str(folder),
             "repo": repo,
             "priority": priority,
-            "gpus": spec.resources.gpus,
+            "gpus": spec.resources.gpus * spec.resources.nodes,
             "vram_gib": spec.resources.vram_gib,
             "queued_at": now,
             "due_at": now,
@@ -279,16 +279,23 @@ class Queue:
                 connection.execute(HANDLE, {"of": key, "called": handle})
 
     def again(
-        self, attempt: OpenAttempt, outcome: Outcome, *, delay_s: float, log: str | None = None
+        self,
+        attempt: OpenAttempt,
+        outcome: Outcome,
+        *,
+        delay_s: float,
+        log: str | None = None,
+        idle_s: float = 0.0,
     ) -> bool:
         """running → waiting: the attempt is over, another one is to be made. Once.
 
-        A step that is to be stopped ends instead, as interrupted.
+        A step that is to be stopped ends instead, as interrupted. `idle_s` is how long nothing of
+        the attempt had lived when that was seen: it used no GPU since.
         """
         counted = 1 if outcome is Outcome.ERROR else 0
         table = tables.step.c
         with self._db.transaction() as connection:
-            if not self._close(connection, attempt, outcome, log):
+            if not self._close(connection, attempt, outcome, log, idle_s):
                 return False
             # A run that was stopped since we looked has no other one made.
             moved = connection.execute(
@@ -309,10 +316,20 @@ class Queue:
                 return self._end(connection, attempt.step, StepState.RUNNING, stopped)
         return True
 
-    def finish(self, attempt: OpenAttempt, result: StepResult, *, log: str | None = None) -> bool:
-        """running → ended; a result that stands under its fingerprint becomes a record with it."""
+    def finish(
+        self,
+        attempt: OpenAttempt,
+        result: StepResult,
+        *,
+        log: str | None = None,
+        idle_s: float = 0.0,
+    ) -> bool:
+        """running → ended; a result that stands under its fingerprint becomes a record with it.
+
+        `idle_s` as for `again`.
+        """
         with self._db.transaction() as connection:
-            if not self._close(connection, attempt, result.outcome, log):
+            if not self._close(connection, attempt, result.outcome, log, idle_s):
                 return False
             return self._end(connection, attempt.step, StepState.RUNNING, result)
 
@@ -357,13 +374,18 @@ class Queue:
         return True
 
     def _close(
-        self, connection: Connection, attempt: OpenAttempt, outcome: Outcome, log: str | None
+        self,
+        connection: Connection,
+        attempt: OpenAttempt,
+        outcome: Outcome,
+        log: str | None,
+        idle_s: float,
     ) -> bool:
         """Ends the attempt and counts what it used; False if another process was first."""
         now = self._db.moment()
         took_s = (now - datetime.fromisoformat(attempt.started_at)).total_seconds()
         # A clock that was set back makes no time of less than nothing.
-        gpu_s = max(0.0, took_s) * attempt.gpus
+        gpu_s = max(0.0, took_s - idle_s) * attempt.gpus
         ended = {
             "of": attempt.key,
             "came_to": outcome,
