@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, delete, func, insert, select
 
 from lora_ci.config.matrix import DIGEST_LETTERS, matrix_types
+from lora_ci.core.shard import parse_shard
 from lora_ci.core.step import Stage, StepResult
 from lora_ci.ledger import tables
 from lora_ci.ledger.database import Database
@@ -144,7 +145,10 @@ class Retention:
         return old
 
     def _newest(self) -> set[str]:
-        """The newest record of each stage and outcome of each LoRA that no matrix made."""
+        """The newest record of each stage and outcome of each LoRA that no matrix made.
+
+        What shards made stands in the adapter that was merged from it.
+        """
         table = tables.record.c
         key = table.repo, table.lora, table.stage, table.outcome
         last = select(*key, func.max(table.finished_at).label("at")).group_by(*key).subquery()
@@ -152,7 +156,11 @@ class Retention:
             *(column == last.c[column.name] for column in key), table.finished_at == last.c.at
         )
         rows = self._db.rows(select(table.fingerprint, table.lora).join(last, same))
-        return {row["fingerprint"] for row in rows if not _of_matrix().search(row["lora"])}
+        return {
+            row["fingerprint"]
+            for row in rows
+            if not (_of_matrix().search(row["lora"]) or parse_shard(row["lora"]))
+        }
 
     def _texts(self, fingerprints: Sequence[str]) -> Iterator[tuple[str, tuple[str, str]]]:
         table = tables.record.c

@@ -124,6 +124,22 @@ def test_a_shard_is_what_its_folder_alone_would_be_trained_to(undisturbed, repo,
     capsys.readouterr()
 
 
+def test_a_shard_alone_is_what_a_job_elsewhere_may_be_asked_for(undisturbed, repo):
+    told = lora_ci(
+        repo.root, "run", "--only", SHARDS[1], "--until", "train", "--json", *SIDE_BY_SIDE
+    )
+    assert told.code == 0, told.err
+    steps = json.loads(told.out)["steps"]
+    did = [(s["decision"]["lora"], s["decision"]["stage"]) for s in steps]
+    assert did == [("mei", "validate"), (SHARDS[1], "train")]
+    made = {SHARDS[1]: steps[1]}
+    assert digests(made).items() <= digests(undisturbed[1]).items()
+    told = lora_ci(repo.root, "explain", SHARDS[1])
+    assert "train: reuse" in told.out
+    told = lora_ci(repo.root, "run", "--only", "mei.shard-3-of-2")
+    assert "no LoRA `mei.shard-3-of-2` is in the config" in told.err
+
+
 def test_killed_in_the_middle_of_both_it_comes_to_the_same_bytes(undisturbed, repo):
     process = start(repo.root, "train", "mei", *SIDE_BY_SIDE)
     deadline = time.monotonic() + 120

@@ -99,12 +99,14 @@ def test_the_newest_of_a_lora_stays_but_not_that_of_a_matrix(kept):
     train(kept, "mei", OLD, b"newest of mei")
     train(kept, "sd1.5-kai.v2-final", OLD, b"newest of kai")
     train(kept, "mei.rank-8.learning_rate-1e-4", OLD, b"one of many")
+    train(kept, "mei.shard-1-of-2", OLD, b"a part of what was merged")
     train(kept, "mei.0a1b2c3d", OLD, b"another")
     kept.clean_up()
     assert kept.has(b"newest of mei")
     assert kept.has(b"newest of kai")
     assert not kept.has(b"one of many")
     assert not kept.has(b"another")
+    assert not kept.has(b"a part of what was merged")
 
 
 def test_what_a_young_run_used_again_stays(kept):

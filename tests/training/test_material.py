@@ -5,6 +5,7 @@ import random
 import shutil
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from lora_ci.core.settings import TrainSettings
 from lora_ci.diffusion.load import BaseModel, load_base
 from lora_ci.training.data import read_samples
 from lora_ci.training.material import VALIDATION_TIMES, Material, build_material
+from lora_ci.training.shards import Part
 from tests.tiny_sd import write_dataset
 
 pytestmark = pytest.mark.slow
@@ -241,6 +243,27 @@ def test_validation_is_the_same_in_every_training(tiny_sd, dataset, tmp_path):
     assert (one.encoded_pictures, other.encoded_pictures) == (9, 7)
     held = {caption for batch in one.validation for caption in batch.captions}
     assert not held & {c for step in range(40) for c in one.batch(step).captions}
+
+
+def test_shards_share_out_what_is_learned_and_all_measure_on_what_is_held_out(
+    tiny_sd, dataset, tmp_path
+):
+    settings = replace(SETTINGS, validation_share=0.2)
+    whole = build(tiny_sd, dataset, tmp_path / "cache", settings)
+    parts = [
+        build(tiny_sd, dataset, tmp_path / "cache", settings, part=Part(number=number, count=3))
+        for number in (1, 2, 3)
+    ]
+    seen = [[picture.sample.name for picture in part.pictures] for part in parts]
+    assert sorted(map(len, seen)) == [2, 2, 3]
+    assert sorted(chain(*seen)) == sorted(picture.sample.name for picture in whole.pictures)
+    assert [part.epoch_images for part in parts] == list(map(len, seen))
+    for part in parts:
+        for mine, all_of_it in zip(part.validation, whole.validation, strict=True):
+            assert torch.equal(mine.latents, all_of_it.latents)
+            assert torch.equal(mine.noise, all_of_it.noise)
+    with pytest.raises(InputError, match="7 images to learn from, for 8 shards"):
+        build(tiny_sd, dataset, tmp_path / "cache", settings, part=Part(number=1, count=8))
 
 
 def test_one_picture_is_enough_and_small_ones_are_told(tiny_sd, tmp_path):
