@@ -18,6 +18,8 @@ from lora_ci.execution.processes import started_at
 from lora_ci.ledger.queue import Queue
 
 PATIENCE_S = 15.0
+# Of whom nobody asked for that many times the patience, nothing is remembered.
+FORGOTTEN = 40
 BEAT_S = 3.0
 
 
@@ -69,6 +71,7 @@ class Watched:
     clock: Clock
     patience_s: float = PATIENCE_S
     _seen: dict[str, tuple[object, float]] = field(default_factory=dict)
+    _asked: dict[str, float] = field(default_factory=dict)
 
     def is_still(self, name: str, number: object) -> bool:
         """True for one that is as it was for longer than anybody alive would leave it.
@@ -77,9 +80,17 @@ class Watched:
         """
         now = self.clock.monotonic()
         before = self._seen.get(name)
+        if before is None:
+            self._forget(now - FORGOTTEN * self.patience_s)
         if before is None or before[0] != number:
             self._seen[name] = before = (number, now)
+        self._asked[name] = now
         return now - before[1] > self.patience_s
+
+    def _forget(self, before: float) -> None:
+        """Forgets those of whom nobody asked since."""
+        for name in [name for name, asked in self._asked.items() if asked < before]:
+            del self._seen[name], self._asked[name]
 
 
 @dataclass(slots=True, kw_only=True)

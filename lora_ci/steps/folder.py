@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,14 @@ class StepFolder:
             return now - (self.path / "result.json").stat().st_mtime
         except OSError:
             return None
+
+    def last_sign_age_s(self, now: float) -> float | None:
+        """How old the last sign of life is at a time; None where no attempt gave one."""
+        written = []
+        for file in (self.path / "result.json", self.path / "progress.json", self.log):
+            with suppress(OSError):
+                written.append(file.stat().st_mtime)
+        return now - max(written) if written else None
 
     def drop_result(self) -> None:
         """Forgets a result that is to be made again."""

@@ -11,7 +11,7 @@ from lora_ci.core.step import Outcome
 from lora_ci.execution import drive
 from lora_ci.execution.drive import Driver
 from lora_ci.execution.inline import InlineExecutor
-from lora_ci.execution.lead import this_process
+from lora_ci.execution.lead import FORGOTTEN, Watched, this_process
 from lora_ci.execution.tick import Policy, Reconciler
 from lora_ci.ledger.queue import StepState
 from tests.execution.test_model import JumpingClock
@@ -69,6 +69,18 @@ def test_a_step_in_a_process_of_this_machine_that_is_gone_is_given_up(world):
 def test_a_step_of_another_machine_is_given_up_when_that_stands_still(world):
     begin(world, "elsewhere:1:1")
     assert Watching(world).look() is None
+
+
+def test_runs_that_nobody_asks_about_any_more_are_forgotten():
+    """A server lives for months, and sees many."""
+    clock = JumpingClock()
+    watched = Watched(clock=clock)
+    watched.is_still("old", 1)
+    clock.sleep(LONG_S)
+    assert watched.is_still("old", 1)
+    clock.sleep(FORGOTTEN * watched.patience_s + 1)
+    watched.is_still("new", 1)
+    assert not watched.is_still("old", 1)
 
 
 @pytest.mark.slow
