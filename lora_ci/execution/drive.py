@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 from lora_ci.core.clock import Clock
 from lora_ci.core.errors import Interrupted, LedgerAwayError
-from lora_ci.execution.executor import INLINE, Watch
+from lora_ci.execution.executor import INLINE, ExecutorAwayError, Watch
 from lora_ci.execution.lead import Leadership, this_process
 from lora_ci.execution.tick import Reconciler
 from lora_ci.ledger.queue import StepRow, StepState
@@ -23,6 +23,8 @@ BEAT_S = 3.0
 # So long a database may be away before a run gives up; its steps go on.
 PATIENCE_S = 300.0
 AGAIN_S = 1.0
+# An executor that never answered is asked for so long; then the run ends, and may be begun again.
+NOBODY_S = 600.0
 # A run that is stopped waits so long for an executor that does not answer; whoever is next ends it.
 AWAY_S = 5.0
 # A run whose steps all wait says so after that.
@@ -55,8 +57,11 @@ class Driver:
     def drive(self, run_id: str, *, leave: int = 0) -> bool:
         """Returns True once at most `leave` steps of the run are left, False after a signal.
 
-        A stopped run leaves no attempt of its own behind. Raises LedgerAwayError where the
-        ledger stayed away.
+        A stopped run leaves no attempt of its own behind.
+
+        Raises:
+            LedgerAwayError: the ledger stayed away.
+            ExecutorAwayError: the executor never answered.
         """
         inline = self.reconciler.executor.name == INLINE
         try:
@@ -80,10 +85,20 @@ class Driver:
             self._beaten = now
         if self.lead is None or self.lead.lead():
             self.reconciler.tick()
+            self._give_up_on_silence()
         left = queue.unfinished(run_id)
         self._show(left)
         self._tell_waiting(run_id, left)
         return len(left)
+
+    def _give_up_on_silence(self) -> None:
+        """Raises ExecutorAwayError where the executor has not answered once for long."""
+        silence = self.reconciler.silence
+        if silence and self.clock.monotonic() - silence.since > NOBODY_S:
+            name, hint = self.reconciler.executor.name, silence.why.findings[0].hint
+            message = f"{name} did not answer once in {NOBODY_S / 60:.0f} minutes: {silence.why}"
+            hint = f"{hint or 'next: is that the right executor?'}; the same command goes on"
+            raise ExecutorAwayError(message, hint=hint)
 
     @contextmanager
     def _beating(self, run_id: str) -> Iterator[None]:
@@ -142,9 +157,19 @@ class Driver:
                     LOG.warning("ledger.away patience_s=%.0f why=%s", PATIENCE_S, error)
                 self.clock.sleep(AGAIN_S)
 
-    def _tell_stopping(self, left: Sequence[StepRow]) -> None:
+    def _taken_over(self, run_id: str) -> tuple[str, ...]:
+        """Runs whose process is gone, and whose attempts do what this run waits for."""
+        queue = self.reconciler.ledger.queue
+        works = {s.fingerprint for s in queue.unfinished(run_id) if s.state is StepState.WAITING}
+        runs = {
+            attempt.step.run_id
+            for attempt in queue.open_attempts()
+            if attempt.step.fingerprint in works and self.reconciler.is_left(attempt)
+        }
+        return tuple(sorted(runs))
+
+    def _tell_stopping(self, running: int) -> None:
         """Says what is waited for, where it is not over already."""
-        running = sum(step.state is StepState.RUNNING for step in left)
         if running and self.reconciler.executor.name != INLINE:
             LOG.warning(
                 "run.stopping steps=%d grace_s=%g next: wait, they save; Ctrl-C again leaves them",
@@ -161,11 +186,18 @@ class Driver:
             return
         self._stopping = True
         queue = self.reconciler.ledger.queue
-        queue.stop(run_id, STOPPED)
-        self._tell_stopping(queue.unfinished(run_id))
+        # What a dead run began and this one waits for would go on for nobody.
+        runs = (run_id, *self._taken_over(run_id))
+        for stopped in runs:
+            queue.stop(stopped, STOPPED)
+
+        def running() -> list[StepRow]:
+            return [s for r in runs for s in queue.unfinished(r) if s.state is StepState.RUNNING]
+
+        self._tell_stopping(len(running()))
         until = self.clock.monotonic() + 2 * self.reconciler.policy.grace_s
         answered = self.clock.monotonic()
-        while any(s.state is StepState.RUNNING for s in queue.unfinished(run_id)):
+        while running():
             now = self.clock.monotonic()
             answered = now if not self.reconciler.is_away else answered
             if now > until or now - answered > AWAY_S:

@@ -19,6 +19,7 @@ import pytest
 from lora_ci.core.clock import SystemClock
 from lora_ci.core.step import Outcome
 from lora_ci.execution.drive import Driver
+from lora_ci.execution.lead import lease_of
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.ledger.engine import open_engine
 from tests.execution.toy import toy_command
@@ -27,6 +28,7 @@ from tests.execution.toy_world import (
     ToyWorld,
     processes_below,
     toy_world,
+    until,
     wait_for_progress,
 )
 from tests.postgres import own_server
@@ -85,7 +87,8 @@ def test_a_state_folder_that_cannot_be_written_is_told(world, tmp_path):
     spec = world.add(world.spec(""))
     (tmp_path / "steps").mkdir(mode=0o555)
     before = WITHOUT_ROOT_POWERS if os.geteuid() == 0 else ()
-    assert ended(driver(world, "--failures", "2", before=before)) == (0, "")
+    code, told = ended(driver(world, "--failures", "2", before=before))
+    assert (code, told.startswith("step.again step=train of pass attempt=2 ")) == (0, True), told
     (finding,) = world.result(spec).findings
     assert (world.outcome(spec), finding.rule) == (Outcome.ERROR, "machine.refused")
     assert str(tmp_path / "steps") in finding.message
@@ -134,6 +137,24 @@ def test_a_signal_ends_a_run_and_all_that_it_began(world, tmp_path):
     assert told.startswith("run.stopping steps=2 ")
     assert {world.outcome(spec) for spec in (heeds, hangs, waits)} == {Outcome.INTERRUPTED}
     assert [len(world.attempts(spec)) for spec in (heeds, hangs, waits)] == [1, 1, 0]
+    assert not list(processes_below(tmp_path))
+
+
+def test_a_signal_ends_what_a_dead_run_began_and_this_one_waits_for(world, tmp_path):
+    spec = world.add(world.spec("wait"))
+    first = driver(world)
+    wait_for_progress(world.folder(spec))
+    first.kill()
+    first.wait()
+    world.add(spec, "run-2")
+    second = driver(world, run="run-2")
+    until(lambda: (world.ledger.queue.lease(lease_of("local")) or ("",))[0].split(":")[1:2]
+          == [str(second.pid)], "the lead")  # fmt: skip
+    second.send_signal(signal.SIGINT)
+    code, told = ended(second)
+    assert (code, told.split()[:2]) == (130, ["run.stopping", "steps=1"])
+    assert world.outcome(spec) is world.outcome(spec, "run-2") is Outcome.INTERRUPTED
+    assert len(world.attempts(spec)) == 1
     assert not list(processes_below(tmp_path))
 
 

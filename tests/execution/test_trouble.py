@@ -7,14 +7,17 @@ import signal
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from lora_ci.core.clock import SystemClock
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.step import Outcome
-from lora_ci.execution.executor import Attempt, Phase, step_folder
+from lora_ci.core.step import Outcome, Resources
+from lora_ci.execution.drive import Driver
+from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase, step_folder
 from lora_ci.execution.lead import this_process
 from lora_ci.execution.local import LocalExecutor
 from tests.execution.toy import toy_command
@@ -189,6 +192,112 @@ def test_a_ledger_that_begins_anew_does_not_take_old_attempts_for_its_own(world)
     anew.drive(local(anew))
     calls = step_folder(anew.root, spec.fingerprint).workdir / "calls"
     assert calls.read_text() == str(2 * HASTY.failures)
+
+
+def test_a_step_that_is_begun_again_says_why(world, caplog):
+    world.add(world.spec("die-once"))
+    world.drive(local(world))
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "step.again step=train of die-once attempt=2 in_s=0 why=train of die-once ended without a "
+        "result: it was killed, or ran out of memory"
+    ]
+
+
+class Ahead(SystemClock):
+    """A clock of some time later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self._seconds)
+
+
+@pytest.mark.parametrize("do", ["wait", "journal"])
+def test_gpus_are_used_until_the_last_sign_of_life(world, do):
+    """Where it died, or ended, while nobody looked: over a weekend, say."""
+    spec = replace(world.spec(do, units=20), resources=Resources(gpus=1))
+    world.add(spec)
+    world.ledger.queue.beat("run-1", this_process())
+    world.reconciler(local(world)).tick()
+    (attempt,) = world.ledger.queue.open_attempts()
+    wait_for_progress(world.folder(spec))
+    if do == "wait":
+        local(world).cancel(attempt.handle, hard=True)
+    wait_for_end(local(world), attempt.handle)
+    world.reconciler(
+        local(world), clock=Ahead(2 * 86_400), policy=replace(HASTY, failures=1)
+    ).tick()
+    assert not world.ledger.queue.open_attempts()
+    (used,) = world.ledger.queue.used_gpu_s("").values()
+    assert 0 <= used < 3600
+
+
+@dataclass
+class Nobody:
+    """A cluster that is not there, or goes away after it has answered some times."""
+
+    real: LocalExecutor
+    answers: int = 0
+    lag_s: float = 0.0
+    name: str = "slurm"
+
+    def _ask(self) -> None:
+        if self.answers <= 0:
+            raise ExecutorAwayError("connection refused", hint="next: scontrol ping")
+        self.answers -= 1
+
+    def submit(self, attempt: Attempt) -> str:
+        self._ask()
+        return self.real.submit(attempt)
+
+    def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
+        if handles:
+            self._ask()
+        return self.real.phases(handles)
+
+    def cancel(self, handle: str, *, hard: bool) -> None:
+        self.real.cancel(handle, hard=hard)
+
+    def clear(self, handle: str) -> None:
+        self.real.clear(handle)
+
+
+class Hurried(SystemClock):
+    """Nobody waits by it; after an hour somebody presses Ctrl-C."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+
+    def monotonic(self) -> float:
+        return self._at
+
+    def sleep(self, seconds: float) -> None:
+        self._at += 100 * seconds
+        if self._at > 3600:
+            raise KeyboardInterrupt
+
+
+def test_a_run_with_a_cluster_that_never_answers_ends_and_is_gone_on_with(world):
+    spec = world.add(world.spec(""))
+    with pytest.raises(ExecutorAwayError, match="slurm did not answer once in 10 minutes: conn"):
+        world.drive(Nobody(local(world)), clock=Hurried())
+    (attempt,) = world.ledger.queue.open_attempts()
+    assert attempt.handle is None
+    again = world.add(spec, "run-2")
+    world.drive(Nobody(local(world), answers=1000), run="run-2")
+    assert world.result(again, "run-2").metrics == {"calls": 1.0}
+
+
+def test_a_cluster_that_has_answered_is_waited_for(world):
+    world.add(world.spec("wait"))
+    clock, executor = Hurried(), Nobody(local(world), answers=3)
+    reconciler = world.reconciler(executor, clock=clock)
+    driver = Driver(reconciler=reconciler, clock=clock, watch=lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        # The second is that of the stop, which waits by the same clock.
+        driver.drive("run-1")
 
 
 def test_an_attempt_that_another_is_about_to_start_is_waited_for(world):
