@@ -14,6 +14,7 @@ PLACEHOLDERS = ("config", "dataset", "output", "base_model")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 DEFAULT = TrainSettings()
 
+WHOLE = "trains on the whole dataset"
 # Backend → setting that changes the adapter and that it has nothing for → why, after its name.
 CANNOT: Mapping[str, Mapping[str, str]] = {
     "sd-scripts": {
@@ -21,6 +22,7 @@ CANNOT: Mapping[str, Mapping[str, str]] = {
         "ranks": "has one rank for all modules",
         "alphas": "has one alpha for all modules",
         "ema_decay": "keeps no running mean of the weights",
+        "shards": WHOLE,
     },
     "ai-toolkit": {
         "method": "saves DoRA in names that are not read here",
@@ -28,8 +30,9 @@ CANNOT: Mapping[str, Mapping[str, str]] = {
         "alphas": "has one alpha for all modules",
         "shuffle_captions": "shuffles the trigger too",
         "validation_share": "holds no pictures out",
+        "shards": WHOLE,
     },
-    "command": {},
+    "command": {"shards": WHOLE},
 }
 # … and values that it lacks of settings that it has otherwise.
 CANNOT_VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {

@@ -15,16 +15,14 @@ MAX_RANK = 4096
 def check_shards(reading: Reading, train: TrainSettings, node: Node, name: str) -> None:
     """Errors where a LoRA cannot be trained in the shards that it asks for.
 
-    `node` is the section `train` as it was written, `name` that of the LoRA.
+    Of other trainers it is said with all else that they cannot do. `node` is the section `train` as
+    it was written, `name` that of the LoRA.
     """
     count = train.shards
     if count == 1:
         return
     given = node.value if isinstance(node.value, dict) else {}
     where = given.get("shards", node).where
-    if train.backend != "native":
-        message = f"`shards: {count}`: {train.backend} cannot train on a part of a dataset"
-        reading.say("shards", message, where, "remove `shards`, or train with `backend: native`")
     if train.method == "dora":
         message = f"`shards: {count}`: what DoRA adapters do cannot be added up"
         reading.say("shards", message, where, "remove `shards`, or train with `method: lora`")

@@ -15,7 +15,7 @@ LONG = b"m" * 50
     [
         (
             b"{shards: 2, backend: sd-scripts, backend_folder: /opt/k}",
-            "6:21 `shards: 2`: sd-scripts cannot train on a part of a dataset",
+            "6:21 `shards`: sd-scripts trains on the whole dataset",
         ),
         (b"{shards: 2, method: dora}", "6:21 `shards: 2`: what DoRA adapters do cannot be added"),
         (b"{shards: 64, rank: 65}", "6:21 `shards: 64`: ranks of 65 add up to 4160"),
