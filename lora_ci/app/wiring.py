@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -68,7 +68,8 @@ class Deps:
     `shared` are the records of other machines, `share` gives them ours; with a `bundle`, that is
     left to the job that reports. With `buttons`, checks have some: a bot is there to hear them.
     `room` is how many steps may run at a time; None: what the executor's machines have room for.
-    `quota` is how many GPUs the steps of one repository may have; None: no limit.
+    `quota` is how many GPUs the steps of one repository may have; None: no limit. `terms` say all
+    of that to others who share the ledger.
     """
 
     source: Source
@@ -82,6 +83,7 @@ class Deps:
     signing_key: Path | None
     room: int | None = None
     quota: int | None = None
+    terms: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[GitRecords, ...] = ()
     share: Share | None = None
     anew: Anew | None = None
@@ -113,7 +115,11 @@ class Deps:
             quota=self.quota,
         )
         queue = self.ledger.queue
-        lead = None if alone else Leadership(queue=queue, clock=self.clock, name=lease_of(name))
+        lead = (
+            None
+            if alone
+            else Leadership(queue=queue, clock=self.clock, name=lease_of(name), terms=self.terms)
+        )
         return Driver(reconciler=reconciler, clock=self.clock, watch=self.live, lead=lead)
 
     def _here(self) -> ThisMachine:
@@ -176,6 +182,14 @@ def open_deps(
         signing_key=signing_key,
         room=room,
         quota=quota,
+        terms={
+            "--executor": executor,
+            "--parallel": str(room or ""),
+            "--quota": str(quota or ""),
+            "--pass-env": " ".join(sorted(set(named))),
+            "--store": str(objects.absolute()),
+            "--cache": str(cache.absolute()),
+        },
     )
 
 

@@ -8,14 +8,18 @@ that is no more.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lora_ci.core.clock import Clock
 from lora_ci.execution.executor import LOCAL
 from lora_ci.execution.processes import started_at
 from lora_ci.ledger.queue import Queue
+
+LOG = logging.getLogger("lora_ci.execution")
 
 PATIENCE_S = 15.0
 # Of whom nobody asked for that many times the patience, nothing is remembered.
@@ -95,15 +99,20 @@ class Watched:
 
 @dataclass(slots=True, kw_only=True)
 class Leadership:
-    """The lease `name`, as the process `holder` sees it."""
+    """The lease `name`, as the process `holder` sees it.
+
+    `terms` are the options by which it would lead. Those of the holder hold for the steps of all.
+    """
 
     queue: Queue
     clock: Clock
     name: str
     holder: str = field(default_factory=this_process)
     patience_s: float = PATIENCE_S
+    terms: Mapping[str, str] = field(default_factory=dict)
     _renewed: float | None = None
     _watched: Watched | None = None
+    _told: str | None = None
 
     def lead(self) -> bool:
         """Takes or keeps the lead; False while another process has it."""
@@ -116,10 +125,27 @@ class Leadership:
             self._renewed = None
             self._watched = self._watched or Watched(clock=self.clock, patience_s=self.patience_s)
             if not self._watched.is_still(self.name, seen):
+                self._tell_differences(seen[0])
                 return False
-        taken = self.queue.take_lease(self.name, self.holder, seen=seen)
+        taken = self.queue.take_lease(self.name, self.holder, seen=seen, terms=self.terms)
         self._renewed = now if taken else None
         return taken
+
+    def _tell_differences(self, holder: str) -> None:
+        """Says once of each holder by which other options it leads."""
+        if holder == self._told:
+            return
+        self._told = holder
+        theirs = self.queue.terms(self.name)
+        differ = [
+            f"{name} is {theirs[name] or 'not given'}, here {ours or 'not given'}"
+            for name, ours in self.terms.items()
+            if name in theirs and theirs[name] != ours
+        ]
+        if differ:
+            who, what = holder.rpartition(":")[0], "; ".join(differ)
+            hint = "next: give all who share a ledger the same"
+            LOG.warning("lead.differs holder=%s options=%s %s", who, what, hint)
 
     def resign(self) -> None:
         """Lets another lead at once."""

@@ -359,7 +359,8 @@ class Reconciler:
     # What waits
 
     def _dispatch(self, running: Sequence[OpenAttempt]) -> None:
-        mine = [a for a in running if a.executor == self.executor.name]
+        name = self.executor.name
+        mine = [a for a in running if a.executor == name and not self._is_elsewhere(a)]
         if self.run_id is not None:
             mine = [a for a in mine if a.step.run_id == self.run_id]
         free = sys.maxsize if self.room is None else self.room - len(mine)

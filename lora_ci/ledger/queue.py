@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -437,15 +438,29 @@ class Queue:
         rows = self._db.rows(select(table.holder, table.beat).where(table.name == name))
         return (rows[0]["holder"], rows[0]["beat"]) if rows else None
 
-    def take_lease(self, name: str, holder: str, *, seen: tuple[str, int] | None) -> bool:
+    def terms(self, name: str) -> dict[str, str]:
+        """The options by which the holder of a lease does what it is about."""
+        rows = self._db.rows(select(tables.lease.c.terms).where(tables.lease.c.name == name))
+        return as_value(rows[0]["terms"], dict[str, str]) if rows and rows[0]["terms"] else {}
+
+    def take_lease(
+        self,
+        name: str,
+        holder: str,
+        *,
+        seen: tuple[str, int] | None,
+        terms: Mapping[str, str] = MappingProxyType({}),
+    ) -> bool:
         """Takes a lease that is as it was seen, or renews one's own; False if it has changed."""
-        table = tables.lease.c
+        table, told = tables.lease.c, as_text(dict(terms))
         with self._db.transaction() as connection:
             if seen is None:
                 try:
                     with connection.begin_nested():
                         connection.execute(
-                            insert(tables.lease).values(name=name, holder=holder, beat=1)
+                            insert(tables.lease).values(
+                                name=name, holder=holder, beat=1, terms=told
+                            )
                         )
                 except DuplicateKey:
                     return False
@@ -453,7 +468,7 @@ class Queue:
             moved = connection.execute(
                 update(tables.lease)
                 .where(table.name == name, table.holder == seen[0], table.beat == seen[1])
-                .values(holder=holder, beat=seen[1] + 1)
+                .values(holder=holder, beat=seen[1] + 1, terms=told)
             )
             return moved.rowcount == 1
 

@@ -16,7 +16,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 
 metadata = MetaData()
 
@@ -82,13 +82,15 @@ attempt = Table(
     Index("attempt_step", "step_id"),
 )
 
-# What one process at a time does. The number grows as long as the holder lives.
+# What one process at a time does. The number grows as long as the holder lives; `terms` are the
+# options by which it does so.
 lease = Table(
     "lease",
     metadata,
     Column("name", String(64), primary_key=True),
     Column("holder", String(128), nullable=False),
     Column("beat", Integer, nullable=False),
+    Column("terms", Text),
 )
 
 # GPU-seconds by repository and day, so that fairness and budgets need not look at all attempts.

@@ -2,11 +2,12 @@
 
 import os
 import socket
+from dataclasses import replace
 
 import pytest
 
 from lora_ci.execution.executor import Attempt
-from lora_ci.execution.lead import PATIENCE_S, lease_of, this_process
+from lora_ci.execution.lead import PATIENCE_S, Leadership, lease_of, this_process
 from lora_ci.execution.local import LocalExecutor
 from lora_ci.ledger.queue import StepState
 from tests.execution.test_model import JumpingClock
@@ -74,6 +75,39 @@ def test_a_process_of_another_machine_is_not_taken_for_one_that_has_ended(world,
 def test_each_machine_leads_its_own_processes_and_one_leads_a_cluster():
     assert lease_of("local") == f"steps-local@{socket.gethostname()}"[:64]
     assert lease_of("slurm") == "steps-slurm"
+
+
+def test_one_that_leads_by_other_options_is_told_once(world, caplog):
+    """Two servers share a ledger, and their operators forgot that."""
+    ours = {"--executor": "slurm", "--parallel": "16", "--pass-env": "WANDB_API_KEY"}
+    first = Leadership(
+        queue=world.ledger.queue, clock=JumpingClock(), name="steps-slurm", holder=ELSEWHERE,
+        terms=ours | {"--parallel": "2", "--pass-env": ""},
+    )  # fmt: skip
+    second = replace(first, holder=this_process(), terms=ours)
+    assert first.lead()
+    assert not second.lead()
+    assert not second.lead()
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "lead.differs holder=elsewhere:7 options=--parallel is 2, here 16; --pass-env is not "
+        "given, here WANDB_API_KEY next: give all who share a ledger the same"
+    ]
+    # Whoever comes to lead does so by its own.
+    first.resign()
+    assert second.lead()
+    assert world.ledger.queue.terms("steps-slurm") == ours
+
+
+def test_what_another_machine_does_takes_no_room_here(world, executor):
+    queue = world.ledger.queue
+    for run, owner in (("theirs", ELSEWHERE), ("ours", this_process())):
+        world.add(world.spec(run), run)
+        queue.beat(run, owner)
+    (step,) = queue.unfinished("theirs")
+    assert queue.begin([(step, {"node": "elsewhere", "gpus": []})], executor="local")[0]
+    world.reconciler(executor, room=1).tick()
+    assert len(executor.given) == 1
 
 
 @pytest.mark.parametrize("lives", [True, False])

@@ -352,6 +352,14 @@ def test_a_lease_has_one_holder(line):
     assert sum(at_once(takes)) == 1
 
 
+def test_a_lease_tells_by_which_options_its_holder_leads(line):
+    assert line.queue.terms("steps") == {}
+    line.queue.take_lease("steps", "mine", seen=None, terms={"--parallel": "2"})
+    assert line.queue.terms("steps") == {"--parallel": "2"}
+    line.queue.take_lease("steps", "other", seen=("mine", 1), terms={"--parallel": "3"})
+    assert line.queue.terms("steps") == {"--parallel": "3"}
+
+
 def test_a_lease_is_given_back_by_its_holder_alone(line):
     assert line.queue.take_lease("steps", "mine", seen=None)
     line.queue.drop_lease("steps", "other")
