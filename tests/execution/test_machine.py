@@ -31,6 +31,7 @@ from tests.execution.toy_world import (
     until,
     wait_for_progress,
 )
+from tests.ledgers import new_ledger
 from tests.postgres import own_server
 
 pytestmark = pytest.mark.slow
@@ -111,6 +112,34 @@ def test_a_database_that_is_away_for_some_time_is_waited_for(tmp_path):
             code, told = ended(process)
             assert (code, told.split()[0]) == (0, "ledger.away")
             assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A real, small file system."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_is_full_for_the_ledger_for_some_time_is_waited_for(tmp_path, small_disk):
+    with toy_world(tmp_path / "world", new_ledger(small_disk)) as world:
+        specs = [world.add(world.spec("journal", units=40)), world.add(world.spec(""))]
+        process = driver(world)
+        wait_for_progress(world.folder(specs[0]))
+        large = small_disk / "large"
+        with pytest.raises(OSError, match="No space left"):
+            large.write_bytes(b"x" * 500_000)
+        time.sleep(AWAY_S)
+        large.unlink()
+        code, told = ended(process)
+        assert (code, told.split()[0]) == (0, "ledger.away"), told
+        assert "is full" in told
+        assert [world.result(spec).metrics for spec in specs] == [{"calls": 1.0}] * 2
 
 
 def test_a_database_that_another_has_locked_is_waited_for(world, tmp_path):
