@@ -266,8 +266,32 @@ class ValidateSettings:
         int, Meta(ge=1, description="pixels of one image; above: refused undecoded")
     ] = 64_000_000
     max_tokens: Annotated[
-        int, Meta(ge=1, description="caption length in tokens; above: warning")
+        int,
+        Meta(
+            ge=1,
+            description="caption length in tokens, where the base model tells no limit; above: "
+            "warning",
+        ),
     ] = 75
+    constant_words: Annotated[
+        float,
+        Meta(ge=0, le=1, description="share of captions; words in more of them are told"),
+    ] = 0.8
+    fuse: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="words and phrases that are meant to become part of the concept",
+            examples=[["red scarf"]],
+        ),
+    ] = ()
+    caption_likeness: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="share of words that two captions have in common; from it on: copies",
+        ),
+    ] = 0.9
     near_duplicate_distance: Annotated[
         int, Meta(ge=0, le=256, description="256-bit perceptual hash distance; at or below: pair")
     ] = 40

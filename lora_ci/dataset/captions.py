@@ -1,242 +1,215 @@
-"""Captions: there, readable, with the trigger, short enough."""
+"""Captions: there, readable, with the trigger, short enough, and each of its own words."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lora_ci.core.captions import (
-    MAX_METADATA_BYTES,
-    METADATA,
-    SIDECARS,
-    Caption,
-    is_metadata,
-    parse_metadata,
-)
-from lora_ci.core.finding import Finding
+from lora_ci.core.captions import Caption
+from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
+from lora_ci.dataset.caption_files import Tell, read_captions
+from lora_ci.dataset.copies import find_copies
+from lora_ci.dataset.folding import Folding
 from lora_ci.dataset.rules import finding
-
-MAX_BYTES = 64 * 1024
-CONSTANT_SHARE = 0.8
-MIN_FOR_CONSTANT = 8
-STOP_WORDS = frozenset(
-    {"a", "an", "the", "of", "in", "on", "at", "with", "and", "or", "to", "for", "by", "from"}
+from lora_ci.dataset.tokens import TextTokenizer, lost_words, read_tokenizers
+from lora_ci.dataset.trigger import Trigger
+from lora_ci.dataset.vocabulary import (
+    STOP_WORDS,
+    Wording,
+    commonest,
+    constant_words,
+    mixed_styles,
+    word_counts,
+    wording_of,
 )
+from lora_ci.dataset.wording import problems, quoted
 
-CountTokens = Callable[[str], int]
+MOST_LOST_WORDS = 8
+MOST_WORDS = 20
+MOST_FOLDERS = 50
+# Longer captions share the last place of a histogram.
+MOST_PLACES = 512
+
+HINTS = {
+    "caption.leftover": "write what is in the picture",
+    "caption.markup": "leave plain words",
+    "caption.prompt-syntax": "leave plain words: training knows no weights and commands",
+    "caption.characters": "write the caption anew, or paste it as plain text",
+    "caption.several-lines": "join them to one line",
+    "caption.contradiction": "keep what the picture shows",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Captions:
-    """Captions by image name, and what is wrong with them."""
+class Audit:
+    """What is wrong with the captions of a dataset, and what they hold.
 
-    found: Mapping[str, Caption]
-    findings: tuple[Finding, ...]
-
-    @property
-    def texts(self) -> list[str]:
-        """The texts alone."""
-        return [caption.text for caption in self.found.values()]
-
-
-def read_captions(
-    folder: Path, images: Iterable[str], names: frozenset[str], missing: frozenset[str]
-) -> Captions:
-    """The caption of each image: from the text file beside it, else from a `metadata.jsonl`.
-
-    A file that DVC could not fetch is no missing caption.
+    `findings` are folded; `counts` has the number of all by severity. `tokens_max` is None where
+    lengths could not be measured. `statistics` is JSON for the report.
     """
-    found: dict[str, Caption] = {}
-    findings: list[Finding] = []
-    used: set[str] = set()
-    images, known = list(images), names | missing
-    if images and not any(name.endswith(SIDECARS) or is_metadata(name) for name in known):
-        example = images[0].rpartition(".")[0] + ".txt"
-        message = f"none of the {len(images)} images has a caption"
-        hint = f"write a text file beside each, such as {example}"
-        return Captions(found={}, findings=(finding("caption.missing", message, hint=hint),))
-    listed = _read_metadata(folder, names, findings)
-    for image in images:
-        stem = image.rpartition(".")[0]
-        sidecars = [stem + suffix for suffix in SIDECARS if stem + suffix in known]
-        used.update(sidecars)
-        if sidecars:
-            if sidecars[0] not in missing:
-                text = _read(folder, sidecars[0], findings)
-                if text is not None:
-                    found[image] = Caption(text=text, file=sidecars[0], line=1)
-        elif caption := listed.get(image):
-            if caption.text:
-                found[image] = caption
-            else:
-                message = f"an empty caption of {image}"
-                findings.append(
-                    finding("caption.empty", message, file=caption.file, line=caption.line)
-                )
-        elif not any(is_metadata(n) and _covers(n, image) for n in missing):
-            hint = f"write {stem}.txt beside it"
-            findings.append(finding("caption.missing", "no caption", file=image, hint=hint))
-    return Captions(
-        found=found, findings=(*findings, *_orphans(names, missing, used, listed, set(images)))
+
+    findings: tuple[Finding, ...]
+    counts: Mapping[Severity, int]
+    captions: int
+    tokens_max: int | None
+    statistics: dict[str, Any]
+
+
+def audit_captions(
+    folder: Path,
+    images: Sequence[str],
+    names: Iterable[str],
+    *,
+    trigger: str,
+    settings: ValidateSettings,
+    missing: Iterable[str] = (),
+    base_model: Path | None = None,
+) -> Audit:
+    """Checks the captions of the images of a folder.
+
+    `names` are all files of the folder, `missing` those that belong to it and could not be fetched.
+    """
+    folding = Folding()
+    found = read_captions(folder, images, frozenset(names), frozenset(missing), folding.add)
+    texts = _read(found, Trigger(trigger))
+    counts = word_counts(texts.wordings)
+    _check_triggers(texts, folding.add)
+    lengths = _check_lengths(texts, read_tokenizers(base_model), settings, folding.add)
+    _check_wordings(texts, folding.add)
+    folding.extend(
+        constant_words(texts.wordings, counts, trigger, settings.constant_words, settings.fuse)
+    )
+    folding.extend(mixed_styles([caption.file for caption in texts.captions], texts.wordings))
+    _check_copies(texts, settings.caption_likeness, folding.add)
+    return Audit(
+        findings=folding.folded(),
+        counts=folding.counts,
+        captions=len(found),
+        tokens_max=max(lengths) if lengths else None,
+        statistics={
+            "caption_words": _histogram([len(wording.words) for wording in texts.wordings]),
+            "caption_tokens": _histogram(lengths),
+            "words": [list(pair) for pair in commonest(counts, MOST_WORDS)],
+            "folders": _folders(images, found),
+        },
     )
 
 
-def _covers(metadata: str, image: str) -> bool:
-    """True if the file may have the caption of the image."""
-    return image.startswith(metadata.removesuffix(METADATA))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Texts:
+    """The captions in order, each with its image, where the trigger stands in it, and its words."""
+
+    trigger: Trigger
+    images: Sequence[str]
+    captions: Sequence[Caption]
+    places: Sequence[Sequence[tuple[int, int]]]
+    wordings: Sequence[Wording]
 
 
-def _read_metadata(
-    folder: Path, names: frozenset[str], findings: list[Finding]
-) -> Mapping[str, Caption]:
-    """Captions by image name from every `metadata.jsonl`."""
-    files = {}
-    for name in sorted(filter(is_metadata, names)):
-        data = _bytes(folder, name, MAX_METADATA_BYTES, findings)
-        if data is not None:
-            files[name] = data
-    listed = parse_metadata(files)
-    findings += listed.findings
-    return listed.captions
+def _read(found: Mapping[str, Caption], trigger: Trigger) -> _Texts:
+    captions = list(found.values())
+    return _Texts(
+        trigger=trigger,
+        images=list(found),
+        captions=captions,
+        places=[trigger.places(caption.text) for caption in captions],
+        wordings=[wording_of(caption.text) for caption in captions],
+    )
 
 
-def _orphans(
-    names: frozenset[str],
-    missing: frozenset[str],
-    used: set[str],
-    listed: Mapping[str, Caption],
-    images: set[str],
-) -> list[Finding]:
-    """Captions without an image; one that DVC could not fetch counts as there."""
-    known_stems = {name.rpartition(".")[0] for name in missing}
-    findings = [
-        finding("caption.orphan", "a caption without an image", file=name)
-        for name in sorted(names)
-        if name.endswith(SIDECARS)
-        and name not in used
-        and name.rpartition(".")[0] not in known_stems
-    ]
-    for image, caption in listed.items():
-        if image not in images and image not in missing:
-            message = f"a caption of {image}, which is not there"
-            findings.append(
-                finding("caption.orphan", message, file=caption.file, line=caption.line)
-            )
-    return findings
+def _at(caption: Caption, rule: str, message: str, hint: str | None = None) -> Finding:
+    return finding(rule, message, file=caption.file, line=caption.line, hint=hint)
 
 
-def _read(folder: Path, name: str, findings: list[Finding]) -> str | None:
-    data = _bytes(folder, name, MAX_BYTES, findings)
-    if data is None:
-        return None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        message = f"not UTF-8 (byte {error.start})"
-        hint = "save the file as UTF-8"
-        findings.append(finding("caption.encoding", message, file=name, line=line, hint=hint))
-        return None
-    if not text.strip():
-        findings.append(finding("caption.empty", "an empty caption", file=name, line=1))
-        return None
-    return text.strip()
-
-
-def _bytes(folder: Path, name: str, limit_bytes: int, findings: list[Finding]) -> bytes | None:
-    path = folder / name
-    if path.is_symlink() or not path.is_file():
-        findings.append(finding("caption.encoding", "not a regular file", file=name))
-        return None
-    if path.stat().st_size > limit_bytes:
-        message = f"{path.stat().st_size} bytes; at most {limit_bytes} are read"
-        findings.append(finding("caption.too-large", message, file=name))
-        return None
-    return path.read_bytes()
-
-
-def check_captions(
-    captions: Captions, trigger: str, settings: ValidateSettings, count: CountTokens | None
-) -> list[Finding]:
-    """Trigger and length of each caption, and words that nearly all of them share."""
-    findings = []
-    pattern = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
-    for caption in captions.found.values():
-        text, file, line = caption.text, caption.file, caption.line
-        times = len(pattern.findall(text))
-        if times == 0:
+def _check_triggers(texts: _Texts, tell: Tell) -> None:
+    trigger = texts.trigger.text
+    for caption, found in zip(texts.captions, texts.places, strict=True):
+        if len(found) > 1:
+            message = f"the trigger `{trigger}` stands {len(found)} times"
+            tell(_at(caption, "caption.trigger-repeated", message))
+        elif found:
+            continue
+        elif near := texts.trigger.misspelled(caption.text):
+            message = f"{quoted(near)} stands for the trigger `{trigger}`"
+            tell(_at(caption, "caption.trigger-misspelled", message, f"write `{trigger}`"))
+        else:
             message = f"the caption does not contain the trigger `{trigger}`"
             hint = f"write `{trigger}` into it, or set `trigger:` in .lora-ci.yml"
-            findings.append(
-                finding("caption.trigger-missing", message, file=file, line=line, hint=hint)
-            )
-        elif times > 1:
-            message = f"the trigger `{trigger}` stands {times} times"
-            findings.append(finding("caption.trigger-repeated", message, file=file, line=line))
-        if count and (tokens := count(text)) > settings.max_tokens:
-            message = f"{tokens} tokens; the base model reads {settings.max_tokens}"
-            hint = "what comes after is not learned: shorten it"
-            findings.append(finding("caption.too-long", message, file=file, line=line, hint=hint))
-    if count is None and captions.found:
-        message = "caption lengths were not measured: the base model has no readable tokenizer"
-        findings.append(finding("caption.length-not-measured", message))
-    return [*findings, *_constant_words(captions.texts, trigger)]
+            tell(_at(caption, "caption.trigger-missing", message, hint))
 
 
-def word_counts(texts: Iterable[str]) -> Counter[str]:
-    """In how many captions each word stands."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(set(re.findall(r"\w+", text.lower())) - STOP_WORDS)
-    return counts
-
-
-def _constant_words(texts: list[str], trigger: str) -> list[Finding]:
-    """Such words become part of the concept: the trigger will not be the only one to call it."""
-    if len(texts) < MIN_FOR_CONSTANT:
+def _check_lengths(
+    texts: _Texts, tokenizers: Sequence[TextTokenizer], settings: ValidateSettings, tell: Tell
+) -> list[int]:
+    """Tokens of each caption, of the tokenizer that makes most of it; [] if there is none."""
+    captions, trigger = texts.captions, texts.trigger.text
+    if not tokenizers:
+        if captions:
+            message = "caption lengths were not measured: the base model has no readable tokenizer"
+            tell(finding("caption.length-not-measured", message))
         return []
-    own = set(re.findall(r"\w+", trigger.lower()))
-    return [
-        finding(
-            "caption.constant-word",
-            f"`{word}` stands in {times} of {len(texts)} captions: it becomes part of the concept",
-            hint="fine if you always prompt with it; else vary it",
-        )
-        for word, times in word_counts(texts).most_common(5)
-        if times > CONSTANT_SHARE * len(texts) and word not in own
-    ]
+    if any(tokenizer.is_common(trigger) for tokenizer in tokenizers):
+        message = f"the trigger `{trigger}` is a word that the base model knows well"
+        hint = "what it means already stands against what it shall mean: take a made-up word"
+        tell(finding("caption.trigger-common", message, hint=hint))
+    lengths = [0] * len(captions)
+    told = set()
+    for tokenizer in tokenizers:
+        limit = tokenizer.limit or settings.max_tokens
+        for index, tokens in enumerate(tokenizer.counts([c.text for c in captions])):
+            lengths[index] = max(lengths[index], tokens)
+            if tokens > limit and index not in told:
+                told.add(index)
+                end = tokenizer.end_of_read(captions[index].text, limit)
+                message = f"{tokens} tokens; the base model reads {limit}"
+                for one in _lost(captions[index], message, texts.places[index], end):
+                    tell(one)
+    return lengths
 
 
-def token_counter(base_model: Path | None) -> CountTokens | None:
-    """Counts tokens with the base model's own tokenizer, the two ends left out.
-
-    None if there is no tokenizer file, or no library to read it.
-    """
-    if base_model is None:
-        return None
-    folder = base_model / "tokenizer"
-    try:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception:  # noqa: BLE001 - the library raises bare Exception for unreadable files
-        return None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+def _lost(
+    caption: Caption, message: str, places: Sequence[tuple[int, int]], end: int
+) -> Iterator[Finding]:
+    """What a caption loses that is read up to `end`; `message` says why."""
+    if places and places[0][1] > end:
+        told = f"{message}, and the trigger stands behind them"
+        yield _at(caption, "caption.trigger-cut", told, "put the trigger first")
+    lost = lost_words(caption.text, end)
+    shown = ", ".join(quoted(word) for word in lost[:MOST_LOST_WORDS])
+    more = f" and {len(lost) - MOST_LOST_WORDS} more" if len(lost) > MOST_LOST_WORDS else ""
+    told = f"{message}, not {shown}{more}" if lost else message
+    yield _at(caption, "caption.too-long", told, "what comes after is not learned: shorten it")
 
 
-def tokenizer_limit(base_model: Path | None) -> int | None:
-    """How many tokens the base model reads, the two ends left out; None if it does not say."""
-    if base_model is None:
-        return None
-    try:
-        config = json.loads((base_model / "tokenizer" / "tokenizer_config.json").read_text())
-        return int(config["model_max_length"]) - 2
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _check_wordings(texts: _Texts, tell: Tell) -> None:
+    for caption, wording in zip(texts.captions, texts.wordings, strict=True):
+        text = texts.trigger.without(caption.text)
+        for rule, message in problems(text, wording.fields, wording.words):
+            tell(_at(caption, rule, message, HINTS[rule]))
+
+
+def _check_copies(texts: _Texts, likeness: float, tell: Tell) -> None:
+    """One finding a group of captions that say nearly the same, at its second."""
+    meaningless = STOP_WORDS.union(wording_of(texts.trigger.text).words)
+    sets = [frozenset(wording.words) - meaningless for wording in texts.wordings]
+    for group in find_copies(sets, likeness):
+        message = f"{len(group)} pictures have nearly the caption of {texts.images[group[0]]}"
+        hint = "say what tells each picture from the others"
+        tell(_at(texts.captions[group[1]], "caption.copy", message, hint))
+
+
+def _histogram(lengths: Sequence[int]) -> list[int]:
+    """How many captions have 0, 1, 2, … words or tokens."""
+    counts = Counter(min(length, MOST_PLACES) for length in lengths)
+    return [counts[length] for length in range(max(counts, default=-1) + 1)]
+
+
+def _folders(images: Sequence[str], captions: Mapping[str, Caption]) -> list[list[Any]]:
+    """The folder of each source or concept, how many images it has, and how many captions."""
+    of_images = Counter(image.rpartition("/")[0] for image in images)
+    of_captions = Counter(image.rpartition("/")[0] for image in captions)
+    return [[name, n, of_captions[name]] for name, n in commonest(of_images, MOST_FOLDERS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,7 @@ import numpy as np
 from lora_ci.core.captions import SIDECARS, is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
-from lora_ci.dataset.captions import (
-    check_captions,
-    read_captions,
-    token_counter,
-    tokenizer_limit,
-    word_counts,
-)
+from lora_ci.dataset.captions import audit_captions
 from lora_ci.dataset.decode import SUFFIXES, Measured
 from lora_ci.dataset.duplicates import find_pairs
 from lora_ci.dataset.rules import finding
@@ -78,37 +73,42 @@ def validate_folder(
         settings.max_pixels,
         lambda done: progress(len(images) + done, total, "references"),
     )
-    captions = read_captions(folder, images, frozenset(names), absent)
-    limit = tokenizer_limit(base_model)
-    tuned = replace(settings, max_tokens=limit) if limit else settings
-    counter = token_counter(base_model)
+    captions = audit_captions(
+        folder,
+        images,
+        names,
+        trigger=trigger,
+        settings=settings,
+        missing=absent,
+        base_model=base_model,
+    )
     expected = len(images) + sum(Path(n).suffix.lower() in SUFFIXES for n in absent)
-    findings = [
+    others = [
         *missing_findings(absent),
         *size_findings(expected, settings),
         *image_findings(images, measured, settings),
-        *captions.findings,
-        *check_captions(captions, trigger, tuned, counter),
         *duplicate_findings(images, measured, held_out, referenced, settings),
         *unknown_files(names),
     ]
+    counts = Counter(captions.counts) + Counter(f.severity for f in others)
+    findings = [*others, *captions.findings]
     prefix = f"{shown_as.rstrip('/')}/" if shown_as else ""
     findings = [replace(f, file=prefix + f.file) if f.file else f for f in findings]
     good = [m for m in measured if m.hashes is not None]
     metrics = {
         "images": float(len(images)),
-        "captions": float(len(captions.found)),
-        "errors": float(sum(f.severity is Severity.ERROR for f in findings)),
-        "warnings": float(sum(f.severity is Severity.WARNING for f in findings)),
+        "captions": float(captions.captions),
+        "errors": float(counts[Severity.ERROR]),
+        "warnings": float(counts[Severity.WARNING]),
     }
     if good:
         metrics["effective_images"] = effective_number(good)
-    if counter and captions.texts:
-        metrics["tokens_max"] = float(max(counter(text) for text in captions.texts))
+    if captions.tokens_max is not None:
+        metrics["tokens_max"] = float(captions.tokens_max)
     return Validation(
         findings=tuple(findings),
         metrics=metrics,
-        statistics=statistics(good, captions.texts),
+        statistics={"sizes": sizes(good), **captions.statistics},
     )
 
 
@@ -215,15 +215,7 @@ def effective_number(measured: Sequence[Measured]) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def statistics(measured: Sequence[Measured], texts: Sequence[str]) -> dict[str, Any]:
-    """Sizes, caption lengths in words and the commonest words."""
-    sizes: dict[str, int] = {}
-    for image in measured:
-        key = f"{image.width}×{image.height}"
-        sizes[key] = sizes.get(key, 0) + 1
-    lengths = [len(text.split()) for text in texts]
-    return {
-        "sizes": dict(sorted(sizes.items(), key=lambda item: -item[1])[:12]),
-        "caption_words": [int(n) for n in np.bincount(lengths)[:64]] if lengths else [],
-        "words": [list(pair) for pair in word_counts(texts).most_common(20)],
-    }
+def sizes(measured: Sequence[Measured]) -> dict[str, int]:
+    """The commonest sizes, and how many images have each."""
+    counts = Counter(f"{image.width}×{image.height}" for image in measured)
+    return dict(counts.most_common(12))
