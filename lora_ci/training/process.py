@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from lora_ci.core.artifact import Artifact
 from lora_ci.core.errors import InfrastructureError, InputError
-from lora_ci.core.signals import StopFlag, stop_on_signal
+from lora_ci.core.signals import StopFlag
 from lora_ci.core.step import Outcome, StepResult, StepSpec
 from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.outcome import result_of
@@ -72,18 +73,23 @@ class Context:
 
 
 def main(folder: Path, workdir: Path, cache: Path, count: int) -> int:
-    """Trains as one of a team of `count`; 1 makes the launcher end the others."""
+    """Trains as one of a team of `count`; 1 has the launcher end the others."""
     spec = StepFolder(folder).read_spec()
-    with stop_on_signal() as stop:
-        team = join_team()
-        context = Context(
-            spec=spec, folder=folder, workdir=workdir, cache=cache, team=team, stop=stop
-        )
-        result = _train(spec, context, team, count)
-        if team.leads or result.outcome is not Outcome.PASSED:
-            mine = StepFolder(folder / str(team.rank))
-            mine.path.mkdir(exist_ok=True)
-            mine.write_result(spec.fingerprint, result)
+    stop = StopFlag()
+
+    def heed(*_: object) -> None:
+        # Its launcher may say so, and a cluster to all that it finds: a second signal is no news.
+        stop.raised = True
+
+    signal.signal(signal.SIGTERM, heed)
+    signal.signal(signal.SIGINT, heed)
+    team = join_team()
+    context = Context(spec=spec, folder=folder, workdir=workdir, cache=cache, team=team, stop=stop)
+    result = _train(spec, context, team, count)
+    if team.leads or result.outcome is not Outcome.PASSED:
+        mine = StepFolder(folder / str(team.rank))
+        mine.path.mkdir(exist_ok=True)
+        mine.write_result(spec.fingerprint, result)
     return 0 if result.outcome is Outcome.PASSED else 1
 
 

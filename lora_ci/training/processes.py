@@ -22,6 +22,8 @@ from lora_ci.core.step import Outcome, StepContext, StepInput, StepResult, StepS
 from lora_ci.steps.folder import StepFolder
 from lora_ci.training.foreign.process import Ended, run_trainer
 from lora_ci.training.foreign.progress import Watched
+from lora_ci.training.launch import ADDRESS, PORT
+from lora_ci.training.on_machines import MACHINES
 from lora_ci.training.team import LEFT
 
 FOLDER, KEPT = "processes", "kept"
@@ -48,6 +50,9 @@ def count_processes(spec: StepSpec, settings: TrainSettings) -> int:
     """
     share = max(1, settings.batch_size // spec.resources.nodes)
     wanted = min(max(1, spec.resources.gpus), share)
+    if MACHINES in os.environ:
+        # Others train, which were chosen for their GPUs.
+        return wanted
     found = torch.cuda.device_count()
     if found == 0:
         return min(wanted, os.cpu_count() or 1)
@@ -75,10 +80,11 @@ def train_in_processes(spec: StepSpec, context: StepContext, each: int) -> StepR
     StepFolder(folder).write_spec(replace(spec, inputs=inputs))
     watched = WatchedLeader(total=1)
     count = each * spec.resources.nodes
-    program = ("-m", "lora_ci.training.process", folder, context.workdir, context.cache, count)
-    launcher = launcher_of(spec.resources.nodes, spec.fingerprint, os.environ)
+    where = (folder, context.workdir, context.cache)
+    program = ("-P", "-m", "lora_ci.training.process", *where, count)
+    launcher = launcher_of(each, spec.resources.nodes, os.environ)
     ended = run_trainer(
-        (*launcher, f"--nproc-per-node={each}", *map(str, program)),
+        (*launcher, *map(str, program)),
         watched,
         folder=folder,
         log=context.workdir / "processes.log",
@@ -99,33 +105,35 @@ def train_in_processes(spec: StepSpec, context: StepContext, each: int) -> StepR
     return replace(result, artifacts=artifacts)
 
 
-def launcher_of(nodes: int, name: str, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The command that starts the processes of a training, here or on each of several machines.
+def launcher_of(each: int, nodes: int, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The command that starts `each` processes of a training, here or on each of several machines.
 
-    The machines are those of the SLURM job that this is: `srun` starts a launcher on each, and they
-    find each other at this one. Sources: man srun; torch's `torchrun` documentation.
+    Of a SLURM job `srun` does that on each machine, and they find each other at this one, the first
+    of them. A step of Ray asks who holds its machines, and is on none of them perhaps. Source: man
+    srun.
 
     Raises:
         InfrastructureError: there are not so many machines.
     """
     # -P: what lies in the folder is never imported.
-    python = (sys.executable, "-P", "-m", "torch.distributed.run")
+    python = (sys.executable, "-P", "-m")
+    launch = (*python, "lora_ci.training.launch", str(each), str(nodes))
     if nodes == 1:
-        return (*python, "--standalone", "--local-addr", "127.0.0.1")
+        return launch
+    if holder := environment.get(MACHINES):
+        return (*python, "lora_ci.training.on_machines", holder, *launch)
     found = environment.get("SLURM_JOB_NUM_NODES", "1")
     if found != str(nodes):
         raise InfrastructureError(
             f"`resources.nodes: {nodes}`, but this step has {found}",
-            hint="next: --executor slurm, which gives a step several machines",
+            hint="next: --executor slurm or ray=URL, which give a step several machines",
         )
-    here = socket.gethostname()
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
     return (
         *("srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--overlap"),
-        *(*python, f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={name[:16]}"),
-        f"--rdzv-endpoint={here}:{port}",
+        *("env", f"{ADDRESS}={socket.gethostname()}", f"{PORT}={port}", *launch),
     )
 
 

@@ -28,8 +28,7 @@ exit $code
 
 
 def test_on_one_machine_no_cluster_is_asked():
-    command = launcher_of(1, "f" * 64, {})
-    assert "--standalone" in command
+    command = launcher_of(2, 1, {"SLURM_JOB_NUM_NODES": "2"})
     assert "srun" not in command
 
 
@@ -37,7 +36,7 @@ def test_too_few_machines_are_named_with_the_way_out():
     with pytest.raises(
         InfrastructureError, match=r"`resources.nodes: 2`, but this step has 1"
     ) as e:
-        launcher_of(2, "f" * 64, {})
+        launcher_of(1, 2, {})
     assert "--executor slurm" in (e.value.findings[0].hint or "")
 
 

@@ -121,7 +121,7 @@ def test_two_processes_make_the_adapter_of_one_and_go_on_after_a_kill(root, tiny
 
 def is_python_rank(pid: int) -> bool:
     """A process of the team, not its launcher."""
-    return b"torch.distributed.run" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"lora_ci.training.launch" not in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_stop_reaches_all_and_another_number_of_processes_goes_on(root, tiny_sd):
@@ -133,7 +133,12 @@ def test_a_stop_reaches_all_and_another_number_of_processes_goes_on(root, tiny_s
         told = folder.read_progress()
         return bool(told) and told.done >= 3 and told.total == 400
 
-    stopper = once(training, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    def stop_all() -> None:
+        # As a cluster may: all processes of the step, whose own launcher then says so again.
+        for pid in (*ranks_of(folder.path), os.getpid()):
+            os.kill(pid, signal.SIGTERM)
+
+    stopper = once(training, stop_all)
     stopped = run_step(root, "stopped", spec)
     stopper.join()
     assert stopped.outcome is Outcome.INTERRUPTED
