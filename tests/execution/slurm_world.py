@@ -51,7 +51,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
-ReturnToService=2
+ReturnToService=1
 MpiDefault=none
 MailProg=/bin/true
 KillWait=3
