@@ -10,6 +10,8 @@ from lora_ci.core.errors import ExitCode, UsageError
 from lora_ci.core.settings import ValidateSettings
 from lora_ci.dataset.validate import validate_folder
 
+STATE = Path(".lora-ci")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The folder and what its captions must hold."""
@@ -32,6 +34,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         shown_as=str(args.folder),
         references=args.references,
         base_model=args.base_model,
+        cache=STATE / "cache" if STATE.is_dir() else None,
         progress=lambda done, total, note: output.progress("validate", done, total, note),
     )
     figures = validation.metrics

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lora_ci.dataset.decode import Measured
+from lora_ci.dataset.measured import Measured
 
 # Mean difference of 16 × 16 thumbnails, of 255 levels, up to which a candidate is a near-duplicate.
 # Flat art on white hashes alike; its colors tell it apart.

@@ -55,7 +55,7 @@ def _box(picture: Image.Image, crop: float) -> tuple[int, int, int, int]:
     return round(w * crop), round(h * crop), round(w * (1 - crop)), round(h * (1 - crop))
 
 
-def blur_ratio(pixels: NDArray[np.uint8]) -> float:
+def blur_ratio(luma: NDArray[np.uint8]) -> float:
     """How much edge strength the picture loses when it is blurred once more, 0 to 1.
 
     A sharp picture loses much, a blurred one hardly anything, whatever is in it; flat art is not
@@ -63,10 +63,10 @@ def blur_ratio(pixels: NDArray[np.uint8]) -> float:
     Source: the idea of Crété et al. 2007, "The Blur Effect: Perception and Estimation with a New
     No-Reference Perceptual Blur Metric", on the strongest edges only.
     """
-    gray = Image.fromarray(pixels).convert("L")
+    gray = Image.fromarray(luma)
     scale = 256 / max(gray.size)
     if scale < 1:
-        gray = gray.resize((round(gray.width * scale), round(gray.height * scale)))
+        gray = gray.resize((max(1, round(gray.width * scale)), max(1, round(gray.height * scale))))
     plain = np.asarray(gray, np.float64)
     if min(plain.shape) < 8:
         return 1.0

@@ -25,6 +25,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         missing=[str(name) for name in spec.params["missing"]],
         references=given.get("references"),
         base_model=given.get("base_model"),
+        cache=context.cache,
         progress=progress,
     )
     return StepResult(

@@ -14,14 +14,14 @@ from lora_ci.core.captions import SIDECARS, is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
 from lora_ci.dataset.captions import audit_captions
-from lora_ci.dataset.decode import SUFFIXES, Measured
+from lora_ci.dataset.decode import SUFFIXES
 from lora_ci.dataset.duplicates import find_pairs
+from lora_ci.dataset.files import is_image_name, list_files, missing_findings, name_findings, shown
+from lora_ci.dataset.judge import image_findings
+from lora_ci.dataset.measured import Measured
 from lora_ci.dataset.rules import finding
+from lora_ci.dataset.verdicts import Verdicts
 from lora_ci.dataset.worker import measure_files
-
-# A picture that loses less than this share of its edge strength to one more blur is blurred.
-BLUR_FLOOR = 0.12
-MAX_FILES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,28 +47,26 @@ def validate_folder(
     missing: Iterable[str] = (),
     references: Path | None = None,
     base_model: Path | None = None,
+    cache: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> Validation:
     """Checks a folder of images and captions.
 
     `shown_as` is put before file names in findings; `missing` are files that belong to the
-    dataset and could not be fetched.
+    dataset and could not be fetched. What was measured before of files in `cache` is not again.
     """
     absent = frozenset(missing)
-    names = list_files(folder)
-    images = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
-    held_out = (
-        [n for n in list_files(references) if Path(n).suffix.lower() in SUFFIXES]
-        if (references)
-        else []
-    )
+    listing = list_files(folder)
+    names, images = list(listing.names), listing.images
+    held_out = list_files(references).images if references else []
     total = len(images) + len(held_out)
-    measured = measure_files(
+    look = Verdicts(cache).measure if cache else measure_files
+    measured = look(
         [folder / name for name in images],
         settings.max_pixels,
         lambda done: progress(done, total, "images"),
     )
-    referenced = measure_files(
+    referenced = look(
         [references / name for name in held_out] if references else [],
         settings.max_pixels,
         lambda done: progress(len(images) + done, total, "references"),
@@ -82,9 +80,10 @@ def validate_folder(
         missing=absent,
         base_model=base_model,
     )
-    expected = len(images) + sum(Path(n).suffix.lower() in SUFFIXES for n in absent)
+    expected = len(images) + sum(map(is_image_name, absent))
     others = [
         *missing_findings(absent),
+        *name_findings(listing),
         *size_findings(expected, settings),
         *image_findings(images, measured, settings),
         *duplicate_findings(images, measured, held_out, referenced, settings),
@@ -93,7 +92,7 @@ def validate_folder(
     counts = Counter(captions.counts) + Counter(f.severity for f in others)
     findings = [*others, *captions.findings]
     prefix = f"{shown_as.rstrip('/')}/" if shown_as else ""
-    findings = [replace(f, file=prefix + f.file) if f.file else f for f in findings]
+    findings = [replace(f, file=prefix + shown(f.file)) if f.file else f for f in findings]
     good = [m for m in measured if m.hashes is not None]
     metrics = {
         "images": float(len(images)),
@@ -112,52 +111,12 @@ def validate_folder(
     )
 
 
-def list_files(folder: Path) -> list[str]:
-    """POSIX paths of all files below a folder, sorted; links are listed, not followed."""
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_symlink() or not path.is_dir() or path.suffix.lower() in SUFFIXES:
-            found.append(path.relative_to(folder).as_posix())
-            if len(found) > MAX_FILES:
-                break
-    return sorted(found)
-
-
-def missing_findings(absent: frozenset[str]) -> list[Finding]:
-    """Files that are in DVC's manifest and not in its remote."""
-    message = "in the DVC manifest, but not in the remote"
-    hint = "next: dvc push, on the machine that has it"
-    return [finding("dvc.object-missing", message, file=n, hint=hint) for n in sorted(absent)]
-
-
 def size_findings(count: int, settings: ValidateSettings) -> list[Finding]:
     """Too few images to learn from."""
     if count >= settings.min_images:
         return []
     message = f"{count} images; at least {settings.min_images} are needed (validate.min_images)"
     return [finding("dataset.too-few-images", message)]
-
-
-def image_findings(
-    names: Sequence[str], measured: Sequence[Measured], settings: ValidateSettings
-) -> list[Finding]:
-    """What decoding found, and sizes and blur against the settings."""
-    findings = []
-    for name, image in zip(names, measured, strict=True):
-        findings += [finding(rule, message, file=name) for rule, message in image.problems]
-        if image.hashes is None:
-            continue
-        if min(image.width, image.height) < settings.min_side:
-            message = (
-                f"{image.width} × {image.height}; the shorter side is below {settings.min_side}"
-            )
-            hint = "use a larger original (validate.min_side)"
-            findings.append(finding("image.too-small", message, file=name, hint=hint))
-        if image.blur < BLUR_FLOOR:
-            message = f"looks blurred: edges lose {image.blur:.0%} to one more blur"
-            severity = Severity(settings.blur)
-            findings.append(finding("image.blurred", message, file=name, severity=severity))
-    return findings
 
 
 def duplicate_findings(

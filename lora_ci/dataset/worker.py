@@ -1,92 +1,151 @@
-"""Decoding in a child process: a decoder that hangs or crashes costs one file, not the run.
+"""Decoding in child processes: a decoder that hangs or crashes costs one file, not the run.
 
-The child is a program of its own, not a fork: a script without `if __name__ == "__main__"` may
+A child is a program of its own, not a fork: a script without `if __name__ == "__main__"` may
 call us, and the child ends with its parent, as the pipe between them closes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import queue
 import resource
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.dataset.decode import HASHES_SHAPE, THUMBNAILS_SHAPE, Measured, measure
+from lora_ci.dataset.decode import measure
+from lora_ci.dataset.measured import Measured, from_bytes, to_bytes
 
 SECONDS_A_FILE = 20
 SECONDS_TO_START = 120
-MEMORY_BYTES = 4 * 1024**3
+# Address space, of which libraries take half a gibibyte without using it.
+MEMORY_BYTES = 2 * 1024**3
 MAX_FRAME_BYTES = 1 << 20
+MAX_WORKERS = 16
+# Starting a child takes as long as some pictures do.
+FILES_A_WORKER = 8
 LENGTH = struct.Struct("!I")
 
 
 class _Task(msgspec.Struct):
-    """What the child is asked."""
+    """What the child is asked; a path as bytes, as it need not be UTF-8."""
 
-    path: str
+    path: bytes
     max_pixels: int
-
-
-class _Answer(msgspec.Struct):
-    """What the child found; arrays as their bytes, empty where there is none."""
-
-    problems: tuple[tuple[str, str], ...]
-    width: int
-    height: int
-    pixels: str
-    hashes: bytes
-    thumbnails: bytes
-    blur: float
 
 
 def measure_files(
     paths: Sequence[Path], max_pixels: int, progress: Callable[[int], None]
 ) -> list[Measured]:
-    """Measures every file, in order; never raises for what is in a file."""
-    measured: list[Measured] = []
-    with _Worker() as worker:
-        for path in paths:
-            measured.append(worker.measure(path, max_pixels))
-            progress(len(measured))
-    return measured
+    """Measures every file, in order; never raises for what is in a file.
+
+    `progress` is called in this thread and may raise; then no child is left behind.
+    """
+    measured: list[Measured | None] = [None] * len(paths)
+    with _Pool(paths, max_pixels) as pool:
+        for done, (index, result) in enumerate(pool.results(), 1):
+            measured[index] = result
+            progress(done)
+    return [one for one in measured if one is not None]
+
+
+def workers_for(files: int) -> int:
+    """As many as this process has cores, and as are worth starting."""
+    return max(1, min(len(os.sched_getaffinity(0)), MAX_WORKERS, files // FILES_A_WORKER))
+
+
+class _Pool:
+    """The children, each with a thread that waits for it."""
+
+    def __init__(self, paths: Sequence[Path], max_pixels: int) -> None:
+        self._paths = paths
+        self._max_pixels = max_pixels
+        self._workers = [_Worker() for _ in range(workers_for(len(paths)) if paths else 0)]
+        self._threads = [threading.Thread(target=self._work, args=(w,)) for w in self._workers]
+        self._todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[int, Measured] | InfrastructureError] = (
+            queue.SimpleQueue()
+        )
+
+    def __enter__(self) -> _Pool:
+        for index in range(len(self._paths)):
+            self._todo.put(index)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._todo.get_nowait()
+        for worker in self._workers:
+            worker.close()
+        for thread in self._threads:
+            thread.join()
+
+    def results(self) -> Iterator[tuple[int, Measured]]:
+        """(index, what was found) as they come. Raises InfrastructureError if none can work."""
+        for _ in self._paths:
+            result = self._done.get()
+            if isinstance(result, InfrastructureError):
+                raise result
+            yield result
+
+    def _work(self, worker: _Worker) -> None:
+        try:
+            while not worker.closed:
+                index = self._todo.get_nowait()
+                self._done.put((index, worker.measure(self._paths[index], self._max_pixels)))
+        except queue.Empty:
+            pass
+        except InfrastructureError as error:
+            self._done.put(error)
 
 
 class _Worker:
-    """The child, seen from the parent; started when it is needed, anew after an accident."""
+    """A child, seen from the parent; started when it is needed, anew after an accident."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe = socket.socket()
-
-    def __enter__(self) -> _Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end()
+        self._lock = threading.Lock()
+        self.closed = False
 
     def measure(self, path: Path, max_pixels: int) -> Measured:
         """What the child says of the file, or that it did not live to say it."""
         if self._child is None:
             self._start()
         try:
-            _send(self._pipe, msgspec.msgpack.encode(_Task(str(path), max_pixels)))
-            return _measured(path, msgspec.msgpack.decode(_receive(self._pipe), type=_Answer))
+            _send(self._pipe, msgspec.msgpack.encode(_Task(os.fsencode(path), max_pixels)))
+            return from_bytes(path, _receive(self._pipe))
+        except TimeoutError:
+            problem = ("image.timeout", f"decoding it took over {SECONDS_A_FILE} s")
         except (OSError, EOFError, ValueError):
-            self._end()
-            message = f"decoding it crashed or took over {SECONDS_A_FILE} s"
-            return Measured(path=path, problems=(("image.unreadable", message),))
+            problem = ("image.unreadable", "decoding it crashed the decoder")
+        self._end()
+        return Measured(path=path, problems=(problem,))
+
+    def close(self) -> None:
+        """Ends the child, from another thread than the one that waits for it."""
+        self.closed = True
+        with self._lock:
+            if self._child:
+                self._child.kill()
+                self._child.wait()
 
     def _start(self) -> None:
         self._pipe, theirs = socket.socketpair()
-        with theirs:
+        with theirs, self._lock:
+            if self.closed:
+                return
             self._child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "lora_ci.dataset.worker"],
                 stdin=theirs.fileno(),
@@ -106,28 +165,11 @@ class _Worker:
 
     def _end(self) -> None:
         self._pipe.close()
-        if self._child:
-            self._child.kill()
-            self._child.wait()
-            self._child = None
-
-
-def _measured(path: Path, answer: _Answer) -> Measured:
-    """Raises ValueError for arrays that are not of our shapes."""
-    hashes = thumbnails = None
-    if answer.hashes:
-        hashes = np.frombuffer(answer.hashes, np.uint8).reshape(HASHES_SHAPE)
-        thumbnails = np.frombuffer(answer.thumbnails, np.uint8).reshape(THUMBNAILS_SHAPE)
-    return Measured(
-        path=path,
-        problems=answer.problems,
-        width=answer.width,
-        height=answer.height,
-        pixels=answer.pixels,
-        hashes=hashes,
-        thumbnails=thumbnails,
-        blur=answer.blur,
-    )
+        with self._lock:
+            if self._child:
+                self._child.kill()
+                self._child.wait()
+                self._child = None
 
 
 def serve(pipe: socket.socket) -> None:
@@ -136,17 +178,18 @@ def serve(pipe: socket.socket) -> None:
     _send(pipe, b"ready")
     while True:
         task = msgspec.msgpack.decode(_receive(pipe), type=_Task)
-        found = measure(Path(task.path), task.max_pixels)
-        answer = _Answer(
-            problems=found.problems,
-            width=found.width,
-            height=found.height,
-            pixels=found.pixels,
-            hashes=b"" if found.hashes is None else found.hashes.tobytes(),
-            thumbnails=b"" if found.thumbnails is None else found.thumbnails.tobytes(),
-            blur=found.blur,
-        )
-        _send(pipe, msgspec.msgpack.encode(answer))
+        _limit_cpu()
+        found = measure(Path(os.fsdecode(task.path)), task.max_pixels)
+        _send(pipe, to_bytes(found))
+
+
+def _limit_cpu() -> None:
+    """Ends this process where its parent is stopped and the decoder never ends."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime) + 2 * SECONDS_A_FILE
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 
 
 def _send(pipe: socket.socket, frame: bytes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_ci.dataset import worker
 from lora_ci.dataset.worker import measure_files
 from tests.tiny_sd import write_dataset
 
@@ -35,19 +36,27 @@ def pictures(tmp_path) -> list[Path]:
 
 
 def children() -> list[int]:
-    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return [int(pid) for pid in text.split()]
+    return children_of(os.getpid())
 
 
-def test_a_decoder_that_dies_costs_the_file_it_was_at(pictures):
+def children_of(pid: int) -> list[int]:
+    """Of all its threads."""
+    listed = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for text in listed for child in text.split()]
+
+
+def test_a_decoder_that_dies_costs_the_file_it_was_at(pictures, monkeypatch):
     before = set(children())
+    send = worker._send
 
-    def kill_after_the_second(done: int) -> None:
-        if done == 2:
+    def kill_at_the_third(pipe, frame) -> None:
+        if b"02.png" in frame:
             for pid in set(children()) - before:
                 os.kill(pid, signal.SIGKILL)
+        send(pipe, frame)
 
-    measured = measure_files(pictures, 10**6, kill_after_the_second)
+    monkeypatch.setattr(worker, "_send", kill_at_the_third)
+    measured = measure_files(pictures, 10**6, lambda done: None)
     assert [m.path for m in measured] == pictures
     assert [[rule for rule, _ in m.problems] for m in measured] == [
         [],
@@ -70,7 +79,7 @@ def test_the_decoder_ends_with_a_parent_that_is_killed(pictures):
     command = [sys.executable, "-c", WAITING, str(pictures[0].parent)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout.readline() == "1\n"
-    (child,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    (child,) = children_of(parent.pid)
     parent.kill()
     parent.communicate()
     deadline = time.monotonic() + 30

@@ -1,0 +1,1 @@
+"""Hostile files, made by code: nothing of them is kept in the repository."""
