@@ -486,7 +486,7 @@ class ResourceSettings:
     gpus: Annotated[int, Meta(ge=0, le=64, description="GPUs of such a step, on each machine")] = 1
     nodes: Annotated[
         int,
-        Meta(ge=1, le=64, description="machines that a training is spread over (`slurm` only)"),
+        Meta(ge=1, le=64, description="machines that a training is spread over (`ray`, `slurm`)"),
     ] = 1
     vram_gib: Annotated[
         float, Meta(ge=0, le=1024, description="memory of each GPU, GiB", examples=[12])

@@ -128,7 +128,7 @@ def need_one_machine(resources: Resources) -> None:
     if resources.nodes > 1:
         raise InputError(
             f"`resources.nodes: {resources.nodes}`, but this executor has one machine for a step",
-            hint="next: --executor slurm, or `resources.nodes: 1`",
+            hint="next: --executor ray=URL or slurm, or `resources.nodes: 1`",
         )
 
 

@@ -1,7 +1,8 @@
 """Becomes an attempt's command, on the node that a cluster's scheduler chose for it.
 
-`python -P -m lora_ci.execution.node MARK FILE NAMES COMMAND…`: NAMES are variables of the node's
-environment, with commas between them, that the attempt gets beside those that all get.
+`python -P -m lora_ci.execution.node [join] MARK FILE NAMES COMMAND…`: NAMES are variables of the
+node's environment, with commas between them, that the attempt gets beside those that all get. What
+joins an attempt that began elsewhere ends with the process that started it, too.
 """
 
 from __future__ import annotations
@@ -21,18 +22,28 @@ POLL_S = 0.25
 # What is written where a process would say who it is, so that none begins any more.
 NEVER = "never"
 END = ".end"
+JOIN = "join"
 
 
-def main(mark: str, file: Path, named: tuple[str, ...], command: list[str]) -> int:
+def begin(mark: str, file: Path, named: tuple[str, ...], command: list[str]) -> None:
     """Becomes the command, unless the attempt has begun before, or is not to begin any more."""
     pid = os.getpid()
     if claim(file, f"{socket.gethostname()} {pid} {started_at(pid)}"):
-        watch(pid, f"{MARK}={mark}", file)
-        # Schedulers block signals in what they start.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-        environment = {**passed_on(os.environ, named), MARK: mark}
-        os.execvpe(command[0], command, environment)  # noqa: S606
-    return 0
+        watch((pid,), f"{MARK}={mark}", file)
+        _become(mark, named, command)
+
+
+def join(mark: str, file: Path, named: tuple[str, ...], command: list[str]) -> None:
+    """Becomes a command of an attempt that has begun."""
+    watch((os.getpid(), os.getppid()), f"{MARK}={mark}", file)
+    _become(mark, named, command)
+
+
+def _become(mark: str, named: tuple[str, ...], command: list[str]) -> None:
+    # Schedulers block signals in what they start.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    environment = {**passed_on(os.environ, named), MARK: mark}
+    os.execvpe(command[0], command, environment)  # noqa: S606
 
 
 def claim(file: Path, words: str) -> bool:
@@ -59,13 +70,13 @@ def ask_for_end(file: Path) -> None:
     file.with_name(file.name + END).touch()
 
 
-def watch(pid: int, mark: str, file: Path) -> None:
-    """Starts a process that kills what the attempt leaves, and the attempt if it is asked to.
+def watch(pids: tuple[int, ...], mark: str, file: Path) -> None:
+    """Starts a process that kills what has the mark once one of `pids` ends, or it is asked to.
 
     It has a session of its own and another parent: whoever ends the attempt does not end it. It is
     found by no mark, as it has the environment from before.
     """
-    started = started_at(pid)
+    started = [started_at(pid) for pid in pids]
     if child := os.fork():
         os.waitpid(child, 0)
         return
@@ -75,7 +86,7 @@ def watch(pid: int, mark: str, file: Path) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
-    while started_at(pid) == started:
+    while [started_at(pid) for pid in pids] == started:
         if file.with_name(file.name + END).exists():
             kill_marked(mark)
         time.sleep(POLL_S)
@@ -84,5 +95,7 @@ def watch(pid: int, mark: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    _, mark, file, named, *command = sys.argv
-    sys.exit(main(mark, Path(file), tuple(filter(None, named.split(","))), command))
+    joins = sys.argv[1] == JOIN
+    mark, file, named, *command = sys.argv[1 + joins :]
+    become = join if joins else begin
+    become(mark, Path(file), tuple(filter(None, named.split(","))), command)

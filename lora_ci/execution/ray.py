@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import os
 import re
 import shlex
@@ -22,16 +24,15 @@ from typing import Any
 import msgspec
 
 from lora_ci.core.clock import Clock, SystemClock
+from lora_ci.core.errors import InfrastructureError
 from lora_ci.execution.executor import Attempt, Phase
-from lora_ci.execution.local import (
-    ATTEMPTS,
-    Command,
-    exec_step_command,
-    need_one_machine,
-)
+from lora_ci.execution.local import ATTEMPTS, Command, exec_step_command
 from lora_ci.execution.node import NEVER, ask_for_end, claim, is_never
 from lora_ci.execution.ray_jobs import Job, RayJobs
+from lora_ci.execution.ray_machines import Wanted
 from lora_ci.steps.folder import StepFolder
+
+LOG = logging.getLogger("lora_ci.execution")
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 # Ray gives up jobs that have waited for RAY_JOB_START_TIMEOUT_SECONDS, 15 minutes by default.
@@ -39,6 +40,8 @@ GIVEN_UP = "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"
 # Ray is asked for its jobs so seldom, and has that many times what it took to tell them for itself.
 LIST_S = 0.25
 LIST_SHARE = 10
+# Ray is asked for its nodes so seldom, while something waits.
+NODES_S = 30.0
 # What says nothing about why a job failed, in the message and the log that Ray has of it. Where
 # nothing else is left, the step's own log has it.
 RAYS_OWN = re.compile(r"INFO job_manager|^Running entrypoint for|^Job entrypoint command failed")
@@ -48,12 +51,16 @@ NOTE = "lora-ci"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Note:
-    """What we want to know of a job later, kept in its metadata."""
+    """What we want to know of a job later, kept in its metadata.
+
+    A job of several `nodes` holds them from wherever it runs, and needs no GPU there.
+    """
 
     folder: str
     key: str
     gpus: int
     labels: Mapping[str, str]
+    nodes: int = 1
 
     @property
     def job(self) -> str:
@@ -92,6 +99,8 @@ class RayExecutor:
     jobs: RayJobs = field(init=False)
     _listed: Mapping[str | None, Job] | None = field(default=None, init=False, repr=False)
     _listed_until: float = field(default=0.0, init=False, repr=False)
+    _told: frozenset[tuple[int, int]] = field(default=frozenset(), init=False, repr=False)
+    _told_until: float = field(default=-math.inf, init=False, repr=False)
 
     name = "ray"
 
@@ -99,7 +108,6 @@ class RayExecutor:
         self.jobs = RayJobs(self.address.rstrip("/"), self.clock, self.token)
 
     def submit(self, attempt: Attempt) -> str:
-        need_one_machine(attempt.spec.resources)
         folder = attempt.folder.path.absolute()
         place = {NODE_ID: attempt.place.node} if attempt.place.node else {}
         note = _Note(
@@ -107,6 +115,7 @@ class RayExecutor:
             key=attempt.key,
             gpus=attempt.spec.resources.gpus,
             labels={**self.labels, **place},
+            nodes=attempt.spec.resources.nodes,
         )
         job = note.job
         self.jobs.submit(self._request(job, self._entrypoint(job, attempt, note), note))
@@ -120,11 +129,14 @@ class RayExecutor:
         if not handles:
             return {}
         listed = self._list(handles)
-        found = {}
+        found, waiting = {}, []
         for handle in handles:
             # What is missing in the list is asked for: one more look before it is given up.
             job = listed.get(handle) or self.jobs.find(handle)
             found[handle] = self._phase(handle, job) if job else Phase.ENDED
+            if job and found[handle] is Phase.QUEUED and (note := _note(handle, job)):
+                waiting.append(note)
+        self._tell_stuck(waiting)
         return found
 
     def cancel(self, handle: str, *, hard: bool) -> None:
@@ -160,12 +172,34 @@ class RayExecutor:
                 if note and is_never(note.begun):
                     self.jobs.forget(handle)
 
+    def _tell_stuck(self, waiting: list[_Note]) -> None:
+        """Warns once of what the nodes that are there could not give, were they all free."""
+        wanted = {(note.nodes, note.gpus): note.job for note in waiting}
+        now = self.clock.monotonic()
+        if wanted.keys() <= self._told or now < self._told_until:
+            return
+        self._told_until = now + NODES_S
+        try:
+            gpus = self.jobs.gpus()
+        except InfrastructureError:
+            # Who waits does not wait for that.
+            return
+        for (nodes, each), job in wanted.items():
+            if sum(found >= each for found in gpus) < nodes and (nodes, each) not in self._told:
+                LOG.warning(
+                    "ray.stuck job=%s why=it asks for %d GPUs on each of %d nodes, and there are "
+                    "nodes with %s next: ray status; or resources.gpus",
+                    *(job, each, nodes, " + ".join(map(str, sorted(gpus))) or "none"),
+                )
+                self._told |= {(nodes, each)}
+
     def _phase(self, handle: str, job: Job) -> Phase:
         note = _note(handle, job)
-        if job.status == "PENDING" and note and is_never(note.begun):
+        waits = job.status == "PENDING" or bool(note and note.nodes > 1 and job.status not in ENDED)
+        if waits and note and is_never(note.begun):
             return Phase.ENDED
         begun = note is not None and os.path.exists(note.begun)
-        if job.status == "PENDING" and not begun:
+        if waits and not begun:
             return Phase.QUEUED
         if job.status not in ENDED:
             return Phase.RUNNING
@@ -180,11 +214,12 @@ class RayExecutor:
         return Phase.ENDED
 
     def _request(self, job: str, entrypoint: str, note: _Note) -> dict[str, Any]:
+        alone = note.nodes == 1
         request = {
             "submission_id": job,
             "entrypoint": entrypoint,
-            "entrypoint_num_cpus": self.cpus,
-            "entrypoint_num_gpus": note.gpus,
+            "entrypoint_num_cpus": self.cpus if alone else 0,
+            "entrypoint_num_gpus": note.gpus if alone else 0,
             "metadata": {NOTE: json.dumps(msgspec.to_builtins(note))},
             # Read by the job's supervisor: it would kill after 3 s.
             "runtime_env": {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(self.stop_wait_s)}},
@@ -198,8 +233,20 @@ class RayExecutor:
         command = self.command(folder, self.store.absolute(), self.cache.absolute())
         if command[0] == sys.executable:
             command = [self.python, *command[1:]]
-        shim = [self.python, "-P", "-m", "lora_ci.execution.node"]
-        line = [*shim, job, str(note.begun), ",".join(self.named), *command]
+        if note.nodes == 1:
+            shim = ["lora_ci.execution.node", job, str(note.begun), ",".join(self.named)]
+        else:
+            wanted = Wanted(
+                mark=job,
+                begun=str(note.begun),
+                named=self.named,
+                count=note.nodes,
+                gpus=note.gpus,
+                cpus=self.cpus,
+                labels=note.labels,
+            )
+            shim = ["lora_ci.execution.ray_machines", msgspec.json.encode(wanted).decode()]
+        line = [self.python, "-P", "-m", *shim, *command]
         return f"exec {shlex.join(line)} >> {shlex.quote(str(folder.log))} 2>&1 < /dev/null"
 
 

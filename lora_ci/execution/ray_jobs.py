@@ -31,6 +31,7 @@ REST_S = 1.0
 MAX_BYTES = 256 * 1024 * 1024
 PIECE_BYTES = 1 << 16
 TAIL = 300
+NODES = "/nodes?view=summary"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,27 @@ class Job:
     message: str | None = None
     error_type: str | None = None
     metadata: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Raylet:
+    state: str = ""
+    resourcesTotal: Mapping[str, float] = field(default_factory=dict)  # noqa: N815 - Ray's name
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    raylet: _Raylet
+
+
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    summary: tuple[_Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    data: _Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +145,15 @@ class RayJobs:
         answer = self._ask("DELETE", _path(job))
         if answer.status not in (200, 404) and b"non-terminal" not in answer.data:
             raise self._refused(f"DELETE {_path(job)}", answer)
+
+    def gpus(self) -> list[int]:
+        """How many GPUs each node has that lives."""
+        answer = self._ask("GET", NODES)
+        if answer.status != 200:
+            raise self._refused(f"GET {NODES}", answer)
+        nodes = self._parsed(f"GET {NODES}", answer, _Nodes).data.summary
+        raylets = [node.raylet for node in nodes if node.raylet.state == "ALIVE"]
+        return [int(raylet.resourcesTotal.get("GPU", 0)) for raylet in raylets]
 
     def _ask(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> _Answer:
         """An answer of Ray itself, be it a yes or a no."""

@@ -4,24 +4,40 @@ What all executors have in common is in tests/contracts/test_executor.py.
 """
 
 import json
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.core.step import Outcome, Resources
+from lora_ci.core.step import Outcome, Resources, StepResult
 from lora_ci.diffusion.families import SD1
-from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase, Place
+from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase, Place, step_folder
+from lora_ci.execution.local import exec_step_command
 from lora_ci.execution.processes import of_mark
 from lora_ci.execution.ray import RayExecutor
+from lora_ci.steps.folder import StepFolder
 from tests.builders import RepoBuilder
 from tests.command import lora_ci
 from tests.execution.ray_world import RayCluster, cluster, executor_on, own_cluster
 from tests.execution.toy import toy_command
-from tests.execution.toy_world import ToyWorld, until, wait_for_end
+from tests.execution.toy_world import ToyWorld, processes_below, until, wait_for_end
+from tests.first_chapter import tell_first_chapter
+from tests.tiny_sd import write_dataset
+from tests.training.test_team import (
+    SETTINGS,
+    adapter_of,
+    farthest,
+    is_python_rank,
+    ranks_of,
+    run_step,
+    spec_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +45,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def world(tmp_path) -> ToyWorld:
     return ToyWorld(tmp_path / "a place")
+
+
+@pytest.fixture(scope="module")
+def two() -> RayCluster:
+    """The cluster of this process, with a second node."""
+    if len(cluster().nodes()) < 2:
+        cluster().add_node(gpus=2, labels={"kind": "large"})
+    return cluster()
 
 
 @pytest.fixture
@@ -95,8 +119,7 @@ def _gpus_of(handle: str) -> str:
     return dict(v.split("=", 1) for v in environment if v)["CUDA_VISIBLE_DEVICES"]
 
 
-def test_a_step_runs_on_nodes_of_the_labels_or_on_the_node_of_its_place(world):
-    cluster().add_node(gpus=2, labels={"kind": "large"})
+def test_a_step_runs_on_nodes_of_the_labels_or_on_the_node_of_its_place(world, two):
     on_large = executor_on(cluster(), world.root, toy_command, labels={"kind": "large"})
     first = attempt_at(world, "", gpus=1)
     handle = on_large.submit(first)
@@ -179,6 +202,11 @@ def test_the_command_line_runs_steps_there(tmp_path):
     assert "1.png" in str(step["result"]["findings"])
 
 
+def test_the_demo_begins_there(tmp_path):
+    chapter = tell_first_chapter(tmp_path, f"ray={cluster().address}")
+    assert chapter.as_expected, chapter.text
+
+
 # A cluster that goes and comes
 
 
@@ -230,3 +258,117 @@ def test_a_head_that_is_killed_and_started_costs_no_step_more_than_an_attempt(fr
     assert [a["outcome"] for a in world.attempts(first)] == ["error", "passed"]
     assert [a["outcome"] for a in world.attempts(second)] == ["passed"]
     assert (world.folder(first).path / "journal").read_text().count("end") == 1
+
+
+# Several machines for one step
+
+
+def training_on(nodes: int, root: Path, base: Path, *, gpus: int = 1, **settings) -> Attempt:
+    """An attempt at a training."""
+    spec = spec_of(root, base, replace(SETTINGS, **settings), gpus)
+    spec = replace(spec, resources=Resources(gpus=gpus, nodes=nodes))
+    folder = step_folder(root, spec.fingerprint)
+    folder.write_spec(spec)
+    return Attempt(key="step-1-1", folder=folder, spec=spec)
+
+
+def trains(attempt: Attempt) -> bool:
+    told = attempt.folder.read_progress()
+    return told is not None and told.done >= 6
+
+
+def result_of(ray: RayExecutor, attempt: Attempt, handle: str) -> StepResult | None:
+    until(lambda: ray.phases([handle])[handle] is Phase.ENDED, "the end", deadline_s=200)
+    return attempt.folder.read_result(attempt.spec.fingerprint)
+
+
+def test_two_machines_make_the_adapter_of_one_and_go_on_after_a_kill(world, tiny_sd, two):
+    root = world.root
+    write_dataset(root / "dataset")
+    ray = executor_on(two, root, exec_step_command)
+    attempt = training_on(2, root, tiny_sd)
+    handle = ray.submit(attempt)
+    until(lambda: any(attempt.folder.workdir.glob("checkpoints/step-*")), "a checkpoint")
+    os.kill(max(pid for pid in ranks_of(attempt.folder.path) if is_python_rank(pid)), SIGKILL)
+    killed = result_of(ray, attempt, handle)
+    assert killed is not None, attempt.folder.log.read_text()
+    assert [finding.rule for finding in killed.findings] == ["train.process-died"]
+    until(lambda: not ranks_of(attempt.folder.path), "the end of the other", deadline_s=5)
+
+    again, printed = replace(attempt, key="step-1-2"), attempt.folder.workdir / "processes.log"
+    before = printed.stat().st_size
+    both = result_of(ray, again, ray.submit(again))
+    assert both.outcome is Outcome.PASSED, both.findings
+    assert both.details["processes"] == 2
+    assert "[1, 40" not in printed.read_bytes()[before:].decode()
+    alone = run_step(root, "alone", spec_of(root, tiny_sd, SETTINGS, 1))
+    assert farthest(adapter_of(root, alone), adapter_of(root, both)) <= 1e-5
+
+
+@pytest.mark.parametrize(("nodes", "gpus"), [(2, 1), (1, 2)])
+def test_a_training_that_is_to_end_saves_on_all_machines(world, tiny_sd, two, nodes, gpus):
+    write_dataset(world.root / "dataset")
+    ray = executor_on(two, world.root, exec_step_command, stop_wait_s=30)
+    attempt = training_on(nodes, world.root, tiny_sd, gpus=gpus, steps=4000, checkpoint_every=9999)
+    handle = ray.submit(attempt)
+    until(lambda: trains(attempt), "the training")
+    ray.cancel(handle, hard=False)
+    stopped = result_of(ray, attempt, handle)
+    assert stopped is not None, attempt.folder.log.read_text()
+    assert stopped.outcome is Outcome.INTERRUPTED, stopped.findings
+    assert any(attempt.folder.workdir.glob("checkpoints/step-*"))
+    assert not ranks_of(attempt.folder.path)
+
+
+# Says on each machine who started it and what it has, and goes on until it is ended.
+ON_EACH = """
+echo "$PPID $CUDA_VISIBLE_DEVICES" > "$0/machine-$LORA_CI_MACHINE"
+while :; do sleep 0.1; done
+"""
+
+
+def start_on_each(folder: StepFolder, store: Path, cache: Path) -> list[str]:
+    ask = 'exec "$0" -P -m lora_ci.training.on_machines "$LORA_CI_MACHINES" "$@"'
+    command = ["/bin/sh", "-c", ask, sys.executable]
+    return [*command, "/bin/sh", "-c", ON_EACH, str(folder.path)]
+
+
+@pytest.mark.parametrize("how", ["soft", "hard", "holder", "step", "worker"])
+def test_whatever_is_killed_no_machine_goes_on(world, two, how):
+    ray = executor_on(two, world.root, start_on_each)
+    attempt = world.attempt(replace(world.spec(""), resources=Resources(gpus=2, nodes=2)))
+    folder = attempt.folder.path
+    handle = ray.submit(attempt)
+    begun = [folder / f"machine-{number}" for number in range(2)]
+    until(lambda: all(file.exists() and file.read_text() for file in begun), "both machines")
+    workers, gpus = zip(*(file.read_text().split() for file in begun), strict=True)
+    assert [len(shown.split(",")) for shown in gpus] == [2, 2]
+
+    holder = int((folder / "attempts" / attempt.key).read_text().split()[1])
+    (step,) = Path(f"/proc/{holder}/task/{holder}/children").read_text().split()
+    match how:
+        case "soft" | "hard":
+            ray.cancel(handle, hard=how == "hard")
+        case "holder":
+            os.kill(holder, SIGKILL)
+        case "step":
+            os.kill(int(step), SIGKILL)
+        case "worker":
+            os.kill(int(workers[1]), SIGKILL)
+    wait_for_end(ray, handle)
+    until(lambda: not list(processes_below(folder)), "the end of all", deadline_s=20)
+
+
+def test_a_step_waits_until_all_its_machines_are_free(ray, world, two, caplog):
+    spec = replace(world.spec(""), resources=Resources(gpus=1, nodes=3))
+    attempt = world.attempt(spec)
+    handle = ray.submit(attempt)
+    until(lambda: ray.jobs.find(handle).status == "RUNNING", "the job that waits")
+    for _ in range(2):
+        assert ray.phases([handle]) == {handle: Phase.QUEUED}
+    (told,) = caplog.messages
+    assert "asks for 1 GPUs on each of 3 nodes, and there are nodes with 2 + 4" in told
+    ray.cancel(handle, hard=False)
+    assert ray.phases([handle]) == {handle: Phase.ENDED}
+    until(lambda: ray.jobs.find(handle).status == "STOPPED", "the end of the job")
+    assert attempt.folder.read_progress() is None

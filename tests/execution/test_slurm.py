@@ -26,6 +26,7 @@ from tests.execution.toy_world import (
     wait_for_end,
     wait_for_progress,
 )
+from tests.first_chapter import tell_first_chapter
 from tests.tiny_sd import write_dataset
 from tests.training.test_team import SETTINGS, spec_of
 
@@ -126,6 +127,12 @@ def test_machines_of_the_cluster_train_one_adapter(slurm, tmp_path, tiny_sd):
     result = folder.read_result(spec.fingerprint)
     assert result is not None, folder.log.read_text()
     assert (result.outcome, result.details["processes"]) == (Outcome.PASSED, 2), result.findings
+
+
+def test_the_demo_begins_there(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+    chapter = tell_first_chapter(tmp_path, "slurm")
+    assert chapter.as_expected, chapter.text
 
 
 def test_what_the_environment_asks_of_sbatch_is_heeded(world, executor, slurm, monkeypatch):
