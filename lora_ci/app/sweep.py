@@ -15,7 +15,7 @@ from lora_ci.core.event import Trust
 from lora_ci.core.metrics import OVERALL, QA_METRICS, TEST
 from lora_ci.core.plan import Action, Variant
 from lora_ci.core.run import RunView, StepView
-from lora_ci.core.shard import owner_of
+from lora_ci.core.shard import owner_of, parse_shard
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.core.sweep import Standing, Suggestion, Sweep
 from lora_ci.report.details import metric as metric_of
@@ -90,15 +90,46 @@ def sweeps_of(view: RunView, search: Search) -> tuple[Sweep, ...]:
     }
     steps: dict[str, list[StepView]] = defaultdict(list)
     for step in view.steps:
-        steps[step.decision.lora].append(step)
+        if not parse_shard(step.decision.lora):
+            steps[step.decision.lora].append(step)
+    for name, failed in _failed_shards(view).items():
+        steps[name] = [
+            replace(s, result=failed) if s.decision.stage is Stage.TRAIN else s for s in steps[name]
+        ]
+    took = _took_s(view)
     for variant in view.plan.variants:
         if variant.of in whole and result_of(tuple(steps[variant.lora]), Stage.TRAIN):
             groups[variant.of].append(variant)
-    return tuple(_sweep(of, variants, steps, search) for of, variants in groups.items())
+    return tuple(_sweep(of, variants, steps, took, search) for of, variants in groups.items())
+
+
+def _failed_shards(view: RunView) -> Mapping[str, StepResult]:
+    """By LoRA, what came of a shard that did not pass: nothing else will come of its training."""
+    return {
+        owner_of(step.decision.lora): step.result
+        for step in view.steps
+        if parse_shard(step.decision.lora)
+        and step.result
+        and step.result.outcome is not Outcome.PASSED
+    }
+
+
+def _took_s(view: RunView) -> Mapping[str, float]:
+    """What was done for each LoRA in this run, its shards included."""
+    took: dict[str, float] = defaultdict(float)
+    for step in view.steps:
+        if step.result and step.decision.action is Action.RUN:
+            seconds = step.result.timings_s.get("total", 0.0)
+            took[owner_of(step.decision.lora)] += max(0.0, seconds)
+    return took
 
 
 def _sweep(
-    of: str, variants: Sequence[Variant], steps: Mapping[str, Sequence[StepView]], search: Search
+    of: str,
+    variants: Sequence[Variant],
+    steps: Mapping[str, Sequence[StepView]],
+    took: Mapping[str, float],
+    search: Search,
 ) -> Sweep:
     results = [result_of(tuple(steps[v.lora]), Stage.TRAIN) for v in variants]
     name = search.metric
@@ -106,7 +137,6 @@ def _sweep(
         known = all(metric_of(result, VALIDATION_LOSS) is not None for result in results)
         name = VALIDATION_LOSS if known else LAST_LOSS
     lower = name in LESS_IS_BETTER
-    took = _took_s(steps)
     found = [_standing(v, steps[v.lora], name, took.get(v.lora, 0.0)) for v in variants]
     rulers = set() if _is_loss(name) else _rulers(found, steps)
     if len(rulers) > 1:
@@ -151,15 +181,6 @@ def _rulers(
 def _is_loss(metric: str) -> bool:
     """True for what a training measures itself."""
     return metric in (VALIDATION_LOSS, LAST_LOSS)
-
-
-def _took_s(steps: Mapping[str, Sequence[StepView]]) -> Mapping[str, float]:
-    """What was done for each LoRA in this run, its shards included."""
-    took: dict[str, float] = defaultdict(float)
-    for name, its in steps.items():
-        mine = [s.result for s in its if s.result and s.decision.action is Action.RUN]
-        took[owner_of(name)] += sum(max(0.0, r.timings_s.get("total", 0.0)) for r in mine)
-    return took
 
 
 def _standing(variant: Variant, steps: Sequence[StepView], metric: str, took_s: float) -> Standing:

@@ -9,6 +9,7 @@ from lora_ci.app.publish import publish
 from lora_ci.app.sweep import EXHAUSTIVE, LOSS, Search, last_stage, sweeps_of, with_sweeps
 from lora_ci.app.wiring import open_deps
 from lora_ci.core.event import EventKind, Trust
+from lora_ci.core.run import StepView
 from lora_ci.core.step import Outcome, Stage, StepResult
 from tests.builders import RepoBuilder
 from tests.github_world import open_world
@@ -201,3 +202,36 @@ def test_elsewhere_nothing_is_written_at_lines(repo):
     assert not (deps.state / "forge" / "suggestions").exists()
     publish(view, deps)
     assert (deps.state / "forge" / "suggestions" / "7" / "mei.md").exists()
+
+
+def test_a_variant_in_shards_takes_their_time_and_fails_with_one_of_them():
+    given = replace(matrix(), sweeps=())
+    first, second = (v.lora for v in given.plan.variants[:2])
+
+    def in_shards(step, outcomes):
+        """The training as a merge, where all its parts passed, and the parts."""
+        whole = all(outcome is Outcome.PASSED for outcome in outcomes)
+        merged = replace(step, result=replace(step.result, timings_s={"total": 1.0}))
+        parts = [
+            StepView(
+                decision=replace(step.decision, lora=f"{step.decision.lora}.shard-{n}-of-2"),
+                result=StepResult(outcome=outcome, timings_s={"total": 100.0}),
+            )
+            for n, outcome in enumerate(outcomes, 1)
+        ]
+        return [*parts, merged if whole else replace(step, result=None)]
+
+    passed, failed = (Outcome.PASSED, Outcome.PASSED), (Outcome.PASSED, Outcome.FAILED)
+    steps = []
+    for step in given.steps:
+        name, stage = step.decision.lora, step.decision.stage
+        if stage is Stage.TRAIN and name in (first, second):
+            steps += in_shards(step, passed if name == first else failed)
+        elif name != second or stage is Stage.VALIDATE:
+            steps.append(step)
+    (sweep,) = sweeps_of(replace(given, steps=tuple(steps)), EXHAUSTIVE)
+    found = {standing.lora: standing for standing in sweep.standings}
+    assert len(found) == 12
+    assert found[first].took_s >= 201.0
+    assert (found[second].outcome, found[second].score) == (Outcome.FAILED, None)
+    assert found[second].took_s >= 200.0
