@@ -24,6 +24,7 @@ class Need(NamedTuple):
 NEEDS = (
     Need("chromium", ("chromium", "chromium-sandbox"), "pages rendered in a browser"),
     Need("slurmctld", ("slurmctld", "slurmd", "slurm-client", "munge"), "steps on a SLURM cluster"),
+    Need("clamd", ("clamav-daemon",), "datasets scanned by ClamAV"),
 )
 # Where Debian has daemons; not everybody has it on the PATH.
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"

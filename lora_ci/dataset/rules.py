@@ -58,6 +58,7 @@ RULES: dict[str, Severity] = {
     "duplicate.exact": ERROR,
     "duplicate.near": WARNING,
     "duplicate.leak": ERROR,
+    "scan.found": ERROR,
 }
 
 
