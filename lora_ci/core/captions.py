@@ -18,6 +18,8 @@ METADATA = "metadata.jsonl"
 SIDECARS = (".txt", ".caption")
 RULE = "caption.metadata"
 MAX_METADATA_BYTES = 64 * 1024 * 1024
+# A file of another kind under this name has millions of lines; that many say enough of it.
+MOST_BAD_LINES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ def parse_metadata(files: Mapping[str, bytes]) -> Listed:
     findings: list[Finding] = []
     for file in sorted(files, key=lambda path: (path.count("/"), path)):
         own: dict[str, Caption] = {}
+        bad = 0
         for number, line in enumerate(files[file].removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
             if not line.strip():
                 continue
@@ -64,6 +67,10 @@ def parse_metadata(files: Mapping[str, bytes]) -> Listed:
                     raise ValueError(f"{row.file_name} stands in line {own[image].line} already")
             except (ValueError, RecursionError) as error:
                 findings.append(_finding(file, number, str(error)))
+                bad += 1
+                if bad == MOST_BAD_LINES:
+                    findings.append(_finding(file, number, "nor is any line read after this one"))
+                    break
                 continue
             own[image] = Caption(text=row.text.strip(), file=file, line=number)
         captions |= own

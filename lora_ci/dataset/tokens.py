@@ -82,16 +82,22 @@ def _read(base_model: Path) -> Iterator[TextTokenizer]:
             continue
         config = _config(folder)
         of_t5 = "T5" in str(config.get("tokenizer_class"))
-        told = config.get("model_max_length")
-        limit = None
-        if isinstance(told, int | float) and 0 < told < MOST_TOKENS:
-            ends = len(engine.encode("").ids)
-            limit = max(1, min(int(told), MOST_T5_TOKENS if of_t5 else MOST_TOKENS) - ends)
+        limit = _told_limit(config, of_t5)
+        if limit is not None:
+            limit = max(1, limit - len(engine.encode("").ids))
         # Those of SDXL have the same words; counting twice would tell nothing more.
         key = (limit, engine.get_vocab_size(), tuple(engine.encode(SAMPLE).ids))
         if key not in seen:
             seen.add(key)
             yield TextTokenizer(name=name, limit=limit, of_t5=of_t5, engine=engine)
+
+
+def _told_limit(config: dict[str, Any], of_t5: bool) -> int | None:
+    """How many tokens are read, the ends included; None if nobody tells."""
+    told = config.get("model_max_length")
+    if not isinstance(told, int | float) or not 0 < told < MOST_TOKENS:
+        return MOST_T5_TOKENS if of_t5 else None
+    return min(int(told), MOST_T5_TOKENS) if of_t5 else int(told)
 
 
 SAMPLE = "An orangutan's 12 bright-red kiwis, photographed at dusk (35mm); ünlike #anything"

@@ -16,8 +16,14 @@ MIN_FOR_CONSTANT = 8
 MOST_CONSTANT = 5
 # A word is told for itself only if it stands in so much more captions than its phrase.
 BEYOND_PHRASE = 0.05
+# Words that show nothing: a picture cannot hold them, so no concept learns them.
 STOP_WORDS = frozenset(
-    {"a", "an", "the", "of", "in", "on", "at", "with", "and", "or", "to", "for", "by", "from", "is"}
+    (
+        *("a", "an", "the", "this", "that", "it", "its", "his", "her", "their", "there"),
+        *("is", "are", "was", "as", "be", "and", "or", "while", "of", "to", "for", "by", "from"),
+        *("in", "on", "at", "with", "into", "onto", "over", "under", "near", "beside", "behind"),
+        *("between", "around", "against"),
+    )
 )
 WORD = re.compile(r"\w+")
 PIECE = re.compile(r"\w+|[,.;:!?|]")
