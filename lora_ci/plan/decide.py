@@ -167,10 +167,12 @@ class _Chain:
 
         Where the merged one is on record nobody asks for them: those on record are only told.
         """
-        if above is not None and (above.action is Action.BLOCKED or _did_not_pass(above)):
+        shards = shards_of(self.lora)
+        is_stopped = above and (above.action is Action.BLOCKED or _did_not_pass(above))
+        if not shards or is_stopped:
             return  # what stops the LoRA is told once
         is_merged = self.record(self.fingerprint(Stage.TRAIN, None)) is not None
-        for lora in shards_of(self.lora):
+        for lora in shards:
             part = replace(self, lora=lora)
             if is_merged and part.record(part.fingerprint(Stage.TRAIN, None)) is None:
                 continue
@@ -235,20 +237,20 @@ class _Chain:
 
     def its_shards(self) -> Decision | None:
         """Why it is not merged yet: one of its shards has not been trained, or never will be."""
-        stage, waited_for = Stage.TRAIN, 0
+        stage, done = Stage.TRAIN, 0
         shards = shards_of(self.lora)
         for lora in shards:
-            (train,) = self.planner.chain(lora.name)
             told = lora.shard.words if lora.shard else lora.name
-            if train.action is Action.BLOCKED:
-                return self.blocked(stage, f"{told}: {train.why}")
-            if train.record is None:
-                waited_for += 1
-            elif train.record.result.outcome is not Outcome.PASSED:
-                outcome = train.record.result.outcome
-                return self.blocked(stage, f"{told}: train {outcome} in run {train.record.run_id}")
-        if waited_for:
-            return self.waits(stage, f"waits for {waited_for} of {len(shards)} shards")
+            # Not there: what they were merged to went away since they were looked at.
+            for train in self.planner.chains.get(lora.name, ()):
+                if train.action is Action.BLOCKED:
+                    return self.blocked(stage, f"{told}: {train.why}")
+                if train.record and _did_not_pass(train):
+                    why = f"train {train.record.result.outcome} in run {train.record.run_id}"
+                    return self.blocked(stage, f"{told}: {why}")
+                done += train.record is not None
+        if done < len(shards):
+            return self.waits(stage, f"waits for {len(shards) - done} of {len(shards)} shards")
         return None
 
     def fingerprint(self, stage: Stage, adapter: str | None) -> Fingerprint:

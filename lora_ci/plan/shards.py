@@ -14,12 +14,9 @@ def shards_of(lora: Lora) -> tuple[Lora, ...]:
     count = lora.train.shards
     if count == 1:
         return ()
-    train = _part_of(lora.train, count)
     parts = (Shard(of=lora.name, number=number, count=count) for number in range(1, count + 1))
-    return tuple(
-        replace(lora, name=part.name, train=train, shard=part, variant={}, variant_of=None)
-        for part in parts
-    )
+    train = _part_of(lora.train, count)
+    return tuple(_trained_as(lora, part, train) for part in parts)
 
 
 def lora_of(config: Config, name: str) -> Lora:
@@ -27,7 +24,12 @@ def lora_of(config: Config, name: str) -> Lora:
     shard = parse_shard(name)
     if shard is None:
         return config.loras[name]
-    return shards_of(config.loras[shard.of])[shard.number - 1]
+    lora = config.loras[shard.of]
+    return _trained_as(lora, shard, _part_of(lora.train, shard.count))
+
+
+def _trained_as(lora: Lora, shard: Shard, train: TrainSettings) -> Lora:
+    return replace(lora, name=shard.name, train=train, shard=shard, variant={}, variant_of=None)
 
 
 def _part_of(train: TrainSettings, count: int) -> TrainSettings:

@@ -34,7 +34,7 @@ class Sharer:
     """Looks at what the LoRAs of a plan share.
 
     `only` are those that will be done, None for all; `released` gives a LoRA's released adapter;
-    `trained` are fingerprints of trainings, each made once.
+    `trained` are fingerprints of trainings, `looked` LoRAs and their facts, each made once.
     """
 
     config: Config
@@ -42,6 +42,7 @@ class Sharer:
     released: Callable[[str], str | None]
     only: frozenset[str] | None
     trained: dict[str, Fingerprint] = field(default_factory=dict)
+    looked: dict[str, tuple[Lora, LoraFacts]] = field(default_factory=dict)
 
     def share(self, decisions: Sequence[Decision]) -> list[Decision]:
         """The decisions with longer trainings waiting for the shorter ones that they continue.
@@ -149,7 +150,10 @@ class Sharer:
         return lora.train.total_steps(epoch_images(facts, lora.shard))
 
     def _look(self, name: str) -> tuple[Lora, LoraFacts]:
-        return lora_of(self.config, name), self.facts[owner_of(name)]
+        """The LoRA, or shard, of that name, made once."""
+        if name not in self.looked:
+            self.looked[name] = lora_of(self.config, name), self.facts[owner_of(name)]
+        return self.looked[name]
 
     def _counts(self, decision: Decision) -> bool:
         return self.only is None or is_among(decision.lora, self.only)
