@@ -20,7 +20,7 @@ from typing import Any
 
 from lora_ci.execution.executor import Executor
 from lora_ci.execution.local import Command
-from lora_ci.execution.processes import kill_marked, of_mark
+from lora_ci.execution.processes import kill_marked, of_mark, signal_group
 from lora_ci.execution.ray import RayExecutor
 from tests.execution.toy_world import until
 
@@ -51,6 +51,7 @@ class RayCluster:
         self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self.port, self.dashboard = _free_port(), _free_port()
         self._mark = f"{MARK}={self.folder}"
+        self._groups: list[int] = []
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
             **QUIET, **NODES, **(environment or {}), MARK: str(self.folder),
@@ -84,6 +85,9 @@ class RayCluster:
     def kill(self) -> None:
         """Kills the cluster and all that runs in it, with no warning."""
         kill_marked(self._mark)
+        # Those that gave themselves a name have written over their environment.
+        for group in self._groups:
+            signal_group(group, signal.SIGKILL)
         until(lambda: not list(of_mark(self._mark)), "the cluster's end")
 
     def remove(self) -> None:
@@ -94,7 +98,7 @@ class RayCluster:
     def _start(self, *args: str) -> None:
         log = self.folder / "start.log"
         with log.open("a") as out:
-            subprocess.Popen(
+            started = subprocess.Popen(
                 [
                     *(Path(sys.executable).parent / "ray", "start", "--block"),
                     *("--node-ip-address=127.0.0.1", "--disable-usage-stats"),
@@ -111,6 +115,7 @@ class RayCluster:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509
             )
+        self._groups.append(started.pid)
 
     def _wait_for_nodes(self, number: int) -> None:
         deadline = time.monotonic() + START_S
