@@ -21,6 +21,7 @@ from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase, Place,
 from lora_ci.execution.local import exec_step_command
 from lora_ci.execution.processes import of_mark
 from lora_ci.execution.ray import RayExecutor
+from lora_ci.execution.ray_machines import Wanted, held
 from lora_ci.steps.folder import StepFolder
 from tests.builders import RepoBuilder
 from tests.command import lora_ci
@@ -357,6 +358,13 @@ def test_whatever_is_killed_no_machine_goes_on(world, two, how):
             os.kill(int(workers[1]), SIGKILL)
     wait_for_end(ray, handle)
     until(lambda: not list(processes_below(folder)), "the end of all", deadline_s=20)
+
+
+def test_a_missing_package_of_ray_is_named_with_the_way_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    wanted = Wanted(mark="m", begun="/b", named=(), count=2, gpus=1, cpus=1.0, labels={})
+    with pytest.raises(SystemExit, match="pip install ray=="):
+        held(wanted)
 
 
 def test_a_step_waits_until_all_its_machines_are_free(ray, world, two, caplog):

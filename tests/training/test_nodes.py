@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -30,6 +32,32 @@ exit $code
 def test_on_one_machine_no_cluster_is_asked():
     command = launcher_of(2, 1, {"SLURM_JOB_NUM_NODES": "2"})
     assert "srun" not in command
+
+
+# Says who it is; the first of a team fails, and the others wait for long.
+MEMBER = """
+import os, sys, time
+who = [os.environ[n] for n in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")]
+sys.stdout.write(" ".join(who) + chr(10))
+sys.stdout.flush()
+if os.environ["LOCAL_RANK"] == "0":
+    sys.exit(3)
+time.sleep(600)
+"""
+
+
+def test_the_second_of_two_machines_starts_its_share_and_ends_all_where_one_fails():
+    where = {"SLURM_NODEID": "1", "MASTER_ADDR": "first", "MASTER_PORT": "77"}
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "lora_ci.training.launch", "2", "2", "-c", MEMBER],
+        env={**os.environ, **where},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert sorted(ended.stdout.splitlines())[0] == "2 0 4 first 77"
+    assert ended.returncode == 3
 
 
 def test_too_few_machines_are_named_with_the_way_out():
