@@ -160,7 +160,7 @@ def _border(luma: NDArray[np.uint8]) -> float:
     height, width = luma.shape
     kept_rows = height - _bar(luma) - _bar(luma[::-1])
     kept_columns = width - _bar(luma.T) - _bar(luma.T[::-1])
-    return max(0.0, 1 - kept_rows * kept_columns / (height * width))
+    return max(0.0, float(1 - kept_rows * kept_columns / (height * width)))
 
 
 def _bar(luma: NDArray[np.uint8]) -> int:

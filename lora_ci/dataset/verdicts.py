@@ -24,7 +24,8 @@ from lora_ci.dataset.worker import measure_files
 
 # Raise it when what is measured of a picture changes.
 MEASURING = "1"
-FILE = "dataset-verdicts.db"
+# Another number for other tables.
+FILE = "dataset-verdicts-1.db"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     device INTEGER, inode INTEGER, size INTEGER, modified_ns INTEGER, sha256 BLOB,
