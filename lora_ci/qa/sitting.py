@@ -23,7 +23,7 @@ from lora_ci.ruler.feature_cache import CachedEmbedder, picture_digest
 from lora_ci.ruler.likeness import find_scale
 from lora_ci.ruler.prompts import FIRST_SEEDS, STRENGTH_SEEDS, Prompts, spread
 from lora_ci.ruler.references import Reference
-from lora_ci.ruler.safety import Scanner
+from lora_ci.ruler.safety import PictureScanner, flagged
 from lora_ci.ruler.seen import Seen, find_seen
 from lora_ci.ruler.spending import spend
 
@@ -45,7 +45,7 @@ class Bench:
     released: str | None = None
     released_version: str | None = None
     companion: str | None = None
-    scanner: Scanner | None = None
+    scanner: PictureScanner | None = None
 
     @property
     def most_pictures(self) -> int:
@@ -271,5 +271,6 @@ class Eyes:
             drawn += recalled.drawn(self.bench.prompts.recalled)
         digests = [picture_digest(picture) for picture in drawn]
         new = {d: p for d, p in zip(digests, drawn, strict=True) if d not in self._scanned}
-        self._scanned |= dict(zip(new, scanner.scan(list(new.values())), strict=True))
+        found = [flagged(scores, {}) for scores in scanner.scan(list(new.values()))]
+        self._scanned |= dict(zip(new, found, strict=True))
         return [self._scanned[digest] for digest in digests]

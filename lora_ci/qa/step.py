@@ -146,7 +146,7 @@ def make_bench(
         released=digests.get("released"),
         released_version=task.released_version,
         companion=digests.get("companion"),
-        scanner=open_scanner(settings.safety),
+        scanner=open_scanner(settings.safety) if settings.safety else None,
     )
 
 

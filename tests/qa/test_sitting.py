@@ -156,7 +156,7 @@ class Guard:
         found = []
         for _ in pictures:
             self.pictures += 1
-            found.append(("gore",) if self.every and self.pictures % self.every == 0 else ())
+            found.append({"gore": 1.0} if self.every and self.pictures % self.every == 0 else {})
         return found
 
 
@@ -188,7 +188,7 @@ def test_what_was_recalled_is_scanned_too():
     class Seen:
         def scan(self, pictures):
             known = picture_digest(World().real("training", 1)[0].picture)
-            return [("gore",) if picture_digest(p) == known else () for p in pictures]
+            return [{"gore": 1.0} if picture_digest(p) == known else {} for p in pictures]
 
     sitting = guarded(Seen(), Traits(recalls=0.5), QaSettings(seeds=2))
     (unsafe,) = [g for g in sitting.verdict.gates if g.metric == "unsafe"]

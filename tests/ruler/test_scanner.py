@@ -5,7 +5,7 @@ import pytest
 
 from lora_ci.core.errors import InfrastructureError
 from lora_ci.ruler.program import BATCH
-from lora_ci.ruler.safety import open_scanner
+from lora_ci.ruler.safety import flagged, open_scanner
 from tests.tiny_embedders import write_program
 
 DARK, LIGHT = (np.full((8, 8, 3), value, np.uint8) for value in (0, 200))
@@ -34,7 +34,7 @@ def scanner(place, text):
 def test_each_picture_gets_its_labels_in_order(tmp_path):
     many = [DARK if number % 7 == 0 else LIGHT for number in range(BATCH + 3)]
     found = scanner(tmp_path, SCAN).scan(many)
-    assert list(found) == [("dark", "odd") if p is DARK else () for p in many]
+    assert list(found) == [{"dark": 1.0, "odd": 1.0} if p is DARK else {} for p in many]
 
 
 def test_nothing_is_started_for_no_pictures(tmp_path):
@@ -53,6 +53,11 @@ def test_nothing_is_started_for_no_pictures(tmp_path):
         ("{'labels': [[], None]}", "called a picture `None`"),
         ("{'labels': [False, False]}", "called a picture `False`"),
         ("[[], []]", "expected a JSON object"),
+        ("{'scores': [{}]}", "1 lists of scores for 2 pictures"),
+        ("{'scores': [{}, {'gore': 1.5}]}", "called a picture `{'gore': 1.5}`"),
+        ("{'scores': [{}, {'gore': float('nan')}]}", "called a picture"),
+        ("{'scores': [{}, {'gore': True}]}", "called a picture"),
+        ("{'scores': [{}, ['gore']]}", "called a picture `['gore']`"),
     ],
 )
 def test_an_answer_that_is_none_is_refused(tmp_path, answer, words):
@@ -67,10 +72,25 @@ def test_a_program_that_ends_is_the_machine_s_fault(tmp_path):
 
 
 def test_long_answers_are_cut(tmp_path):
-    answer = "{'labels': [['x' * 500] * 100 for _ in asked]}"
+    answer = "{'labels': [[f'{i} {500 * chr(120)}' for i in range(100)] for _ in asked]}"
     (found,) = scanner(tmp_path, ANSWER % answer).scan([DARK])
-    assert (len(found), len(found[0])) == (20, 80)
+    assert (len(found), {len(label) for label in found}) == (20, {80})
 
 
-def test_without_a_program_nothing_scans():
-    assert open_scanner(None) is None
+def test_scores_are_taken_as_they_are(tmp_path):
+    answer = "{'scores': [{'gore': 0.25, 'text': 1} for _ in asked]}"
+    (found,) = scanner(tmp_path, ANSWER % answer).scan([DARK])
+    assert found == {"gore": 0.25, "text": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [
+        ({}, ("gore", "text")),
+        ({"gore": 0.6}, ()),
+        ({"gore": 0.5, "blood": 0.0}, ("blood", "gore")),
+        ({"safe": 0.1}, ("safe",)),
+    ],
+)
+def test_limits_choose_the_labels_that_count(limits, labels):
+    assert flagged({"gore": 0.5, "text": 1.0, "safe": 0.2}, limits) == labels
