@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lora_ci.dataset.build_plan import BuildPlan, BuildSettings
     from lora_ci.ruler.feature_cache import CachedEmbedder
 
+STATE = Path(".lora-ci")
 MIN_SIZE, MAX_SIZE = 64, 4096
 SHOWN = 12
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
     if args.out:
         check_places(args.source, args.out)
-    cache = default_cache()
+    cache = STATE / "cache" if STATE.is_dir() else default_cache()
     with _opened(args.embedder, cache) as embedder:
         planned = plan_build(
             args.source, settings, embedder=embedder, cache=_writable(cache), progress=progress

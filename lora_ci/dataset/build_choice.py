@@ -206,7 +206,13 @@ def _sift(pictures: Sequence[Picture], pairs: Sequence[Pair]) -> list[Picture]:
         return not one.pinned, -one.quality, -pixels, one.caption is None, len(one.name), at
 
     order = sorted(range(len(pictures)), key=rank)
-    gone = keep_best(order, [(pair.first, pair.second) for pair in pairs])
+    # Who pins two that are nearly the same wants both; of the same pixels one is enough.
+    counted = [
+        (pair.first, pair.second)
+        for pair in pairs
+        if pair.exact or not (pictures[pair.first].pinned and pictures[pair.second].pinned)
+    ]
+    gone = keep_best(order, counted)
     exact = {(pair.first, pair.second) for pair in pairs if pair.exact}
     sifted = list(pictures)
     for at, kept in gone.items():

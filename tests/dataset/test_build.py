@@ -173,11 +173,13 @@ def test_what_was_begun_with_other_settings_is_removed(source, tmp_path, cache):
     assert not out.exists()
 
 
-def test_pinned_pictures_are_taken(source, tmp_path, cache):
-    pins = ("mirrored.png", "the-same-again.png")
-    settings = BuildSettings(target=3, pinned=pins)
+def test_pinned_pictures_are_taken_even_if_they_are_much_alike(source, tmp_path, cache):
+    pins = ("mirrored.png", FIRST, SECOND)
+    settings = BuildSettings(target=4, references=1, pinned=pins)
     plan = build_dataset(source, tmp_path / "out", settings, cache=cache)
-    assert {p.name for p in plan.of(Fate.TRAINING)} > set(pins)
+    chosen = {p.name for p in plan.of(Fate.TRAINING)}
+    assert chosen > set(pins)
+    assert not chosen & {"larger.png", "the-same-again.png"}
 
 
 def test_an_embedder_compares(source, tmp_path, cache):
