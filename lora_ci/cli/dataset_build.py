@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from lora_ci.cli.output import Output, add_output_arguments
 from lora_ci.cli.qa_file import default_cache
 from lora_ci.core.embedders import EmbedderSpec, parse_embedder
 from lora_ci.core.errors import ExitCode, InfrastructureError, InputError, UsageError
+from lora_ci.dataset.rules import RULES
 from lora_ci.report.figures import counted
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pin", action="append", default=[], metavar="PATH", help="take this picture; repeat"
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="what this check finds makes no picture unfit, such as image.blurred; repeat",
     )
     parser.add_argument(
         "--embedder",
@@ -76,6 +85,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         target=args.target,
         references=args.references,
         pinned=tuple(sorted(set(args.pin))),
+        allowed=tuple(sorted(set(args.allow))),
         seed=args.seed,
         form=Form(kind=args.format, size=args.size),
     )
@@ -117,6 +127,10 @@ def _check(args: argparse.Namespace) -> None:
     if args.size is not None and not MIN_SIZE <= args.size <= MAX_SIZE:
         message = f"--size {args.size}: expected {MIN_SIZE} to {MAX_SIZE} pixels"
         raise UsageError(message, hint="next: what train.resolution will be, such as 512")
+    if unknown := [rule for rule in args.allow if rule not in RULES]:
+        near = difflib.get_close_matches(unknown[0], RULES, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "they are in docs/dataset-checks.md"
+        raise UsageError(f"--allow {unknown[0]}: no such rule", hint=hint)
     if args.dry_run:
         return
     if args.out is None:

@@ -52,6 +52,8 @@ MENDED = frozenset(
         "image.trailing-data",
     }
 )
+# Warnings by which a picture is unfit like by an error: no other fault is so hard to unlearn.
+UNFIT = frozenset({"image.blurred"})
 # F / n is then the mean likeness to the chosen and this share of their mean quality.
 QUALITY_WEIGHT = 0.3
 # What one flaw leaves of a picture's quality.
@@ -171,7 +173,12 @@ def _picture(
     pinned: bool,
 ) -> Picture:
     """A picture as far as it is known alone. Raises InputError for a pinned one that is unfit."""
-    fatal = [f for f in findings if f.severity is Severity.ERROR]
+    fatal = [
+        f
+        for f in findings
+        if (f.severity is Severity.ERROR or (f.rule in UNFIT and not pinned))
+        and (f.rule not in settings.allowed or measured.hashes is None)
+    ]
     unfit = bool(fatal) or measured.hashes is None
     if unfit and pinned:
         message = f"pinned, and cannot be used: {'; '.join(f.message for f in fatal)}"

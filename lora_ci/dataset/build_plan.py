@@ -33,13 +33,15 @@ FOLDERS = {Fate.TRAINING: DATASET, Fate.REFERENCE: REFERENCES}
 class BuildSettings:
     """What is asked for.
 
-    `pinned` are paths below the source that are taken in any case. `seed` draws the sample by which
-    more than 12,000 pictures are judged.
+    `pinned` are paths below the source that are taken in any case. `allowed` are rules by which no
+    picture that can be decoded is unfit: what they find lowers its quality. `seed` draws the sample
+    by which more than 12,000 pictures are judged.
     """
 
     target: int
     references: int = 0
     pinned: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
     seed: int = 0
     form: Form = field(default_factory=Form)
     checks: ValidateSettings = field(default_factory=ValidateSettings)

@@ -66,6 +66,7 @@ def test_a_dry_run_writes_nothing_and_json_tells_all(built, tmp_path, monkeypatc
         (("--target", 3, "--embedder", "onnx:nowhere.onnx", "--dry-run"), 2),
         (("--target", 3, "--embedder", "clip", "--dry-run"), 2),
         (("--target", 3, "--pin", "nowhere.png", "--dry-run"), 2),
+        (("--target", 3, "--allow", "image.blured", "--dry-run"), 2),
         (("--target", 3, "--out", "out", "--dvc"), 2),
         (("--target", 99, "--dry-run"), 1),
     ],

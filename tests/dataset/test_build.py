@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from lora_ci.core.errors import InputError, UsageError
 from lora_ci.core.settings import ValidateSettings
+from lora_ci.dataset.build_choice import plan_build
 from lora_ci.dataset.build_plan import BuildSettings, Fate
 from lora_ci.dataset.builder import build_dataset
 from lora_ci.dataset.normalise import Form, normalised
@@ -121,6 +122,7 @@ def test_the_same_bytes_twice_and_by_other_names(source, tmp_path, cache):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from lora_ci.dataset.build_choice import plan_build
 from lora_ci.dataset.build_plan import BuildSettings
 from lora_ci.dataset.builder import build_dataset
 
@@ -180,6 +182,25 @@ def test_pinned_pictures_are_taken_even_if_they_are_much_alike(source, tmp_path,
     chosen = {p.name for p in plan.of(Fate.TRAINING)}
     assert chosen > set(pins)
     assert not chosen & {"larger.png", "the-same-again.png"}
+
+
+def test_a_blurred_picture_is_left_out_unless_it_is_allowed_or_pinned(source, tmp_path, cache):
+    soft = Image.open(source / SECOND).convert("RGB").resize((256, 256))
+    soft.filter(ImageFilter.GaussianBlur(8)).save(source / "soft.png")
+    fates = {}
+    for name, changes in (
+        ("as it is", {}),
+        ("allowed", {"allowed": ("image.blurred", "image.unreadable")}),
+        ("pinned", {"pinned": ("soft.png",)}),
+    ):
+        settings = BuildSettings(target=6, **changes)
+        found = {p.name: p for p in plan_build(source, settings, cache=cache).plan.pictures}
+        fates[name] = found["soft.png"].fate
+        assert "blurred" in found["soft.png"].reason
+        assert found["broken.png"].fate is Fate.UNFIT
+    assert fates["as it is"] is Fate.UNFIT
+    assert fates["allowed"] is not Fate.UNFIT
+    assert fates["pinned"] is Fate.TRAINING
 
 
 def test_an_embedder_compares(source, tmp_path, cache):
