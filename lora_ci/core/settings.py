@@ -301,6 +301,81 @@ class ValidateSettings:
     blur: Annotated[
         Literal["error", "warning", "info"], Meta(description="severity of blurred images")
     ] = "warning"
+    max_noise: Annotated[
+        float, Meta(ge=0, description="standard deviation in levels of 255; above: warning")
+    ] = 7.0
+    max_blockiness: Annotated[
+        float,
+        Meta(ge=1, description="how strong JPEG's blocks stand out; above: warning"),
+    ] = 1.7
+    min_highlight: Annotated[
+        float, Meta(ge=0, le=255, description="99th percentile of brightness; below: warning")
+    ] = 60.0
+    max_washed: Annotated[
+        float, Meta(ge=0, le=1, description="share of pixels without light left; above: warning")
+    ] = 0.1
+    max_border: Annotated[
+        float, Meta(ge=0, le=1, description="share of the area under bars; above: warning")
+    ] = 0.02
+    resolution: Annotated[
+        Annotated[int, Meta(ge=64)] | None,
+        Meta(
+            description="side that pictures are trained at; those that would be enlarged or cut "
+            "much are told",
+            examples=[1024],
+        ),
+    ] = None
+    antivirus: Annotated[
+        Literal["required", "if-available", "off"],
+        Meta(
+            description="files are shown to the ClamAV that `LORA_CI_CLAMD` of the machine names; "
+            "`required`: without one nothing is validated"
+        ),
+    ] = "if-available"
+    yara: Annotated[
+        str | None,
+        Meta(
+            description="YARA rules for files: a file, or a folder of `.yar` and `.yara` files",
+            examples=["rules"],
+        ),
+    ] = None
+    content: Annotated[
+        str | None,
+        Meta(
+            description="scans what pictures show: `onnx:<file>`, `path:<folder>`, "
+            "`hf:<name>@<commit>` or `exec:<command>`",
+            examples=["onnx:models/nsfw.onnx"],
+        ),
+    ] = None
+    content_policy: Annotated[
+        Literal["block", "review", "off"],
+        Meta(description="what a flagged picture is: an error, or something a person must look at"),
+    ] = "block"
+    content_limits: Annotated[
+        dict[str, Annotated[float, Meta(ge=0, le=1)]],
+        Meta(
+            description="labels that count, and how sure the scanner must be; none: all from 0.5",
+            examples=[{"nsfw": 0.7}],
+        ),
+    ] = field(default_factory=dict)
+    reviewed: Annotated[
+        tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...],
+        Meta(
+            description="sha256 of pictures that a person looked at: `review` flags them no more",
+            examples=[["0" * 64]],
+        ),
+    ] = ()
+    consent: Annotated[
+        Literal["required", "off"],
+        Meta(
+            description="`required`: pictures of people need a datasheet.yml that tells of consent"
+        ),
+    ] = "off"
+
+    @property
+    def scanner(self) -> str | None:
+        """The spec of what scans pictures, if any does."""
+        return None if self.content_policy == "off" else self.content
 
 
 # Of each kind: a judgement draws every one of them, several times.
@@ -536,8 +611,8 @@ class Policy:
         bool,
         Meta(
             description="a config may name programs: `train.backend` other than `native`, "
-            "`qa.embedder` of `exec:` or `torchscript:`, `qa.safety`; they run with all rights "
-            "of the runner"
+            "`qa.embedder` of `exec:` or `torchscript:`, `qa.safety`, `validate.content` of "
+            "`exec:`; they run with all rights of the runner"
         ),
     ] = False
     licenses: Annotated[

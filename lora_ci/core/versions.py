@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from lora_ci.core.step import Stage
 
-CHECKS_VERSION = "2"
+CHECKS_VERSION = "3"
 TRAINER_VERSION = "3"
 RULER_VERSION = "3"
 OPTIMIZER_VERSION = "1"

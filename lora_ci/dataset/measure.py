@@ -6,6 +6,8 @@ Scaled down, a picture hides its faults: noise, JPEG's blocks and blur are lost 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +24,9 @@ LEVELS = 4
 NEUTRAL = (0.0,) * (2 * (LEVELS - 1))
 # A bar is one-colored up to so many levels, and the picture beside it differs nearly everywhere.
 BAR_LEVELS, BAR_EDGE_SHARE = 12, 0.5
+# Thinner bars come of scaling.
+MIN_BAR = 4
+WHITE, GROUND_SHARE = 250, 0.7
 # A cell of the edge map holds an edge from so many levels of difference between neighbors.
 EDGE_LEVELS = 24
 
@@ -30,16 +35,14 @@ def figures_of(gray: NDArray[np.uint8], small: NDArray[np.uint8]) -> Figures:
     """Luma [height, width] at full resolution and RGB [h, w, 3] scaled down → all figures."""
     tiles = _tiles(gray)
     luma = np.asarray(Image.fromarray(small).convert("L"))
-    dark, bright = np.percentile(luma, (99, 50))
     spread = small.max(axis=2).astype(np.int16) - small.min(axis=2)
     return Figures(
         blur=blur_ratio(luma),
-        octaves=_octaves(tiles) if tiles.shape[1] == TILE else NEUTRAL,
+        octaves=_octaves(tiles) if len(tiles) >= TEXTURED else NEUTRAL,
         noise=_noise(tiles),
-        blockiness=_blockiness(tiles) if tiles.shape[1] == TILE else 1.0,
-        dark=float(dark),
-        bright=float(bright),
-        clipped=float(((luma <= 2) | (luma >= 253)).mean()),
+        blockiness=_blockiness(tiles) if len(tiles) >= TEXTURED else 1.0,
+        dark=float(np.percentile(luma, 99)),
+        washed=_washed(small),
         chroma=float(spread.mean()),
         border=_border(luma),
     )
@@ -155,9 +158,25 @@ def _grid(tiles: NDArray[np.float32], axis: int) -> float:
     return (strongest + FLOOR) / (usual + FLOOR)
 
 
+def _washed(small: NDArray[np.uint8]) -> float:
+    """The share of pixels that are white in two colors or all: light that is lost.
+
+    A picture whose four sides are white stands on a white ground, which is no fault.
+    """
+    white = (small >= WHITE).sum(axis=2) >= 2
+    on_white = all(side.mean() > GROUND_SHARE for side in _sides(white))
+    return 0.0 if on_white else float(white.mean())
+
+
+def _sides(plane: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    return plane[0], plane[-1], plane[:, 0], plane[:, -1]
+
+
 def _border(luma: NDArray[np.uint8]) -> float:
     """The share of the area that one-colored bars cover which end in a straight line."""
     height, width = luma.shape
+    if all((side >= WHITE).mean() > GROUND_SHARE for side in _sides(luma)):
+        return 0.0  # a thing on a white ground may have straight sides
     kept_rows = height - _bar(luma) - _bar(luma[::-1])
     kept_columns = width - _bar(luma.T) - _bar(luma.T[::-1])
     return max(0.0, float(1 - kept_rows * kept_columns / (height * width)))
@@ -172,5 +191,7 @@ def _bar(luma: NDArray[np.uint8]) -> int:
     if not len(varied) or not varied[0]:
         return 0
     depth = int(varied[0])
+    if depth < MIN_BAR:
+        return 0
     beside = float(shares[depth : depth + 3].max())
     return depth if beside > BAR_EDGE_SHARE else 0

@@ -20,9 +20,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     `blur` is the least of what the strongest edges lose to one more blur (0 to 1), `octaves` how
     much detail fades from the finest scale on (see measure.py), `noise` the standard deviation of
     what flat places hold, `blockiness` how much stronger differences are where JPEG's blocks met,
-    `dark` the 99th and `bright` the 50th percentile of luma, `clipped` the share of pixels at
-    either end, `chroma` the mean distance of a color from gray, `border` the share of the area
-    that one-colored bars cover.
+    `dark` the 99th percentile of luma, `washed` the share of pixels that are white in at least two
+    colors (0 where the picture stands on white), `chroma` the mean distance of a color from gray,
+    `border` the share of the area that one-colored bars cover.
     """
 
     blur: float
@@ -30,8 +30,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     noise: float
     blockiness: float
     dark: float
-    bright: float
-    clipped: float
+    washed: float
     chroma: float
     border: float
 

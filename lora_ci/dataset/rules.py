@@ -30,6 +30,14 @@ RULES: dict[str, Severity] = {
     "image.mode": WARNING,
     "image.blank": ERROR,
     "image.blurred": WARNING,
+    "image.noisy": WARNING,
+    "image.blocky": WARNING,
+    "image.dark": WARNING,
+    "image.washed-out": WARNING,
+    "image.gray": WARNING,
+    "image.border": WARNING,
+    "image.enlarged": WARNING,
+    "image.cut": WARNING,
     "caption.missing": ERROR,
     "caption.two-files": WARNING,
     "caption.unreadable": ERROR,
@@ -59,6 +67,11 @@ RULES: dict[str, Severity] = {
     "duplicate.near": WARNING,
     "duplicate.leak": ERROR,
     "scan.found": ERROR,
+    "content.blocked": ERROR,
+    "content.review": WARNING,
+    "consent.missing": ERROR,
+    "datasheet.unreadable": WARNING,
+    "privacy.metadata": WARNING,
 }
 
 

@@ -15,8 +15,10 @@ from lora_ci.dataset.validate import Validation, validate_folder
 from tests.dataset.hostile import pictures
 from tests.dataset.hostile.rows import NAMES, PLACES, ROWS
 
-# Not what the row is about: hostile pictures are copies of each other and have no captions.
-OTHERS = ("caption.", "duplicate.")
+# Not what the row is about: hostile pictures are copies of each other, have no captions and are
+# no photographs.
+QUALITY = ("blurred", "blocky", "noisy", "dark", "washed-out", "gray", "border")
+OTHERS = ("caption.", "duplicate.", *(f"image.{rule}" for rule in QUALITY))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +85,8 @@ def test_the_upright_size_counts_and_deep_pixels_are_scaled(folder):
     assert (turned.width, turned.height) == (128, 256)
     for name in ("16-bit-gray.png", "16-bit.png"):
         figures = decode.measure(folder / name, 10**6).figures
-        assert 60 < figures.bright < 200
-        assert figures.clipped < 0.1
+        assert 60 < figures.dark < 250
+        assert figures.washed < 0.1
 
 
 def test_a_file_that_is_written_while_it_is_read_is_told(tmp_path, monkeypatch):
