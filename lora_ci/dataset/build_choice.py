@@ -12,6 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,8 @@ LARGE_SIDE = 1024
 SEEN_AT_ONCE = 32
 SEEN_SIDE = 512
 LONGEST_STEM = 40
+# Another version of one may write other bytes.
+LIBRARIES = ("pillow", "numpy")
 REASONS_SHOWN = 4
 
 # What is being done, how much of it, of how much.
@@ -135,6 +138,7 @@ def plan_build(
         source=shown(source.resolve().name),
         settings=settings,
         features=named,
+        libraries=tuple(f"{name} {version(name)}" for name in LIBRARIES),
         pictures=tuple(_asshown(decided.get(i, p)) for i, p in enumerate(everything)),
         coverage=round(float(np.clip(chosen.likeness, 0, 1).mean()), 4),
         stood_for=chosen.stood_for,

@@ -95,7 +95,8 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlan:
-    """All that decides the bytes of a build. `features` says by what pictures were compared.
+    """All that decides the bytes of a build. `features` says by what pictures were compared, and
+    `libraries` what decodes, scales and encodes them, with versions.
 
     `coverage` is how like the chosen the candidates are on average, 0 to 1; `notes` are what was
     left out of captions.
@@ -104,6 +105,7 @@ class BuildPlan:
     source: str
     settings: BuildSettings
     features: str
+    libraries: tuple[str, ...]
     pictures: tuple[Picture, ...]
     coverage: float
     stood_for: int

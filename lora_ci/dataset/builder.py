@@ -21,7 +21,7 @@ from lora_ci.core.errors import InputError, UsageError
 from lora_ci.dataset.beside import beside, place
 from lora_ci.dataset.build_choice import Planned, Progress, plan_build, read_same
 from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, BuildSettings, Fate, Picture
-from lora_ci.dataset.contact_sheet import MOST_SHOWN, Thumbnail, render_contact_sheet
+from lora_ci.dataset.contact_sheet import Thumbnail, render_contact_sheet, shown_of
 from lora_ci.dataset.datasheet import render_datasheet_json, render_datasheet_markdown
 from lora_ci.dataset.normalise import normalised, thumbnail
 from lora_ci.steps.folder import write_whole
@@ -76,9 +76,7 @@ def write_build(planned: Planned, out: Path, progress: Progress = lambda *_: Non
         for done, picture in enumerate(chosen, 1):
             written[picture.sha256] = _write_picture(picture, planned, folder)
             progress("write", done, len(chosen))
-        shown = list(plan.of(Fate.TRAINING, Fate.REFERENCE))
-        for fate in (Fate.UNFIT, Fate.DUPLICATE, Fate.SURPLUS):
-            shown += list(plan.of(fate))[:MOST_SHOWN]
+        shown = [picture for fate in Fate for picture in shown_of(plan, fate)]
         thumbnails = {}
         for done, picture in enumerate(shown, 1):
             if small := _thumbnail(picture, planned):

@@ -6,12 +6,12 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lora_ci.dataset.build_plan import BuildPlan, Fate, Picture
+from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, Fate, Picture
 from lora_ci.report.figures import counted, shorten
 from lora_ci.report.markup import text
 
-# Of each kind that is left out: the rest is in the datasheet.
-MOST_SHOWN = 300
+# Of each kind, chosen or left out: the rest is in the datasheet.
+MOST_CHOSEN, MOST_LEFT_OUT = 1000, 300
 LONGEST_NAME = 80
 LONGEST_REASON = 240
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -57,6 +57,15 @@ class Thumbnail:
     height: int
 
 
+def shown_of(plan: BuildPlan, fate: Fate) -> list[Picture]:
+    """The pictures that the page shows; chosen ones in the order of the choice."""
+    pictures = list(plan.of(fate))
+    if fate in FOLDERS:
+        pictures.sort(key=lambda p: (not p.pinned, -(p.gain or 0), p.name))
+        return pictures[:MOST_CHOSEN]
+    return pictures[:MOST_LEFT_OUT]
+
+
 def render_contact_sheet(plan: BuildPlan, thumbnails: Mapping[str, Thumbnail]) -> str:
     """The page; `thumbnails` are by the name of the picture."""
     title = f"contact sheet of {text(plan.source)}"
@@ -72,25 +81,20 @@ def render_contact_sheet(plan: BuildPlan, thumbnails: Mapping[str, Thumbnail]) -
         f"Written: {plan.settings.form.words}."
     )
     body = [f"<h1>{title}</h1><p>{counts}</p><p class='dim'>{text(how)}</p>"]
-    body += [_section(fate, list(plan.of(fate)), thumbnails) for fate in Fate]
+    body += [_section(plan, fate, thumbnails) for fate in Fate]
     return (
         f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
     )
 
 
-def _section(fate: Fate, pictures: list[Picture], thumbnails: Mapping[str, Thumbnail]) -> str:
-    if not pictures:
+def _section(plan: BuildPlan, fate: Fate, thumbnails: Mapping[str, Thumbnail]) -> str:
+    count, shown = plan.count(fate), shown_of(plan, fate)
+    if not shown:
         return ""
-    if fate in (Fate.TRAINING, Fate.REFERENCE):
-        # In the order of the choice: what adds most comes first.
-        pictures = sorted(pictures, key=lambda p: (not p.pinned, -(p.gain or 0), p.name))
-        shown = pictures
-    else:
-        shown = pictures[:MOST_SHOWN]
     figures = "".join(_figure(picture, thumbnails.get(picture.name)) for picture in shown)
-    rest = len(pictures) - len(shown)
+    rest = count - len(shown)
     more = f'<p class="dim">… and {rest:,} more, all in datasheet.json</p>' if rest else ""
-    return f'<h2>{TITLES[fate]} ({len(pictures):,})</h2><div class="sheet">{figures}</div>{more}'
+    return f'<h2>{TITLES[fate]} ({count:,})</h2><div class="sheet">{figures}</div>{more}'
 
 
 def _figure(picture: Picture, small: Thumbnail | None) -> str:

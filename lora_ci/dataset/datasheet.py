@@ -43,6 +43,7 @@ def render_datasheet_json(plan: BuildPlan, written: Mapping[str, str]) -> str:
         "settings": msgspec.to_builtins(plan.settings),
         "done_to_pictures": plan.settings.form.words,
         "features": plan.features,
+        "libraries": list(plan.libraries),
         "coverage": plan.coverage,
         "stood_for": plan.stood_for,
         "counts": {fate.value: plan.count(fate) for fate in Fate},
@@ -71,8 +72,9 @@ def render_datasheet_markdown(plan: BuildPlan, written: Mapping[str, str]) -> st
         "## How it was made",
         "\n".join(
             [
-                f"- by lora-ci {lora_ci.__version__}, `lora-ci dataset build`, "
-                f"target {settings.target}, references {settings.references}, seed {settings.seed}",
+                f"- by lora-ci {lora_ci.__version__} with {', '.join(plan.libraries)}: "
+                f"`lora-ci dataset build`, target {settings.target}, "
+                f"references {settings.references}, seed {settings.seed}",
                 f"- pictures: {settings.form.words}",
                 f"- compared by `{plan.features.split(':')[0]}`",
                 f"- plan {plan.id}",

@@ -203,6 +203,27 @@ def test_a_blurred_picture_is_left_out_unless_it_is_allowed_or_pinned(source, tm
     assert fates["pinned"] is Fate.TRAINING
 
 
+@pytest.mark.slow
+def test_a_burst_is_never_on_both_sides(tmp_path):
+    """Pictures that a chain of look-alikes joins, the two ends of which are unlike."""
+    folder = tmp_path / "burst"
+    folder.mkdir()
+    paths = sorted(PICTURES.glob("*.png"))
+    for at in (4, 9):
+        picture = Image.open(paths[at]).convert("RGB").resize((320, 320))
+        for step in range(14):
+            cut = 4 * step
+            part = picture.crop((cut, cut // 2, 320, 320 - cut // 2)).resize((160, 160))
+            part.save(folder / f"burst{at}-{step:02}.png")
+    for path in paths[20:24]:
+        shutil.copy(path, folder)
+    plan = plan_build(folder, BuildSettings(target=3, references=2)).plan
+    sides = {fate: {p.name[:6] for p in plan.of(fate)} for fate in (Fate.TRAINING, Fate.REFERENCE)}
+    bursts = [p for p in plan.pictures if p.name.startswith("burst")]
+    assert sum(p.fate is not Fate.DUPLICATE for p in bursts) > 2
+    assert not {s for s in sides[Fate.TRAINING] & sides[Fate.REFERENCE] if s.startswith("burst")}
+
+
 def test_an_embedder_compares(source, tmp_path, cache):
     embedder = open_embedder("classic:", None)
     plan = build_dataset(source, tmp_path / "out", WANTED, embedder=embedder, cache=cache)
