@@ -53,6 +53,8 @@ MENDED = frozenset(
         "image.trailing-data",
     }
 )
+# What the size of a picture, which is a part of its quality, says already.
+SIZED = frozenset({"image.enlarged"})
 # Warnings by which a picture is unfit like by an error: no other fault is so hard to unlearn.
 UNFIT = frozenset({"image.blurred"})
 # F / n is then the mean likeness to the chosen and this share of their mean quality.
@@ -109,7 +111,8 @@ def plan_build(
     )
     told: list[Finding] = []
     captions = read_captions(source, names, frozenset(listing.names), frozenset(), told.append)
-    flaws = _flaws(names, image_findings(names, measured, settings.checks))
+    checks = replace(settings.checks, resolution=settings.form.size)
+    flaws = _flaws(names, image_findings(names, measured, checks))
     everything = [
         _picture(name, one, flaws[name], settings, captions.get(name), pinned=name in pins)
         for name, one in zip(names, measured, strict=True)
@@ -188,7 +191,8 @@ def _picture(
         message = f"pinned, and cannot be used: {'; '.join(f.message for f in fatal)}"
         hint = "next: mend it, or do not pin it"
         raise InputError(message, rule="dataset.pinned-unfit", file=shown(name), hint=hint)
-    counted = fatal or [f for f in findings if f.rule not in MENDED]
+    flaws = fatal or [f for f in findings if f.rule not in MENDED]
+    counted = sum(f.rule not in SIZED for f in flaws)
     large = settings.form.size or LARGE_SIDE
     size = min(1.0, (measured.width * measured.height) ** 0.5 / large)
     return Picture(
@@ -197,8 +201,8 @@ def _picture(
         fate=Fate.UNFIT if unfit else Fate.SURPLUS,
         width=measured.width,
         height=measured.height,
-        quality=0.0 if unfit else round(size * FLAWED ** len(counted), 6),
-        flaws=tuple((f.rule, f.message) for f in counted),
+        quality=0.0 if unfit else round(size * FLAWED**counted, 6),
+        flaws=tuple((f.rule, f.message) for f in flaws),
         pinned=pinned,
         caption=caption.text if caption else None,
     )
