@@ -38,9 +38,8 @@ def find_copies(sets: Sequence[frozenset[str]], likeness: float) -> list[list[in
         if len(words) >= MIN_WORDS:
             equal.setdefault(first_with.setdefault(words, index), []).append(index)
     different = list(equal)
-    bands: dict[tuple[int, bytes], list[int]] = {}
-    for index, signature in zip(different, _signatures([sets[i] for i in different]), strict=True):
-        keys = [(band, signature[band].tobytes()) for band in range(BANDS)]
+    bands: dict[int, list[int]] = {}
+    for index, keys in zip(different, _shared_bands([sets[i] for i in different]), strict=True):
         near = {leader for key in keys for leader in bands.get(key, ())}
         leader = next((i for i in sorted(near) if _overlap(sets[i], sets[index]) >= likeness), None)
         if leader is not None:
@@ -57,6 +56,21 @@ def find_copies(sets: Sequence[frozenset[str]], likeness: float) -> list[list[in
 def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
     both = len(one & other)
     return both / (len(one) + len(other) - both)
+
+
+def _shared_bands(sets: Sequence[frozenset[str]]) -> Iterator[list[int]]:
+    """Of each set a number for every band in which another set agrees with it; mostly none."""
+    signatures = _signatures(sets)
+    # One number for the rows of a band, and for the band: equal rows give equal numbers.
+    mixing = np.random.default_rng(1).integers(1, 2**63, (BANDS, ROWS), np.uint64)
+    numbers = np.empty((len(sets), BANDS), np.uint64)
+    shared = np.empty(numbers.shape, bool)
+    for band in range(BANDS):
+        numbers[:, band] = (signatures[:, band] * mixing[band]).sum(axis=1)
+        _, place, times = np.unique(numbers[:, band], return_inverse=True, return_counts=True)
+        shared[:, band] = times[place] > 1
+    for row, agreeing in zip(numbers, shared, strict=True):
+        yield row[agreeing].tolist()
 
 
 def _signatures(sets: Sequence[frozenset[str]]) -> NDArray[np.uint32]:

@@ -22,28 +22,38 @@ MIN_VOCABULARY = 10_000
 # 82 %, `ohwx` and `sks`, which people take because they mean little, 97 %.
 RARE = 0.9
 # How openai/clip splits text: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
-CLIP_PIECES = (
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-)
+CLIP_ENDING = r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+CLIP_PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d" + CLIP_ENDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTokenizer:
-    """One tokenizer; `limit` is how many tokens the model reads, the ends left out."""
+    """One tokenizer; `limit` is how many tokens the model reads, the ends left out.
+
+    Where it sees `words_apart`, a text has as many tokens as its words have: each is counted once.
+    """
 
     name: str
     limit: int | None
     of_t5: bool
+    words_apart: bool
     engine: Any
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, the ends left out."""
-        counts: list[int] = []
+        if not self.words_apart:
+            return self._lengths(texts)
+        words = list({word for text in texts for word in text.split(" ")})
+        known = dict(zip(words, self._lengths(words), strict=True))
+        return [sum(map(known.__getitem__, text.split(" "))) for text in texts]
+
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        lengths: list[int] = []
         for start in range(0, len(texts), AT_ONCE):
             part = texts[start : start + AT_ONCE]
             encoded = self.engine.encode_batch_fast(part, add_special_tokens=False)
-            counts += [len(one.ids) for one in encoded]
-        return counts
+            lengths += [len(one.ids) for one in encoded]
+        return lengths
 
     def end_of_read(self, text: str, limit: int) -> int:
         """The place in the text where the first token begins that is not read."""
@@ -89,7 +99,20 @@ def _read(base_model: Path) -> Iterator[TextTokenizer]:
         key = (limit, engine.get_vocab_size(), tuple(engine.encode(SAMPLE).ids))
         if key not in seen:
             seen.add(key)
-            yield TextTokenizer(name=name, limit=limit, of_t5=of_t5, engine=engine)
+            yield TextTokenizer(
+                name=name,
+                limit=limit,
+                of_t5=of_t5,
+                words_apart=CLIP_ENDING in _pieces(engine),
+                engine=engine,
+            )
+
+
+def _pieces(engine: Any) -> str:
+    """The pattern by which a tokenizer of CLIP's kind splits texts, where no piece has a blank."""
+    splitter = json.loads(engine.pre_tokenizer.__getstate__() if engine.pre_tokenizer else b"{}")
+    first: dict[str, Any] = next(iter(splitter.get("pretokenizers", ())), {})
+    return str(first.get("pattern", {}).get("Regex", "")) if first.get("invert") else ""
 
 
 def _told_limit(config: dict[str, Any], of_t5: bool) -> int | None:
