@@ -92,10 +92,13 @@ def _foretold_gib(lora: Lora, parts: Mapping[str, str], deps: Deps) -> float:
     largest = [max(gpu.total_gib for gpu in machine.gpus) for machine in machines if machine.gpus]
     if not largest:
         return 0.0
+    # Not by `deps.records`, which would read the newest of all LoRAs first, for each training.
+    layers: tuple[Records, ...] = (deps.ledger, *deps.shared)
     past = {
         record.fingerprint: record
+        for layer in layers
         for whose in (None, lora.name)
-        for record in deps.records.passed(whose, Stage.TRAIN)
+        for record in layer.passed(whose, Stage.TRAIN)
     }
     gib = memory_gib(shape_of(lora, parts), seen_in(past.values()))
     return gib if gib and gib <= min(largest) else 0.0

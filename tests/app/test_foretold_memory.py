@@ -12,6 +12,7 @@ from lora_ci.core.machine import Gpu, Machine
 from lora_ci.core.plan import Action, Decision, Plan
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.diffusion.families import SD1
+from lora_ci.ledger.ledger import Ledger
 from lora_ci.plan.fingerprints import train_fingerprint
 from lora_ci.plan.memory import CONTEXT_GIB, MARGIN
 from tests.builders import RepoBuilder
@@ -92,6 +93,14 @@ def test_memory_is_foretold_for_a_gpu_that_has_it(world):
     assert asked(world, seed=1, rank=64) == 0
     world.see_gpu(8)
     assert asked(world, seed=1) == 0
+
+
+def test_that_reads_trainings_and_not_all_that_is_on_record(world, monkeypatch):
+    # There may be thousands of it, and a thousand trainings that ask.
+    world.see_gpu(24)
+    world.train()
+    monkeypatch.setattr(Ledger, "newest", lambda _: pytest.fail("all is read"))
+    assert asked(world, seed=1) > 0
 
 
 def test_without_a_known_gpu_nothing_is_asked_for(world):
