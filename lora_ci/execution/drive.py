@@ -95,10 +95,9 @@ class Driver:
         """Raises ExecutorAwayError where the executor has not answered once for long."""
         silence = self.reconciler.silence
         if silence and self.clock.monotonic() - silence.since > NOBODY_S:
-            name, hint = self.reconciler.executor.name, silence.why.findings[0].hint
-            message = f"{name} did not answer once in {NOBODY_S / 60:.0f} minutes: {silence.why}"
-            hint = f"{hint or 'next: is that the right executor?'}; the same command goes on"
-            raise ExecutorAwayError(message, hint=hint)
+            waited = f"{self.reconciler.executor.name} did not answer once in {NOBODY_S / 60:.0f}"
+            message = f"{waited} minutes; the same command goes on once it does: {silence.why}"
+            raise ExecutorAwayError(message, hint=silence.why.findings[0].hint)
 
     @contextmanager
     def _beating(self, run_id: str) -> Iterator[None]:
