@@ -64,7 +64,9 @@ def parse_metadata(files: Mapping[str, bytes]) -> Listed:
                 row = msgspec.json.decode(line, type=_Row)
                 image = _image(row.file_name, file.rpartition("/")[0])
                 if image in own:
-                    raise ValueError(f"{row.file_name} stands in line {own[image].line} already")
+                    raise ValueError(
+                        f"{row.file_name[:80]!r} stands in line {own[image].line} already"
+                    )
             except (ValueError, RecursionError) as error:
                 findings.append(_finding(file, number, str(error)))
                 bad += 1

@@ -18,9 +18,12 @@ from lora_ci.core.captions import (
     parse_metadata,
 )
 from lora_ci.core.finding import Finding
+from lora_ci.dataset.files import shown
 from lora_ci.dataset.rules import finding
 
 MAX_BYTES = 64 * 1024
+# A path in a `metadata.jsonl` may be of any length.
+MOST_OF_A_NAME = 200
 WIDE_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 Tell = Callable[[Finding], None]
@@ -43,7 +46,7 @@ def read_captions(
     if images and not any(name.endswith(SIDECARS) or is_metadata(name) for name in known):
         example = images[0].rpartition(".")[0] + ".txt"
         message = f"none of the {len(images)} images has a caption"
-        hint = f"write a text file beside each, such as {example}"
+        hint = f"write a text file beside each, such as {short_name(example)}"
         tell(finding("caption.missing", message, hint=hint))
         return {}
     listed = _read_metadata(folder, names, tell)
@@ -54,7 +57,7 @@ def read_captions(
         used.update(sidecars)
         if sidecars:
             if len(sidecars) > 1:
-                message = f"two captions of one image; {sidecars[0]} counts"
+                message = f"two captions of one image; {short_name(sidecars[0])} counts"
                 hint = "remove one of them: other trainers may read the other"
                 tell(finding("caption.two-files", message, file=sidecars[1], hint=hint))
             if sidecars[0] not in missing:
@@ -70,8 +73,13 @@ def read_captions(
     return found
 
 
+def short_name(name: str) -> str:
+    """A name as it may stand in a message."""
+    return shown(name if len(name) <= MOST_OF_A_NAME else name[:MOST_OF_A_NAME] + "…")
+
+
 def _what_to_write(stem: str) -> str:
-    return f"write {stem}{SIDECARS[0]} beside it; the name has the same capitals"
+    return f"write {short_name(stem + SIDECARS[0])} beside it; the name has the same capitals"
 
 
 def _covers(metadata: str, image: str) -> bool:
@@ -82,7 +90,7 @@ def _covers(metadata: str, image: str) -> bool:
 def _is_fine(image: str, caption: Caption, tell: Tell) -> bool:
     """True for a caption out of a list that is there and not too long."""
     if not caption.text:
-        message = f"an empty caption of {image}"
+        message = f"an empty caption of {short_name(image)}"
         tell(finding("caption.empty", message, file=caption.file, line=caption.line))
         return False
     if len(caption.text) > MAX_BYTES:
@@ -122,11 +130,11 @@ def _tell_orphans(
         if capitals is None:
             capitals = {image.rpartition(".")[0].lower(): image for image in images}
         near = capitals.get(stem.lower())
-        hint = f"{near} differs in capitals: rename one of them" if near else None
+        hint = f"{short_name(near)} differs in capitals: rename one of them" if near else None
         tell(finding("caption.orphan", "a caption without an image", file=name, hint=hint))
     for image, caption in listed.items():
         if image not in images and image not in missing:
-            message = f"a caption of {image}, which is not there"
+            message = f"a caption of {short_name(image)}, which is not there"
             tell(finding("caption.orphan", message, file=caption.file, line=caption.line))
 
 

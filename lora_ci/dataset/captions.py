@@ -11,7 +11,7 @@ from typing import Any
 from lora_ci.core.captions import Caption
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
-from lora_ci.dataset.caption_files import Tell, read_captions
+from lora_ci.dataset.caption_files import Tell, read_captions, short_name
 from lora_ci.dataset.copies import find_copies
 from lora_ci.dataset.folding import Folding
 from lora_ci.dataset.rules import finding
@@ -26,7 +26,7 @@ from lora_ci.dataset.vocabulary import (
     word_counts,
     wording_of,
 )
-from lora_ci.dataset.wording import problems, quoted
+from lora_ci.dataset.wording import against_picture, problems, quoted
 
 MOST_LOST_WORDS = 8
 MOST_WORDS = 20
@@ -68,10 +68,12 @@ def audit_captions(
     settings: ValidateSettings,
     missing: Iterable[str] = (),
     base_model: Path | None = None,
+    chroma: Mapping[str, float] | None = None,
 ) -> Audit:
     """Checks the captions of the images of a folder.
 
     `names` are all files of the folder, `missing` those that belong to it and could not be fetched.
+    `chroma` has the mean distance of an image's colors from gray, in levels, where it is known.
     """
     folding = Folding()
     found = read_captions(folder, images, frozenset(names), frozenset(missing), folding.add)
@@ -80,6 +82,7 @@ def audit_captions(
     _check_triggers(texts, folding.add)
     lengths = _check_lengths(texts, read_tokenizers(base_model), settings, folding.add)
     _check_wordings(texts, folding.add)
+    _check_colors(texts, chroma or {}, folding.add)
     folding.extend(
         constant_words(texts.wordings, counts, trigger, settings.constant_words, settings.fuse)
     )
@@ -192,12 +195,21 @@ def _check_wordings(texts: _Texts, tell: Tell) -> None:
             tell(_at(caption, rule, message, HINTS[rule]))
 
 
+def _check_colors(texts: _Texts, chroma: Mapping[str, float], tell: Tell) -> None:
+    """What a caption says of color against its picture."""
+    for image, caption, wording in zip(texts.images, texts.captions, texts.wordings, strict=True):
+        if image in chroma and (message := against_picture(wording.text, chroma[image])):
+            rule = "caption.contradiction"
+            tell(_at(caption, rule, message, HINTS[rule]))
+
+
 def _check_copies(texts: _Texts, likeness: float, tell: Tell) -> None:
     """One finding a group of captions that say nearly the same, at its second."""
     meaningless = STOP_WORDS.union(wording_of(texts.trigger.text).words)
     sets = [frozenset(wording.words) - meaningless for wording in texts.wordings]
     for group in find_copies(sets, likeness):
-        message = f"{len(group)} pictures have nearly the caption of {texts.images[group[0]]}"
+        first = short_name(texts.images[group[0]])
+        message = f"{len(group)} pictures have nearly the caption of {first}"
         hint = "say what tells each picture from the others"
         tell(_at(texts.captions[group[1]], "caption.copy", message, hint))
 

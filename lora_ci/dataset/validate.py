@@ -79,6 +79,9 @@ def validate_folder(
         settings=settings,
         missing=absent,
         base_model=base_model,
+        chroma={
+            name: m.figures.chroma for name, m in zip(images, measured, strict=True) if m.figures
+        },
     )
     expected = len(images) + sum(map(is_image_name, absent))
     others = [

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from lora_ci.dataset.judge import COLOR_CHROMA, GRAY_CHROMA
+
 # A caption without any of these needs no closer look: most have none.
 SUSPECT = re.compile(r"[{}<>\[\]@*#`&(]|__|--|://|www\.|BREAK")
 ENDS = re.compile(
@@ -65,6 +67,12 @@ SEVERAL = re.compile(
     r"[ _+]?(?:girls?|boys?|others?)?\b"
     r"|\b(?:crowd|women|men|girls|boys|people|twins|siblings|cats|dogs)\b"
 )
+SAID_GRAY = re.compile(
+    r"\b(?:monochrome|gr[ae]yscale|black[- ]and[- ]white (?:photo|photograph|picture|image|drawing)"
+    r")\b|(?:^|,) *black and white *(?:,|$)"
+)
+# `orange` may be the fruit, and gray things are called black, white and silver.
+SAID_COLORED = re.compile(r"\b(?:red|yellow|green|blue|purple|pink)\b")
 COUNT = re.compile(r"(\d{1,2})\+?[ _]?(girl|boy|other|person|man|woman|cat|dog)s?")
 NEVER_BOTH = (
     ("indoors", "outdoors"),
@@ -164,6 +172,15 @@ def contradicting(text: str, fields: Sequence[str]) -> tuple[str, str] | None:
         before_color, before = colored.setdefault(thing, (color, match.group()))
         if before_color != color and not SEVERAL.search(low):
             return before, match.group()
+    return None
+
+
+def against_picture(low: str, chroma: float) -> str | None:
+    """Says so if a caption in small letters calls a colored picture gray, or a gray one colored."""
+    if chroma > COLOR_CHROMA and (match := SAID_GRAY.search(low)):
+        return f"{quoted(match.group().strip(', '))}, and the picture has color"
+    if chroma < GRAY_CHROMA and (match := SAID_COLORED.search(low)):
+        return f"{quoted(match.group())}, and the picture is gray"
     return None
 
 
