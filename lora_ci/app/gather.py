@@ -21,25 +21,31 @@ from lora_ci.training.data import count_held_out
 # What stands at a path now. Raises InputError if nothing does.
 Resolve = Callable[[str], InputFacts]
 HUB = "hub"
+# What a dataset is scanned with: of a foreign push that must not be the push's own.
+SCANNING = ("scanner", "rules")
 
 
-def gather(config: Config, resolve: Resolve) -> dict[str, LoraFacts]:
-    """Looks at the inputs of every LoRA; one that several LoRAs share is looked at once."""
-    once = cache(resolve)
-    return {name: gather_lora(lora, config, once) for name, lora in config.loras.items()}
+def gather(config: Config, resolve: Resolve, ruling: Resolve | None = None) -> dict[str, LoraFacts]:
+    """Looks at the inputs of every LoRA; one that several LoRAs share is looked at once.
+
+    `ruling` looks where what scans datasets is taken from, if that is another place.
+    """
+    once, rules = cache(resolve), cache(ruling or resolve)
+    return {name: gather_lora(lora, config, once, rules) for name, lora in config.loras.items()}
 
 
-def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
+def gather_lora(lora: Lora, config: Config, resolve: Resolve, ruling: Resolve) -> LoraFacts:
     """The inputs of one LoRA; what cannot be used becomes a finding at its line in the config."""
     findings: list[Finding] = []
 
     def look(name: str, path: str, where: Where) -> InputFacts | None:
         try:
-            facts = resolve(path)
+            facts = ruling(path) if name in SCANNING else resolve(path)
         except InputError as error:
             findings.extend(_at(finding, name, where) for finding in error.findings)
             return None
-        spec = parse_embedder(lora.qa.embedder) if name == "embedder" else None
+        written = {"embedder": lora.qa.embedder, "scanner": lora.validate.scanner}.get(name)
+        spec = parse_embedder(written) if written else None
         if problem := _problem(name, path, facts) or (spec and _embedder_problem(spec, facts)):
             message, hint = problem
             finding = Finding(rule="", severity=Severity.ERROR, message=message, hint=hint)
@@ -62,6 +68,9 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
     embedder = others.get("embedder")
     if (named := parse_embedder(lora.qa.embedder).hub) is not None:
         embedder = hub_facts(HubModel(hub=named[0], revision=named[1]))
+    scanner = others.get("scanner")
+    if lora.validate.scanner and (hub := parse_embedder(lora.validate.scanner).hub):
+        scanner = hub_facts(HubModel(hub=hub[0], revision=hub[1]))
     if len(whole) == len(sources) and (problem := too_few_images(lora, whole)):
         where = config.where(f"{top}.train.shards")
         findings.append(replace(problem, file=where.file, line=where.line, column=where.column))
@@ -72,6 +81,8 @@ def gather_lora(lora: Lora, config: Config, resolve: Resolve) -> LoraFacts:
         embedder=embedder,
         companion=others.get("companion"),
         regularization=others.get("regularization"),
+        scanner=scanner,
+        rules=others.get("rules"),
         sources=tuple(whole),
         repeats=tuple(source.repeats for source in wanted),
         findings=tuple(findings),
@@ -132,7 +143,10 @@ def further_paths(lora: Lora) -> dict[str, tuple[str, str]]:
         "embedder": ("qa.embedder", parse_embedder(lora.qa.embedder).path),
         "companion": ("qa.compose_with", lora.qa.compose_with),
         "regularization": ("train.regularization", lora.train.regularization),
+        "rules": ("validate.yara", lora.validate.yara),
     }
+    if lora.validate.scanner:
+        paths["scanner"] = ("validate.content", parse_embedder(lora.validate.scanner).path)
     return {name: (key, path) for name, (key, path) in paths.items() if path is not None}
 
 

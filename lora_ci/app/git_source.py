@@ -73,8 +73,10 @@ class GitSource:
 
     def gather(self, event: Event) -> Gathered:
         tree = self.repo.tree(event.head, READ_AHEAD)
+        ruler = self.default if event.trust is Trust.UNTRUSTED and self.default else event.head
+        ruling = self.repo.tree(ruler, READ_AHEAD) if ruler != event.head else tree
 
-        def resolve(path: str) -> InputFacts:
+        def resolve(path: str, tree: Tree = tree) -> InputFacts:
             facts = resolve_input(tree, path, self.objects)
             if facts is None:
                 message = f"`{path}` is neither in git nor tracked by DVC at this commit"
@@ -85,7 +87,7 @@ class GitSource:
         config = self.rule(event, tree)
         return Gathered(
             config=config,
-            facts=gather(config, resolve),
+            facts=gather(config, resolve, partial(resolve, tree=ruling)),
             changes=find_changes(self, event, config),
             compare=self.compare,
         )

@@ -167,3 +167,15 @@ EMBEDDER = HubKind(
     ),
     absent=absent_embedder_files,
 )
+SCANNER = HubKind(
+    name="scanner",
+    key="validate.content",
+    form="model in transformers format",
+    wanted=(
+        *("config.json", "preprocessor_config.json"),
+        *("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
+    ),
+    absent=absent_embedder_files,
+)
+# By the names of inputs.
+HUB_KINDS = {"base_model": BASE_MODEL, "embedder": EMBEDDER, "scanner": SCANNER}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_ci.app.gather import HUB
-from lora_ci.app.hub import BASE_MODEL, EMBEDDER, ensure_hub_model
+from lora_ci.app.hub import HUB_KINDS, ensure_hub_model
 from lora_ci.app.source import Gathered
 from lora_ci.app.wiring import Deps
 from lora_ci.changes.inputs import InputFacts
@@ -34,7 +34,7 @@ from lora_ci.store.store import ArtifactStore
 
 # What lies in the repository at the commit; adapters come from the records.
 INPUTS = {
-    Stage.VALIDATE: ("dataset", "references", "base_model"),
+    Stage.VALIDATE: ("dataset", "references", "base_model", "scanner", "rules"),
     Stage.TRAIN: ("dataset", "base_model", "regularization"),
     Stage.QA: ("dataset", "base_model", "references", "embedder", "companion"),
     Stage.OPTIMIZE: ("base_model", "references", "embedder"),
@@ -159,6 +159,7 @@ def _params(
             return {
                 "settings": settings_json(lora.validate),
                 "trigger": lora.trigger,
+                "type": str(lora.type),
                 "dataset": facts.dataset.path if facts.dataset else "",
                 "missing": list(facts.dataset.missing) if facts.dataset else [],
             }
@@ -258,8 +259,7 @@ def ensure_input(
     """
     if whole.tracked_by == HUB:
         hub, _, revision = whole.content_id.removeprefix("hf:").rpartition("@")
-        kind = EMBEDDER if name == "embedder" else BASE_MODEL
-        path = str(ensure_hub_model(hub, revision, kind))
+        path = str(ensure_hub_model(hub, revision, HUB_KINDS[name]))
         return StepInput(content_id=whole.content_id, path=path, shown_as=hub)
     names = [entry.path for entry in whole.entries or ()]
     key = sha256_json([whole.content_id, names, whole.missing])[:32]

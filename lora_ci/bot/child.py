@@ -31,7 +31,7 @@ HANDLE = "process"
 
 # What only the server may know, and what would make the job take itself for one of a workflow's.
 WITHHELD = ("LORA_CI_", "GITHUB_")
-PASSED_ON = ("LORA_CI_STORE", "LORA_CI_SIGNING_KEY")
+PASSED_ON = ("LORA_CI_STORE", "LORA_CI_SIGNING_KEY", "LORA_CI_CLAMD", "LORA_CI_YARA")
 
 
 @dataclass(frozen=True, slots=True)

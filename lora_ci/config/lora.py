@@ -12,14 +12,20 @@ from lora_ci.config.inputs import read_base_model, read_sources
 from lora_ci.config.kohya import is_train_file, train_settings
 from lora_ci.config.language import GATE, NAME, SECTIONS, Prepare, WrittenConfig, WrittenLora
 from lora_ci.config.matrix import Variant, expand
-from lora_ci.config.measuring import check_measuring
+from lora_ci.config.measuring import check_measuring, check_scanning
 from lora_ci.config.model import Lora, Source
 from lora_ci.config.reading import Reading, hints_of, merge, nearest
 from lora_ci.config.shards import check_shards
 from lora_ci.config.texts import check_texts
 from lora_ci.config.train_rules import check_train, note_idle, with_nearest_budget
 from lora_ci.core.metrics import QA_METRICS
-from lora_ci.core.settings import DeploySettings, Policy, QaSettings, TrainSettings
+from lora_ci.core.settings import (
+    DeploySettings,
+    Policy,
+    QaSettings,
+    TrainSettings,
+    ValidateSettings,
+)
 from lora_ci.core.shard import parse_shard
 
 
@@ -140,6 +146,8 @@ def check_section(
     """What a section must hold beyond its types."""
     if isinstance(settings, QaSettings):
         check_qa(reading, settings, node)
+    elif isinstance(settings, ValidateSettings):
+        check_scanning(reading, settings, node)
     elif isinstance(settings, DeploySettings):
         check_deploy(reading, settings, node, written.policy)
     elif isinstance(settings, TrainSettings):

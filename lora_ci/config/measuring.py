@@ -1,4 +1,4 @@
-"""What a judgement measures with, told at its line: the embedder, its license, the scanner."""
+"""What a judgement measures with, told at its line: the embedder, its license, the scanners."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from lora_ci.config.reading import LONGEST_SHOWN, Reading
 from lora_ci.core.embedders import EmbedderKind, parse_embedder
 from lora_ci.core.errors import InputError
 from lora_ci.core.licenses import why_not_commercial
-from lora_ci.core.settings import QaSettings
+from lora_ci.core.settings import QaSettings, ValidateSettings
 
+SCANNERS = (
+    "expected `onnx:<file>`, `path:<folder>`, `hf:<owner>/<name>@<commit>` or `exec:<command>`"
+)
 # Their files hold no card that could say the license.
 NO_CARD = (EmbedderKind.ONNX, EmbedderKind.TORCHSCRIPT, EmbedderKind.EXEC)
 
@@ -30,6 +33,26 @@ def check_measuring(reading: Reading, settings: QaSettings, node: Node) -> None:
         parse_embedder(settings.safety)
     except InputError as error:
         reading.say("value", f"`safety`: {error}", where, error.findings[0].hint)
+
+
+def check_scanning(reading: Reading, settings: ValidateSettings, node: Node) -> None:
+    """Errors at what cannot scan a dataset."""
+    given = node.value if isinstance(node.value, dict) else {}
+    if settings.yara is not None:
+        reading.inside_repository(settings.yara, given.get("yara", node).where)
+    if settings.content is None:
+        return
+    where = given.get("content", node).where
+    try:
+        spec = parse_embedder(settings.content)
+    except InputError as error:
+        reading.say("value", f"`content`: {error}", where, SCANNERS)
+        return
+    if spec.kind in (EmbedderKind.CLASSIC, EmbedderKind.TORCHSCRIPT):
+        message = f"`content`: `{spec.kind}:` scans nothing"
+        reading.say("value", message, where, SCANNERS)
+    elif spec.path is not None:
+        reading.inside_repository(spec.path, where)
 
 
 def _check_embedder(

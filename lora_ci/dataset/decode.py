@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 from lora_ci.dataset.features import perceptual_hashes, thumbnails
 from lora_ci.dataset.measure import edges_of, figures_of
 from lora_ci.dataset.measured import Measured
+from lora_ci.dataset.privacy import personal_problems
 from lora_ci.dataset.sniff import (
     JPEG,
     MAX_SCANS,
@@ -144,6 +145,7 @@ def _decoded(found: Measured, data: bytes, structure: Structure, max_pixels: int
             if _see_through(file):
                 problems.append(("image.transparent", "has transparency"))
             gray, small = _other(file)
+        problems += personal_problems(file.info)
     problem, small = _in_srgb(profile, small)
     problems += problem
     gray, small = _upright(gray, turn), np.ascontiguousarray(_upright(small, turn))

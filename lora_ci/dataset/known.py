@@ -26,7 +26,7 @@ class _Line(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 @dataclass(slots=True, kw_only=True)
 class KnownAnswers:
-    """Answers of one who is asked about bytes; without an `identity` nothing is kept.
+    """Answers of one who is asked about bytes; without an `identity` none outlives the process.
 
     A line is appended in one write, so that others who append keep theirs; a line that is torn is
     none, and its bytes are asked about again.
@@ -60,10 +60,10 @@ class KnownAnswers:
 
     def put(self, digest: str, scores: dict[str, float]) -> None:
         """Keeps an answer. Raises OSError if the disk is full or refuses."""
+        self._known[digest] = scores
         path = self._path()
         if path is None:
             return
-        self._known[digest] = scores
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             # Begins a line of its own, whatever a process that was killed left of the one before.

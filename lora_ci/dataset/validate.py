@@ -14,6 +14,7 @@ from lora_ci.core.captions import SIDECARS, is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
 from lora_ci.dataset.captions import audit_captions
+from lora_ci.dataset.consent import is_datasheet
 from lora_ci.dataset.decode import SUFFIXES
 from lora_ci.dataset.duplicates import find_pairs
 from lora_ci.dataset.files import is_image_name, list_files, missing_findings, name_findings, shown
@@ -155,7 +156,9 @@ def unknown_files(names: Sequence[str]) -> list[Finding]:
     """Files that are neither image nor caption."""
     known = (*SUFFIXES, *SIDECARS)
     odd = [
-        n for n in names if not (n.lower().endswith(known) or is_metadata(n) or n.startswith("."))
+        n
+        for n in names
+        if not (n.lower().endswith(known) or is_metadata(n) or is_datasheet(n) or n.startswith("."))
     ]
     message = "neither an image nor a caption; training ignores it"
     return [finding("dataset.unknown-file", message, file=name) for name in odd]

@@ -28,6 +28,8 @@ NAMES = frozenset(
         "CUBLAS_WORKSPACE_CONFIG",
         "NO_COLOR",
         "DVC_NO_ANALYTICS",
+        "LORA_CI_CLAMD",
+        "LORA_CI_YARA",
     ]
 )
 PREFIXES = (

@@ -13,7 +13,8 @@ class LoraFacts:
     """Inputs by name; `findings` are errors that forbid every stage (an input is not there).
 
     `dataset` holds the files of all `sources`, those of several below the paths of their sources;
-    `repeats` has one number a source, as it is written. `companion` is a second adapter.
+    `repeats` has one number a source, as it is written. `companion` is a second adapter,
+    `scanner` and `rules` are what pictures and files of the dataset are scanned with.
     """
 
     dataset: InputFacts | None
@@ -22,6 +23,8 @@ class LoraFacts:
     embedder: InputFacts | None = None
     companion: InputFacts | None = None
     regularization: InputFacts | None = None
+    scanner: InputFacts | None = None
+    rules: InputFacts | None = None
     sources: tuple[InputFacts, ...] = ()
     repeats: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()

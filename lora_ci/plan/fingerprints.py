@@ -24,6 +24,8 @@ from lora_ci.plan.training_rules import canonical, why_never_continued
 
 def validate_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
     """Of the dataset's checks. What is not pushed counts: once it is, the answer changes."""
+    scanned_with = {n: _id(facts, n) for n in ("scanner", "rules") if getattr(facts, n)}
+    kind = {"type": str(lora.type)} if lora.validate.consent == "required" else {}
     return _make(
         Stage.VALIDATE,
         {
@@ -33,6 +35,8 @@ def validate_fingerprint(lora: Lora, facts: LoraFacts) -> Fingerprint:
             "base_model": _id(facts, "base_model"),
             "trigger": lora.trigger,
             "code": CHECKS_VERSION,
+            **scanned_with,
+            **kind,
             **_settings("validate", lora.validate),
         },
     )

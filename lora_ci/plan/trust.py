@@ -84,6 +84,9 @@ def _programs(stage: Stage, lora: Lora) -> list[str]:
     named = []
     if stage is Stage.TRAIN and lora.train.backend != "native":
         named.append(f"train.backend: {lora.train.backend}")
+    scanner = lora.validate.scanner
+    if stage is Stage.VALIDATE and scanner and parse_embedder(scanner).runs_code:
+        named.append("validate.content: exec:")
     embedder = parse_embedder(lora.qa.embedder)
     if stage in (Stage.QA, Stage.OPTIMIZE) and embedder.runs_code:
         named.append(f"qa.embedder: {embedder.kind}:")

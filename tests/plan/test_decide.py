@@ -456,6 +456,21 @@ def test_a_program_that_the_config_names_needs_the_policys_leave():
     assert "train:run" in actions(allowed)
 
 
+def test_a_program_that_scans_the_dataset_needs_the_policys_leave_too():
+    text = TEXT.replace("train: {", 'validate: {content: "exec:python x.py"}\n    train: {')
+    assert text != TEXT
+    first = plan_for(DictRecords(), text).of("mei")[0]
+    assert (first.stage, first.action) == (Stage.VALIDATE, Action.BLOCKED)
+    assert "`validate.content: exec:`" in first.why
+    for allowed in (
+        text + "policy: {commands: true}\n",
+        text.replace("exec:python x.py", "onnx:m"),
+    ):
+        assert "validate:run" in actions(plan_for(DictRecords(), allowed))
+    off = text.replace('{content: "', '{content_policy: "off", content: "')
+    assert "validate:run" in actions(plan_for(DictRecords(), off))
+
+
 @pytest.mark.parametrize(
     ("qa", "named"),
     [

@@ -31,6 +31,7 @@ from lora_ci.qa.selftest.world import (
 from lora_ci.qa.studio import Worn
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.references import Reference
+from lora_ci.ruler.safety import Scores
 
 TRIGGER = "<thing>"
 CANDIDATE, RELEASED, COMPANION_NAME = "candidate", "released", "companion"
@@ -235,6 +236,8 @@ class WorldEmbedder:
 class WorldScanner:
     """Names the pictures that must not be."""
 
-    def scan(self, pictures: Sequence[Picture]) -> Sequence[tuple[str, ...]]:
-        """One tuple a picture; () for a safe one."""
-        return [("taboo",) if found[TABOO] > TABOO_AT else () for found in read(pictures)]
+    labels: tuple[str, ...] = ("taboo",)
+
+    def scan(self, pictures: Sequence[Picture]) -> Sequence[Scores]:
+        """Sure of those, and of no other."""
+        return [{"taboo": float(found[TABOO] > TABOO_AT)} for found in read(pictures)]
