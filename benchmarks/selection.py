@@ -17,7 +17,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,38 +57,36 @@ def main() -> int:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--share", type=float, default=1.0, help="of the sizes of the sets")
     parser.add_argument("--apricot", metavar="PYTHON", help="of an environment with apricot-select")
     parser.add_argument(
         "--plain", action="store_true", help="plain greedy of the large set too, once: a minute"
     )
     args = parser.parse_args()
     print(machine())
-    ways: dict[str, Way] = {"plain greedy": plain_greedy}
+    ways = {"plain greedy": (plain_greedy, args.pairs)}
     if args.apricot:
-        ways["apricot 0.6.1, lazy"] = lambda some, count: apricot(args.apricot, some, count)
+        ways["apricot 0.6.1, lazy"] = (partial(apricot, args.apricot), args.pairs)
+    plain = {"plain greedy": (plain_greedy, 1)} if args.plain else {}
     rows: list[tuple[str, ...]] = []
-    for n, count in (SMALL, LARGE):
-        others = dict(ways)
-        if (n, count) == LARGE:
-            others = {"plain greedy": plain_greedy} if args.plain else {}
-        rows += compared(n, count, others, args.pairs)
+    for (n, count), others in ((SMALL, ways), (LARGE, plain), (SAMPLED, {})):
+        rows += compared(round(n * args.share), round(count * args.share), others, args.pairs)
     print(render_table(("set", "way", "CPU s", "times as long", "F", "Vendi score"), rows))
-    n, count = SAMPLED
-    print(render_table(("set", "way", "CPU s", "", "F", "Vendi score"), compared(n, count, {}, 1)))
     return 0
 
 
-def compared(n: int, count: int, others: dict[str, Way], pairs: int) -> list[tuple[str, ...]]:
-    """A row for each way of choosing `count` of `n`."""
+def compared(
+    n: int, count: int, others: Mapping[str, tuple[Way, int]], pairs: int
+) -> list[tuple[str, ...]]:
+    """A row for each way of choosing `count` of `n`; of each other way, how often."""
     features = made(n)
     times: dict[str, list[float]] = {}
     chosen: dict[str, list[int]] = {}
     for pair in range(pairs):
-        # Of the large set plain greedy takes a minute: once is enough to see its value.
-        now = others if pair == 0 or n <= SMALL[0] else {}
-        for name, way in {"lora-ci": ours, **now}.items():
-            spent, chosen[name] = way(features, count)
-            times.setdefault(name, []).append(spent)
+        for name, (way, often) in {"lora-ci": (ours, pairs), **others}.items():
+            if pair < often:
+                spent, chosen[name] = way(features, count)
+                times.setdefault(name, []).append(spent)
     chosen["k-center"] = k_center(features, count)
     chosen["random"] = np.random.default_rng(1).choice(n, count, replace=False).tolist()
     whole = value_of(features, np.zeros(n), chosen["lora-ci"])

@@ -103,3 +103,12 @@ def test_a_flood_of_steps_begins_in_fair_turns():
     said = {row[1]: row[2] for row in rows if len(row) > 3}
     assert said["most turns that a repository was ahead"] == "1.00"
     assert {"200 steps begun, s", "100", "1,000"} <= said.keys()
+
+
+def test_choosing_by_lazy_greedy_is_as_good_as_by_plain_greedy():
+    printed = run("benchmarks.selection", "--share", "0.05", "--pairs", "1", "--plain")
+    rows = [[cell.strip() for cell in line.split("|")] for line in printed.splitlines()]
+    values = {(row[1], row[2]): row[5] for row in rows if len(row) > 6}
+    for size in ("100 × 512, 5", "500 × 512, 25"):
+        assert values[size, "plain greedy"] == "1.0000"
+        assert float(values[size, "random"]) < 1
