@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE = 1
 export DVC_NO_ANALYTICS = 1
 
-.PHONY: venv demo test check fmt golden schema bench clean
+.PHONY: venv demo demo-ray demo-slurm test check fmt golden schema bench clean
 
 venv: $(VENV)/.ready
 
@@ -16,6 +16,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: venv
 	OMP_NUM_THREADS=2 $(BIN)/lora-ci demo
+
+# The same on a real Ray or SLURM, of this machine alone, which is started for it and ended after it.
+demo-ray: venv
+	$(BIN)/python -m tools.demo_on ray
+
+demo-slurm: venv
+	$(BIN)/python tools/system_packages.py
+	$(BIN)/python -m tools.demo_on slurm
 
 test: venv check
 	$(BIN)/python tools/system_packages.py

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=executor_name,
         default="local",
         metavar="WHERE",
-        help="`local`: each step in a process of its own; `inline`; `ray=URL`; "
-        "`slurm[=PARTITION]`, with --folder on a disk that its nodes see (default: local)",
+        help="`local`: each step in a process of its own; `inline`; `ray=URL` or "
+        "`slurm[=PARTITION]`, with --folder on a disk that their nodes see (default: local)",
     )
     add_output_arguments(parser)
 
