@@ -26,13 +26,13 @@ class _Line(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 @dataclass(slots=True, kw_only=True)
 class KnownAnswers:
-    """Answers of one who is asked about bytes; without an `identity` none outlives the process.
+    """Answers of one who is asked about bytes; without an `identity` or a `cache` none is kept.
 
     A line is appended in one write, so that others who append keep theirs; a line that is torn is
     none, and its bytes are asked about again.
     """
 
-    cache: Path
+    cache: Path | None
     identity: str | None
     _known: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -41,7 +41,7 @@ class KnownAnswers:
         if path is None:
             return
         if not path.is_file():
-            prune([self.cache / FOLDER], ALL_BYTES)
+            prune([path.parents[1]], ALL_BYTES)
             return
         if path.stat().st_size > LIMIT_BYTES:
             path.unlink()
@@ -70,7 +70,7 @@ class KnownAnswers:
             file.write(b"\n" + msgspec.json.encode(_Line(digest, scores)) + b"\n")
 
     def _path(self) -> Path | None:
-        if self.identity is None:
+        if self.cache is None or self.identity is None:
             return None
         key = sha256_bytes(self.identity.encode())
         return self.cache / FOLDER / key[:2] / f"{key[2:]}.jsonl"

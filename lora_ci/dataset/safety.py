@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from lora_ci.core.finding import Finding
 from lora_ci.core.settings import LoraType, ValidateSettings
 from lora_ci.dataset.consent import consent_findings, read_datasheets
 from lora_ci.dataset.content import Content, check_content
-from lora_ci.dataset.files import list_files
+from lora_ci.dataset.files import list_files, shown
 from lora_ci.dataset.known import KnownAnswers
 from lora_ci.dataset.scan import FileScanner, scan_files
 from lora_ci.dataset.scanners.clamd import clamd_at
@@ -59,16 +59,26 @@ def file_scanners(
 
 
 def scan_folders(
-    folders: Iterable[Path], scanners: Collection[FileScanner], cache: Path, progress: Progress
+    folders: Mapping[Path, str],
+    scanners: Collection[FileScanner],
+    cache: Path | None,
+    progress: Progress,
 ) -> list[Finding]:
-    """What the scanners find in all files of the folders, without the paths of the folders.
+    """What the scanners find in all files of folders, each with the path that people know it by.
 
     Raises InfrastructureError: see `scan_files`.
     """
     found: list[Finding] = []
-    for folder in folders if scanners else ():
-        found += scan_files(folder, list_files(folder).names, scanners, cache, progress)
+    for folder, shown_as in folders.items() if scanners else ():
+        names = list_files(folder).names
+        found += below(shown_as, scan_files(folder, names, scanners, cache, progress))
     return found
+
+
+def below(folder: str, findings: Iterable[Finding]) -> list[Finding]:
+    """The findings with the folder before the names of their files, which reports can show."""
+    prefix = f"{folder.rstrip('/')}/" if folder else ""
+    return [replace(f, file=prefix + shown(f.file)) if f.file else f for f in findings]
 
 
 def look_at_content(

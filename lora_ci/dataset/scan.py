@@ -45,12 +45,12 @@ def scan_files(
     folder: Path,
     names: Sequence[str],
     scanners: Iterable[FileScanner],
-    cache: Path,
+    cache: Path | None,
     progress: Callable[[int, int, str], None] = lambda *_: None,
 ) -> list[Finding]:
     """What the scanners find in the files of a folder. Links and special files are not opened.
 
-    Bytes that the same scanner called clean before are not shown to it again.
+    Bytes that the same scanner called clean before, by what `cache` keeps, are not shown again.
 
     Raises:
         InfrastructureError: a scanner cannot tell, or a file cannot be read.

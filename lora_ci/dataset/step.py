@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 
 from lora_ci.core.errors import Interrupted
 from lora_ci.core.finding import Finding, Severity
@@ -13,6 +12,7 @@ from lora_ci.core.step import Outcome, StepContext, StepResult, StepSpec
 from lora_ci.dataset.safety import (
     ScannedWith,
     ask_for_consent,
+    below,
     file_scanners,
     look_at_content,
     scan_folders,
@@ -39,9 +39,11 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     folder, shown_as = context.input_path("dataset"), str(spec.params["dataset"])
     settings = parse_settings(spec.params["settings"], ValidateSettings)
     scanners = file_scanners(settings, given.get("rules"), os.environ)
-    folders = [given[name] for name in ("dataset", "references") if name in given]
+    folders = {folder: shown_as}
+    if "references" in given:
+        folders[given["references"]] = spec.inputs["references"].shown_as or "references"
     if infected := scan_folders(folders, scanners, context.cache, progress):
-        return StepResult(outcome=Outcome.FAILED, findings=tuple(_below(shown_as, infected)))
+        return StepResult(outcome=Outcome.FAILED, findings=tuple(infected))
     validation = validate_folder(
         folder,
         str(spec.params["trigger"]),
@@ -65,7 +67,7 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     )
     kind = LoraType(spec.params["type"])
     asked = ask_for_consent(folder, settings, kind, content.people)
-    safety = _below(shown_as, [*content.findings, *asked])
+    safety = below(shown_as, [*content.findings, *asked])
     findings = (*validation.findings, *safety)
     return StepResult(
         outcome=_outcome(findings),
@@ -73,12 +75,6 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
         findings=findings,
         details={"statistics": validation.statistics},
     )
-
-
-def _below(folder: str, findings: Iterable[Finding]) -> list[Finding]:
-    """The findings with the folder before the names of their files."""
-    prefix = f"{folder.rstrip('/')}/" if folder else ""
-    return [replace(f, file=prefix + f.file) if f.file else f for f in findings]
 
 
 def _outcome(findings: Iterable[Finding]) -> Outcome:

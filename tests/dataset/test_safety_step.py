@@ -1,5 +1,6 @@
 """What the step `validate` makes of scanners: found is failed, unknown is no verdict."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lora_ci.steps.folder import StepFolder
 from lora_ci.steps.main import exec_step
 from lora_ci.store.local import LocalStore
 from tests.clamav import EICAR, clamd, needs_clamd
+from tests.command import lora_ci
 from tests.tiny_embedders import write_program
 
 PICTURES = Path(__file__).parents[2] / "examples" / "emoji" / "pictures" / "fluent3d"
@@ -147,3 +149,18 @@ class TestRealDaemon:
             assert told(result) == {("scan.found", f"data/mei/{picture.name}")}
         result = validated(dataset, antivirus="required")
         assert result.outcome is Outcome.ERROR
+
+
+def test_the_command_scans_too(dataset, tmp_path, monkeypatch):
+    (tmp_path / "a.yar").write_text(RULE % b"abcdef".hex())
+    monkeypatch.setenv("LORA_CI_YARA", str(tmp_path / "a.yar"))
+    command = ("dataset", "validate", str(dataset), "--trigger", "fluent3d", "--json")
+    assert lora_ci(tmp_path, *command).code == 0
+    caption = next(dataset.glob("*.txt"))
+    caption.write_text("fluent3d abcdef")
+    told = lora_ci(tmp_path, *command)
+    assert told.code == 1
+    (found,) = json.loads(told.out)["findings"]
+    assert (found["rule"], found["file"]) == ("scan.found", str(caption))
+    monkeypatch.setenv("LORA_CI_CLAMD", "nonsense")
+    assert lora_ci(tmp_path, *command).code == 2
