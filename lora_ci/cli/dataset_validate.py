@@ -82,4 +82,4 @@ def _fix(folder: Path, output: Output, *, dry: bool) -> None:
             output.note(fix.diff())
         else:
             fix.write(folder)
-    output.note(f"{mended} captions {'would be' if dry else 'were'} mended")
+    output.note(f"captions {'that would be ' if dry else ''}mended: {mended}")

@@ -179,26 +179,40 @@ def _undecodable(problem: str, name: str, line: int) -> Finding:
 
 
 def _read_bytes(folder: Path, name: str, limit_bytes: int, tell: Tell) -> bytes | None:
-    """The whole file, at most `limit_bytes`; None where it is not read, which is told.
+    """The whole file; None where it is not read, which is told."""
+    path = os.path.join(folder, name)
+    data = read_bytes(path, limit_bytes)
+    if data is None:
+        size_bytes = _size(path)
+        if size_bytes > limit_bytes:
+            message = f"{size_bytes} bytes; at most {limit_bytes} are read"
+            tell(finding("caption.too-large", message, file=name))
+        else:
+            message = "not a regular file that can be read"
+            tell(finding("caption.unreadable", message, file=name))
+    return data
+
+
+def _size(path: str) -> int:
+    """Of a regular file, else 0."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def read_bytes(path: str | Path, limit_bytes: int) -> bytes | None:
+    """A whole file; None for a larger one, for what is no regular file, or may not be read.
 
     Links are not followed, and a pipe without a writer does not hang.
     """
     try:
-        opened = os.open(
-            os.path.join(folder, name),
-            os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-        )
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        opened = -1
-    if opened >= 0:
-        with io.FileIO(opened) as file:
-            status = os.fstat(opened)
-            if stat.S_ISREG(status.st_mode):
-                if status.st_size <= limit_bytes:
-                    return file.readall()
-                message = f"{status.st_size} bytes; at most {limit_bytes} are read"
-                tell(finding("caption.too-large", message, file=name))
-                return None
-    message = "not a regular file that can be read"
-    tell(finding("caption.unreadable", message, file=name))
-    return None
+        return None
+    with io.FileIO(opened) as file:
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit_bytes:
+            return None
+        return file.readall()
