@@ -13,6 +13,7 @@ from lora_ci.dataset.caption_fixes import find_fixes
 from lora_ci.dataset.files import list_files
 from lora_ci.dataset.safety import file_scanners, scan_folders
 from lora_ci.dataset.validate import Validation, validate_folder
+from lora_ci.report.figures import counted
 
 STATE = Path(".lora-ci")
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         output.findings(infected)
         figures = {"errors": float(len(infected))}
         found = Validation(findings=tuple(infected), metrics=figures, statistics={})
-        told = f"{len(infected)} files must not be opened: nothing else was checked"
+        told = f"{counted(len(infected), 'file')} must not be opened: nothing else was checked"
         output.result(told, found, schema="dataset")
         return ExitCode.FAILED
     validation = validate_folder(
