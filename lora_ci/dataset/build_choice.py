@@ -221,22 +221,26 @@ def _sift(pictures: Sequence[Picture], pairs: Sequence[Pair]) -> list[Picture]:
         return not one.pinned, -one.quality, -pixels, one.caption is None, len(one.name), at
 
     order = sorted(range(len(pictures)), key=rank)
-    # Who pins two that are nearly the same wants both; of the same pixels one is enough.
-    counted = [
-        (pair.first, pair.second)
-        for pair in pairs
-        if pair.exact or not (pictures[pair.first].pinned and pictures[pair.second].pinned)
-    ]
-    gone = keep_best(order, counted)
-    exact = {(pair.first, pair.second) for pair in pairs if pair.exact}
+    equal = clusters(len(pictures), [(p.first, p.second) for p in pairs if p.exact])
+    best: dict[int, int] = {}
+    for at in order:
+        best.setdefault(equal[at], at)
+    # A pair of one of several equal pictures is one of all of them. Who pins two that are nearly
+    # the same wants both; of equal ones one is enough.
+    near = {(best[equal[pair.first]], best[equal[pair.second]]) for pair in pairs}
+    near = {
+        (one, other)
+        for one, other in near
+        if one != other and not (pictures[one].pinned and pictures[other].pinned)
+    }
+    gone = keep_best(sorted(best.values(), key=rank), near)
     sifted = list(pictures)
-    for at, kept in gone.items():
-        sifted[at] = replace(
-            pictures[at],
-            fate=Fate.DUPLICATE,
-            like=pictures[kept].name,
-            exact=(min(at, kept), max(at, kept)) in exact,
-        )
+    for at, picture in enumerate(pictures):
+        first = best[equal[at]]
+        kept = gone.get(first, first)
+        if kept != at:
+            like, same = pictures[kept].name, kept == first
+            sifted[at] = replace(picture, fate=Fate.DUPLICATE, like=like, exact=same)
     return sifted
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_ci.core.digest import sha256_bytes
-from lora_ci.core.errors import InputError, UsageError
+from lora_ci.core.errors import InputError, UsageError, machine_error
 from lora_ci.dataset.beside import beside, place
 from lora_ci.dataset.build_choice import Planned, Progress, plan_build, read_same
 from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, BuildSettings, Fate, Picture
@@ -49,7 +49,7 @@ def build_dataset(
     Raises:
         UsageError: `out` is there already, or in the source, or a pinned picture is not there.
         InputError: too few pictures can be used, or one changed meanwhile.
-        OSError: the disk is full or refuses; the same call goes on where it stopped.
+        InfrastructureError: the disk is full or refuses; the same call goes on where it stopped.
     """
     check_places(source, out)
     planned = plan_build(source, settings, embedder=embedder, cache=cache, progress=progress)
@@ -69,28 +69,38 @@ def check_places(source: Path, out: Path) -> None:
 
 def write_build(planned: Planned, out: Path, progress: Progress = lambda *_: None) -> None:
     """Writes what was planned. Raises as `build_dataset`."""
+    try:
+        with beside(out, planned.plan.id) as folder:
+            _write(planned, folder, progress)
+            place(folder, out)
+    except OSError as error:
+        expected = machine_error(error, out.absolute().parent)
+        if expected is None:
+            raise
+        raise expected from error
+
+
+def _write(planned: Planned, folder: Path, progress: Progress) -> None:
     plan = planned.plan
-    with beside(out, plan.id) as folder:
-        chosen = list(plan.of(*FOLDERS))
-        written: dict[str, str] = {}
-        for done, picture in enumerate(chosen, 1):
-            written[picture.sha256] = _write_picture(picture, planned, folder)
-            progress("write", done, len(chosen))
-        shown = [picture for fate in Fate for picture in shown_of(plan, fate)]
-        thumbnails = {}
-        for done, picture in enumerate(shown, 1):
-            if small := _thumbnail(picture, planned):
-                thumbnails[picture.name] = small
-            progress("contact sheet", done, len(shown))
-        texts = {
-            CONTACT_SHEET: render_contact_sheet(plan, thumbnails),
-            DATASHEET: render_datasheet_markdown(plan, written),
-            DATASHEET_JSON: render_datasheet_json(plan, written),
-        }
-        for name, text in texts.items():
-            write_whole(folder / name, text.encode())
-        _leave_only(folder, {*texts, *_names(chosen)})
-        place(folder, out)
+    chosen = list(plan.of(*FOLDERS))
+    written: dict[str, str] = {}
+    for done, picture in enumerate(chosen, 1):
+        written[picture.sha256] = _write_picture(picture, planned, folder)
+        progress("write", done, len(chosen))
+    shown = [picture for fate in Fate for picture in shown_of(plan, fate)]
+    thumbnails = {}
+    for done, picture in enumerate(shown, 1):
+        if small := _thumbnail(picture, planned):
+            thumbnails[picture.name] = small
+        progress("contact sheet", done, len(shown))
+    texts = {
+        CONTACT_SHEET: render_contact_sheet(plan, thumbnails),
+        DATASHEET: render_datasheet_markdown(plan, written),
+        DATASHEET_JSON: render_datasheet_json(plan, written),
+    }
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode())
+    _leave_only(folder, {*texts, *_names(chosen)})
 
 
 def _names(chosen: Iterable[Picture]) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_ci.cli.main import main
-from tests.command import Told, assert_one_message
+from tests.command import Told, assert_one_message, lora_ci
 
 PICTURES = Path(__file__).parents[2] / "examples" / "emoji" / "pictures" / "mochi"
 
@@ -75,6 +75,27 @@ def test_what_cannot_be_is_told_once_with_what_to_do(built, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert_one_message(built(PICTURES, *words, "-q"), code)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_the_same_command_goes_on(tmp_path, cache):
+    words = ("dataset", "build", str(PICTURES), "--target", "3", "--out", "out", "--quiet")
+    env = {"XDG_CACHE_HOME": str(cache)}
+    told = lora_ci(tmp_path, *words, env=env, max_file_bytes=6000)
+    assert_one_message(told, 4, str(tmp_path))
+    assert not (tmp_path / "out").exists()
+    assert lora_ci(tmp_path, *words, env=env).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
+def test_an_embedder_of_the_repository_sees_what_is_alike(built, tmp_path):
+    model = PICTURES.parents[1] / "clip"
+    told = built(
+        PICTURES, "--target", 2, "--dry-run", "--embedder", f"path:{model}", "--json", "-q"
+    )
+    assert told.code == 0
+    assert json.loads(told.out)["features"].startswith("path:")
 
 
 @pytest.mark.slow
