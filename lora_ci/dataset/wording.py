@@ -25,7 +25,7 @@ WHOLE = frozenset(
 PLACEHOLDER = re.compile(
     r"\{[A-Za-z_][\w .-]{0,40}\}|\{\}"
     r"|\[(?:trigger|name|token|caption|subject|class|filewords|concept|instance)\]"
-    r"|<\|[\w ]{1,40}\|>|</?s>|<(?:pad|unk|image|loc_\d{1,4}|[A-Z_]{3,40})>",
+    r"|<\|[\w ]{1,40}\|>|</?s>",
     re.IGNORECASE,
 )
 UNKNOWN_TAG = re.compile(r"<[A-Za-z][\w-]{0,40}>")
@@ -59,7 +59,7 @@ PLAIN_COLORS = (
 )
 COLORS = {color: color for color in PLAIN_COLORS} | {"grey": "gray", "blonde": "blond"}
 # Things of which one picture of one subject shows one color.
-OF_ONE_COLOR = ("hair", "eyes", "fur", "skin", "background", "sky")
+OF_ONE_COLOR = ("hair", "eyes", "skin", "background")
 COLORED = re.compile(rf"\b({'|'.join(COLORS)})[ _]({'|'.join(OF_ONE_COLOR)})\b")
 SEVERAL = re.compile(
     r"multicolou?red|two[- _]?tone|gradient|streaked|heterochromia|colored inner|\band\b.*\band\b"
@@ -73,6 +73,7 @@ SAID_GRAY = re.compile(
 )
 # `orange` may be the fruit, and gray things are called black, white and silver.
 SAID_COLORED = re.compile(r"\b(?:red|yellow|green|blue|purple|pink)\b")
+SUBJECT = re.compile(r"(?:\b|\d)(?:girl|boy|woman|man|person|child|lady|guy)\b")
 COUNT = re.compile(r"(\d{1,2})\+?[ _]?(girl|boy|other|person|man|woman|cat|dog)s?")
 NEVER_BOTH = (
     ("indoors", "outdoors"),
@@ -170,9 +171,14 @@ def contradicting(text: str, fields: Sequence[str]) -> tuple[str, str] | None:
     for match in COLORED.finditer(low):
         color, thing = COLORS[match.group(1)], match.group(2)
         before_color, before = colored.setdefault(thing, (color, match.group()))
-        if before_color != color and not SEVERAL.search(low):
+        if before_color != color and not _of_several(low):
             return before, match.group()
     return None
+
+
+def _of_several(low: str) -> bool:
+    """True if a caption speaks of more than one subject, or of several colors of one."""
+    return SEVERAL.search(low) is not None or len(SUBJECT.findall(low)) > 1
 
 
 def against_picture(low: str, chroma: float) -> str | None:
