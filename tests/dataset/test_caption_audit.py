@@ -145,7 +145,7 @@ SOUND = {
     "girl-and-boy": "sksmei, 1girl, 1boy, red hair, black hair, blue eyes, green eyes",
     "two-in-prose": "a sksmei girl with red hair next to a girl with black hair",
     "patches": "sksmei, a cat of black fur, white fur, blue sky, orange sky",
-    "many-tags": "sksmei, solo, long hair, :d, blush, (v), white shirt, black hair, blue eyes, 2024",
+    "many-tags": "sksmei, solo, long hair, :d, blush, (v), white shirt, black hair, 2024",
     "apostrophes": "sksmei's cup, rock 'n' roll, 50% off, 5'11\", r&b; a/c",
     "two-things": "a sksmei vase of white background beside a red car and a blue car",
     "emoticon": "sksmei, @_@, >_<, ^_^",
