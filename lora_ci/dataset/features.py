@@ -8,7 +8,7 @@ from PIL import Image
 
 HASH_SIDE = 16
 DCT_SIDE = 64
-CROPS = (0.0, 0.05, 0.1)
+CROPS = (0.0, 0.025, 0.05, 0.1)
 
 
 def _dct_matrix(side: int, rows: int) -> NDArray[np.float64]:
@@ -22,7 +22,7 @@ ODD_COLUMNS = np.arange(1, HASH_SIDE + 1) % 2 == 1
 
 
 def perceptual_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """256-bit hashes of the picture and two middle crops, each also mirrored, uint8 [6, 32].
+    """256-bit hashes of the picture and three middle crops, each also mirrored, [8, 32].
 
     The signs of low DCT coefficients against their median. Mirroring a picture only turns the
     signs of the odd columns, so that hash comes free.
@@ -40,7 +40,7 @@ def perceptual_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture and its middle crops at 16 × 16, uint8 [3, 16, 16, 3].
+    """The picture and its middle crops at 16 × 16, uint8 [4, 16, 16, 3].
 
     Look-alike candidates are confirmed by them.
     """

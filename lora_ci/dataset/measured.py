@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-HASHES_SHAPE = (6, 32)
-THUMBNAILS_SHAPE = (3, 16, 16, 3)
+HASHES_SHAPE = (8, 32)
+THUMBNAILS_SHAPE = (4, 16, 16, 3)
 EDGES_SIDE = 32
 
 
@@ -40,8 +40,8 @@ class Measured:
     """What one image file turned out to be; `problems` are (rule, message).
 
     `kind` is the format, or in words what else it is. `sha256` is that of the file, `pixels` that
-    of the decoded pixels, `hashes` [variants] of 256 bits each as uint8 [6, 32], `thumbnails` uint8
-    [3, 16, 16, 3], the whole picture first, `edges` where edges are, bits [32, 32] packed. All but
+    of the decoded pixels, `hashes` [variants] of 256 bits each as uint8 [8, 32], `thumbnails` uint8
+    [4, 16, 16, 3], the whole picture first, `edges` where edges are, bits [32, 32] packed. All but
     the first three are empty where nothing could be decoded. Sizes are those of the upright
     picture.
     """

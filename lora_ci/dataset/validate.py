@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lora_ci.core.captions import SIDECARS, is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
 from lora_ci.dataset.captions import audit_captions
+from lora_ci.dataset.compared import find_pairs_anew
 from lora_ci.dataset.consent import is_datasheet
 from lora_ci.dataset.decode import SUFFIXES
-from lora_ci.dataset.duplicates import find_pairs
+from lora_ci.dataset.duplicates import Pair, find_pairs, groups_of
 from lora_ci.dataset.files import is_image_name, list_files, missing_findings, name_findings, shown
 from lora_ci.dataset.judge import image_findings
 from lora_ci.dataset.measured import Measured
 from lora_ci.dataset.rules import finding
 from lora_ci.dataset.verdicts import Verdicts
 from lora_ci.dataset.worker import measure_files
+
+# Of a picture of 8 × 8 cells in three colors.
+FEATURES = 192
+BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +67,8 @@ def validate_folder(
     names, images = list(listing.names), listing.images
     held_out = list_files(references).images if references else []
     total = len(images) + len(held_out)
-    look = Verdicts(cache).measure if cache else measure_files
+    verdicts = Verdicts(cache) if cache else None
+    look = verdicts.measure if verdicts else measure_files
     measured = look(
         [folder / name for name in images],
         settings.max_pixels,
@@ -72,6 +79,13 @@ def validate_folder(
         settings.max_pixels,
         lambda done: progress(len(images) + done, total, "references"),
     )
+    good = [m for m in measured if m.hashes is not None]
+    good_names = [n for n, m in zip(images, measured, strict=True) if m.hashes is not None]
+    distance = settings.near_duplicate_distance
+    if verdicts:
+        pairs = find_pairs_anew(good, distance, verdicts, str(folder.resolve()))
+    else:
+        pairs = find_pairs(good, good, distance)
     captions = audit_captions(
         folder,
         images,
@@ -90,14 +104,14 @@ def validate_folder(
         *name_findings(listing),
         *size_findings(expected, settings),
         *image_findings(images, measured, settings),
-        *duplicate_findings(images, measured, held_out, referenced, settings),
+        *duplicate_findings(good_names, good, pairs, settings),
+        *leak_findings(good_names, good, held_out, referenced, settings),
         *unknown_files(names),
     ]
     counts = Counter(captions.counts) + Counter(f.severity for f in others)
     findings = [*others, *captions.findings]
     prefix = f"{shown_as.rstrip('/')}/" if shown_as else ""
     findings = [replace(f, file=prefix + shown(f.file)) if f.file else f for f in findings]
-    good = [m for m in measured if m.hashes is not None]
     metrics = {
         "images": float(len(images)),
         "captions": float(captions.captions),
@@ -126,29 +140,38 @@ def size_findings(count: int, settings: ValidateSettings) -> list[Finding]:
 def duplicate_findings(
     names: Sequence[str],
     measured: Sequence[Measured],
+    pairs: Sequence[Pair],
+    settings: ValidateSettings,
+) -> list[Finding]:
+    """Equal and look-alike pictures of the dataset: in each group the best one is kept."""
+    findings = []
+    for group in groups_of(pairs, measured):
+        kept = names[group.kept]
+        for index, pair in group.others:
+            rule = "duplicate.exact" if pair.exact else "duplicate.near"
+            severity = None if pair.exact else Severity(settings.near_duplicates)
+            near = f"nearly {kept} (distance {pair.distance})"
+            message = f"the same pixels as {kept}" if pair.exact else near
+            hint = f"keep {kept} alone: repeats teach the picture, not the concept"
+            file = names[index]
+            findings.append(finding(rule, message, file=file, hint=hint, severity=severity))
+    return findings
+
+
+def leak_findings(
+    names: Sequence[str],
+    measured: Sequence[Measured],
     held_out: Sequence[str],
     referenced: Sequence[Measured],
     settings: ValidateSettings,
 ) -> list[Finding]:
-    """Equal and look-alike pictures, within the dataset and between it and the references."""
-    own = [(n, m) for n, m in zip(names, measured, strict=True) if m.hashes is not None]
+    """Pictures that are among the references too, or nearly."""
     others = [(n, m) for n, m in zip(held_out, referenced, strict=True) if m.hashes is not None]
     findings = []
-    images = [m for _, m in own]
-    for pair in find_pairs(images, images, settings.near_duplicate_distance):
-        first, second = own[pair.first][0], own[pair.second][0]
-        rule = "duplicate.exact" if pair.exact else "duplicate.near"
-        severity = None if pair.exact else Severity(settings.near_duplicates)
-        likeness = (
-            "the same pixels as" if pair.exact else f"nearly {first} (distance {pair.distance})"
-        )
-        message = f"{likeness} {first}" if pair.exact else likeness
-        hint = "keep one of them: repeats teach the picture, not the concept"
-        findings.append(finding(rule, message, file=second, hint=hint, severity=severity))
-    for pair in find_pairs(images, [m for _, m in others], settings.near_duplicate_distance):
+    for pair in find_pairs(measured, [m for _, m in others], settings.near_duplicate_distance):
         message = f"also among the references, as {others[pair.second][0]}"
         hint = "QA would reward learning it by heart: remove it from one of the two"
-        findings.append(finding("duplicate.leak", message, file=own[pair.first][0], hint=hint))
+        findings.append(finding("duplicate.leak", message, file=names[pair.first], hint=hint))
     return findings
 
 
@@ -165,19 +188,28 @@ def unknown_files(names: Sequence[str]) -> list[Finding]:
 
 
 def effective_number(measured: Sequence[Measured]) -> float:
-    """How many different pictures the set is worth: the Vendi score on 16 × 16 thumbnails.
+    """How many different pictures the set is worth: the Vendi score on 8 × 8 thumbnails.
 
     Source: Friedman and Dieng 2023, https://arxiv.org/abs/2210.02410, definition 3.1.
     """
-    features = np.stack([m.thumbnails[0] for m in measured if m.thumbnails is not None])
-    vectors = features.reshape(len(features), -1).astype(np.float64)
-    vectors -= vectors.mean(axis=0)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = vectors / np.maximum(norms, 1e-9)
-    kernel = np.clip(vectors @ vectors.T, 0, None)
-    values = np.clip(np.linalg.eigvalsh(kernel / len(kernel)), 1e-12, None)
+    gram = np.zeros((FEATURES, FEATURES))
+    mean = np.mean([_features(m) for m in measured], axis=0)
+    for start in range(0, len(measured), BLOCK):
+        vectors = np.stack([_features(m) for m in measured[start : start + BLOCK]]) - mean
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        gram += vectors.T @ vectors
+    # The kernel of n pictures has the eigenvalues of this matrix, whose size does not grow.
+    values = np.clip(np.linalg.eigvalsh(gram / len(measured)), 1e-12, None)
     values /= values.sum()
     return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def _features(measured: Measured) -> NDArray[np.float64]:
+    """The picture at 8 × 8, three colors."""
+    assert measured.thumbnails is not None  # only decoded pictures come here
+    cells = measured.thumbnails[0].reshape(8, 2, 8, 2, 3)
+    means: NDArray[np.float64] = cells.mean(axis=(1, 3)).reshape(-1)
+    return means
 
 
 def sizes(measured: Sequence[Measured]) -> dict[str, int]:
