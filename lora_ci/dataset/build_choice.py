@@ -51,6 +51,7 @@ MENDED = frozenset(
         "image.mode",
         "image.profile",
         "image.trailing-data",
+        "privacy.metadata",
     }
 )
 # What the size of a picture, which is a part of its quality, says already.
