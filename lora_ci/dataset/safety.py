@@ -90,12 +90,14 @@ def look_at_content(
     cache: Path,
     progress: Progress,
 ) -> Content:
-    """What pictures show, by `validate.content`; those that are `damaged` are told of elsewhere.
+    """What pictures show, by `validate.content`.
+
+    Those that are `damaged` are told of elsewhere; their names are as people are shown them.
 
     Raises InfrastructureError where it cannot tell.
     """
     spec = settings.scanner
-    images = [name for name in list_files(folder).images if name not in damaged]
+    images = [name for name in list_files(folder).images if shown(name) not in damaged]
     if spec is None or not images:
         return Content()
     try:

@@ -1,5 +1,7 @@
 """What scans a dataset is an input; of a foreign push it is the default branch's."""
 
+from pathlib import Path
+
 import pytest
 
 from lora_ci.app.git_source import open_git_source
@@ -94,3 +96,13 @@ def test_what_cannot_scan_is_told_at_its_line(repo, validate, words):
     told = [f for f in caught.value.findings if words in f.message]
     assert told, caught.value.findings
     assert told[0].line == 6
+
+
+def test_the_example_of_the_docs_is_a_config(repo):
+    text = Path("docs/dataset-safety.md").read_text().split("```yaml\n")[1].split("```")[0]
+    repo.write(".lora-ci.yml", f"version: 1\ndefaults: {{base_model: models/sd}}\n{text}")
+    repo.commit()
+    _, found = gathered(repo, Trust.TRUSTED)
+    assert not found.facts["mei"].findings
+    settings = found.config.loras["mei"].validate
+    assert (settings.antivirus, settings.scanner) == ("required", "onnx:models/nsfw.onnx")

@@ -164,3 +164,12 @@ def test_the_command_scans_too(dataset, tmp_path, monkeypatch):
     assert (found["rule"], found["file"]) == ("scan.found", str(caption))
     monkeypatch.setenv("LORA_CI_CLAMD", "nonsense")
     assert lora_ci(tmp_path, *command).code == 2
+
+
+def test_a_damaged_picture_fails_the_dataset_and_is_not_shown(dataset):
+    spec = write_program(dataset.parent / "program", FLAGS)
+    for name in ("whole.png", "turned\u202e.png"):
+        (dataset / name).write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    result = validated(dataset, content=spec)
+    assert result.outcome is Outcome.FAILED
+    assert "content.blocked" in {f.rule for f in result.findings}
