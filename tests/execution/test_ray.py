@@ -27,7 +27,7 @@ from tests.builders import RepoBuilder
 from tests.command import lora_ci
 from tests.execution.ray_world import RayCluster, cluster, executor_on, own_cluster
 from tests.execution.toy import toy_command
-from tests.execution.toy_world import ToyWorld, processes_below, until, wait_for_end
+from tests.execution.toy_world import ToyWorld, processes_below, toy_world, until, wait_for_end
 from tests.first_chapter import tell_first_chapter
 from tests.tiny_sd import write_dataset
 from tests.training.test_team import (
@@ -44,8 +44,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def world(tmp_path) -> ToyWorld:
-    return ToyWorld(tmp_path / "a place")
+def world(tmp_path) -> Iterator[ToyWorld]:
+    with toy_world(tmp_path / "a place") as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +264,9 @@ def test_a_head_that_is_killed_and_started_costs_no_step_more_than_an_attempt(fr
 
 # Several machines for one step
 
+# Three processes load torch at a time, on a machine that may be busy.
+LONG_S = 300.0
+
 
 def training_on(nodes: int, root: Path, base: Path, *, gpus: int = 1, **settings) -> Attempt:
     """An attempt at a training."""
@@ -279,7 +283,7 @@ def trains(attempt: Attempt) -> bool:
 
 
 def result_of(ray: RayExecutor, attempt: Attempt, handle: str) -> StepResult | None:
-    until(lambda: ray.phases([handle])[handle] is Phase.ENDED, "the end", deadline_s=200)
+    until(lambda: ray.phases([handle])[handle] is Phase.ENDED, "the end", deadline_s=LONG_S)
     return attempt.folder.read_result(attempt.spec.fingerprint)
 
 
@@ -289,7 +293,8 @@ def test_two_machines_make_the_adapter_of_one_and_go_on_after_a_kill(world, tiny
     ray = executor_on(two, root, exec_step_command)
     attempt = training_on(2, root, tiny_sd)
     handle = ray.submit(attempt)
-    until(lambda: any(attempt.folder.workdir.glob("checkpoints/step-*")), "a checkpoint")
+    checkpoints = attempt.folder.workdir / "checkpoints"
+    until(lambda: any(checkpoints.glob("step-*")), "a checkpoint", deadline_s=LONG_S)
     os.kill(max(pid for pid in ranks_of(attempt.folder.path) if is_python_rank(pid)), SIGKILL)
     killed = result_of(ray, attempt, handle)
     assert killed is not None, attempt.folder.log.read_text()
@@ -312,7 +317,7 @@ def test_a_training_that_is_to_end_saves_on_all_machines(world, tiny_sd, two, no
     ray = executor_on(two, world.root, exec_step_command, stop_wait_s=30)
     attempt = training_on(nodes, world.root, tiny_sd, gpus=gpus, steps=4000, checkpoint_every=9999)
     handle = ray.submit(attempt)
-    until(lambda: trains(attempt), "the training")
+    until(lambda: trains(attempt), "the training", deadline_s=LONG_S)
     ray.cancel(handle, hard=False)
     stopped = result_of(ray, attempt, handle)
     assert stopped is not None, attempt.folder.log.read_text()
