@@ -106,7 +106,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
         if args.dvc:
             _dvc_add(args.out, settings)
     for note in plan.notes:
-        output.note(f"no caption: {note}")
+        output.note(note)
     import msgspec
 
     place = None if args.dry_run else str(args.out)
@@ -205,7 +205,8 @@ def _dvc_add(out: Path, settings: BuildSettings) -> None:
 
 def _text(plan: BuildPlan, out: Path | None) -> str:
     from lora_ci.dataset.build_plan import DATASET, REFERENCES, Fate
-    from lora_ci.dataset.builder import CONTACT_SHEET, DATASHEET
+    from lora_ci.dataset.builder import CONTACT_SHEET
+    from lora_ci.dataset.datasheet import TOLD_IN
 
     training, held = plan.count(Fate.TRAINING), plan.count(Fate.REFERENCE)
     lines = [
@@ -227,7 +228,7 @@ def _text(plan: BuildPlan, out: Path | None) -> str:
         [
             *lines,
             f"every picture with its reason: {out / CONTACT_SHEET}",
-            f"next: fill in {out / DATASHEET}; then "
+            f"next: fill in {out / TOLD_IN}; then "
             f"lora-ci dataset validate {out / DATASET}{references} --trigger WORD",
         ]
     )

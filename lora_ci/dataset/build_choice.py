@@ -23,8 +23,9 @@ from lora_ci.core.captions import Caption
 from lora_ci.core.digest import sha256_bytes
 from lora_ci.core.errors import InputError, UsageError
 from lora_ci.core.finding import Finding, Severity
-from lora_ci.dataset.build_plan import BuildPlan, BuildSettings, Fate, Picture
+from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, BuildSettings, Fate, Picture
 from lora_ci.dataset.caption_files import read_captions
+from lora_ci.dataset.consent import Datasheet, read_datasheets
 from lora_ci.dataset.duplicates import Pair, find_pairs
 from lora_ci.dataset.files import list_files, shown
 from lora_ci.dataset.judge import image_findings
@@ -138,6 +139,7 @@ def plan_build(
     for at, picture in zip(kept, _fates(pictures, chosen, held), strict=True):
         sifted[at] = picture
     decided = dict(zip(fit, sifted, strict=True))
+    sheet, unsaid = _told_of(source, listing.names, [p.name for p in sifted if p.fate in FOLDERS])
     plan = BuildPlan(
         source=shown(source.resolve().name),
         settings=settings,
@@ -146,7 +148,8 @@ def plan_build(
         pictures=tuple(_asshown(decided.get(i, p)) for i, p in enumerate(everything)),
         coverage=round(float(np.clip(chosen.likeness, 0, 1).mean()), 4),
         stood_for=chosen.stood_for,
-        notes=tuple(_caption_notes(told)),
+        told=sheet,
+        notes=(*_caption_notes(told), *unsaid),
     )
     return Planned(plan=plan, files={one.sha256: one.path for one in measured if one.sha256})
 
@@ -378,11 +381,23 @@ def _asshown(picture: Picture) -> Picture:
     return replace(picture, name=shown(picture.name), like=like)
 
 
+def _told_of(
+    source: Path, names: Sequence[str], chosen: Sequence[str]
+) -> tuple[Datasheet, list[str]]:
+    """What datasheets of the source tell of all chosen pictures alike, and what is not kept."""
+    sheets = read_datasheets(source, names)
+    notes = [f"{shown(f.file or '')}: {f.message}" for f in sheets.findings]
+    first, *others = (sheets.nearest(name) for name in chosen)
+    if any(other != first for other in others):
+        return Datasheet(), [*notes, "the chosen pictures have several datasheets: none was kept"]
+    return first, notes
+
+
 def _caption_notes(findings: Iterable[Finding]) -> Iterable[str]:
     """Captions that could not be read: their pictures are written without."""
     for finding in findings:
         if finding.severity is Severity.ERROR and finding.rule != "caption.missing":
-            yield f"{shown(finding.location())}: {finding.message}"
+            yield f"{shown(finding.location())}: {finding.message}; written without a caption"
 
 
 def read_same(path: Path, sha256: str) -> bytes:

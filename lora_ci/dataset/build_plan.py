@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from lora_ci.core.digest import sha256_json
 from lora_ci.core.settings import ValidateSettings
+from lora_ci.dataset.consent import Datasheet
 from lora_ci.dataset.normalise import Form
 
 # Raise it when the same source and settings would give other files.
@@ -95,11 +96,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlan:
-    """All that decides the bytes of a build. `features` says by what pictures were compared, and
-    `libraries` what decodes, scales and encodes them, with versions.
+    """All that decides the bytes of a build.
 
-    `coverage` is how like the chosen the candidates are on average, 0 to 1; `notes` are what was
-    left out of captions.
+    `features` says by what pictures were compared, and `libraries` what decodes, scales and encodes
+    them, with versions. `coverage` is how like the chosen the candidates are on average, 0 to 1.
+    `told` is what people wrote of the pictures in the source's datasheets. `notes` are captions and
+    datasheets that were left out.
     """
 
     source: str
@@ -109,6 +111,7 @@ class BuildPlan:
     pictures: tuple[Picture, ...]
     coverage: float
     stood_for: int
+    told: Datasheet = field(default_factory=Datasheet)
     notes: tuple[str, ...] = ()
     version: int = BUILDER_VERSION
 

@@ -1,8 +1,8 @@
 """A folder of pictures → a dataset: the best diverse ones, in one form, each with its reason.
 
-OUT/dataset             pictures and captions to train on
+OUT/dataset             pictures and captions to train on, and a datasheet.yml for people to fill in
 OUT/references          pictures that QA compares with, none of which looks like one of the dataset
-OUT/datasheet.md        what was chosen, why, what was done to it, and what people must fill in
+OUT/datasheet.md        what was chosen, why, what was done to it, and what people told
 OUT/datasheet.json      the same for programs
 OUT/contact-sheet.html  all pictures with the reason of each, in one page
 
@@ -22,7 +22,12 @@ from lora_ci.dataset.beside import beside, place
 from lora_ci.dataset.build_choice import Planned, Progress, plan_build, read_same
 from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, BuildSettings, Fate, Picture
 from lora_ci.dataset.contact_sheet import Thumbnail, render_contact_sheet, shown_of
-from lora_ci.dataset.datasheet import render_datasheet_json, render_datasheet_markdown
+from lora_ci.dataset.datasheet import (
+    TOLD_IN,
+    render_datasheet_json,
+    render_datasheet_markdown,
+    render_told,
+)
 from lora_ci.dataset.normalise import normalised, thumbnail
 from lora_ci.steps.folder import write_whole
 
@@ -96,6 +101,7 @@ def _write(planned: Planned, folder: Path, progress: Progress) -> None:
     texts = {
         CONTACT_SHEET: render_contact_sheet(plan, thumbnails),
         DATASHEET: render_datasheet_markdown(plan, written),
+        TOLD_IN: render_told(plan),
         DATASHEET_JSON: render_datasheet_json(plan, written),
     }
     for name, text in texts.items():

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 import lora_ci
-from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, Fate, Picture
+from lora_ci.dataset.build_plan import DATASET, FOLDERS, BuildPlan, Fate, Picture
+from lora_ci.dataset.consent import NAMES
 from lora_ci.report.figures import counted
 from lora_ci.report.markdown import escape
 
@@ -22,10 +23,11 @@ TO_FILL_IN = {
     "origin": "who made the pictures, and where they were taken from",
     "license": "the license of the pictures, and of what is trained on them (SPDX id)",
     "consent": "who is shown, what they agreed to, and how they can take it back",
-    "sensitive": "whether children, faces, places or private things are shown",
+    "people": "whether real people are shown: true or false",
     "contact": "whom to ask, and who removes a picture",
 }
 MOST_LISTED = 200
+TOLD_IN = f"{DATASET}/{NAMES[0]}"
 
 
 def render_datasheet_json(plan: BuildPlan, written: Mapping[str, str]) -> str:
@@ -47,11 +49,34 @@ def render_datasheet_json(plan: BuildPlan, written: Mapping[str, str]) -> str:
         "coverage": plan.coverage,
         "stood_for": plan.stood_for,
         "counts": {fate.value: plan.count(fate) for fate in Fate},
-        "to_fill_in": dict.fromkeys(TO_FILL_IN),
+        "told": _told(plan),
         "notes": list(plan.notes),
         "pictures": pictures,
     }
     return msgspec.json.format(msgspec.json.encode(value)).decode() + "\n"
+
+
+def render_told(plan: BuildPlan) -> str:
+    """The `datasheet.yml` of the dataset: what is known of what only people can tell."""
+    lines = [
+        "# What only people can tell of these pictures; see docs/dataset-safety.md of lora-ci."
+    ]
+    for name, value in _told(plan).items():
+        # JSON is a part of YAML.
+        known = "" if value is None else f" {msgspec.json.encode(value).decode()}"
+        lines += ["", f"# {TO_FILL_IN[name]}", f"{name}:{known}"]
+    return "\n".join(lines) + "\n"
+
+
+def _told(plan: BuildPlan) -> dict[str, str | bool | None]:
+    told: dict[str, str | bool | None] = msgspec.to_builtins(plan.told)
+    return {name: told.get(name) for name in TO_FILL_IN}
+
+
+def _answer(name: str, value: str | bool | None) -> str:
+    if value is None:
+        return f"- **{name}**: _to tell in {TOLD_IN}_: {TO_FILL_IN[name]}"
+    return f"- **{name}**: {escape(value if isinstance(value, str) else str(value).lower())}"
 
 
 def _path(fate: str, stem: str, plan: BuildPlan) -> str:
@@ -63,8 +88,8 @@ def render_datasheet_markdown(plan: BuildPlan, written: Mapping[str, str]) -> st
     settings = plan.settings
     parts = [
         f"# Datasheet of {escape(plan.source)}",
-        "## To fill in",
-        "\n".join(f"- **{name}** ({what}): _to fill in_" for name, what in TO_FILL_IN.items()),
+        "## What people tell",
+        "\n".join(_answer(name, value) for name, value in _told(plan).items()),
         "## What is in it",
         _summary(plan),
         _list("## To train on", plan.of(Fate.TRAINING), plan, written),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image, ImageFilter
 
 from lora_ci.core.errors import InputError, UsageError
@@ -201,6 +202,26 @@ def test_a_blurred_picture_is_left_out_unless_it_is_allowed_or_pinned(source, tm
     assert fates["as it is"] is Fate.UNFIT
     assert fates["allowed"] is not Fate.UNFIT
     assert fates["pinned"] is Fate.TRAINING
+
+
+SHEET = 'license: CC-BY-4.0\nconsent: "Mei N. agreed"\npeople: true\n'
+
+
+def test_what_people_told_is_kept_and_what_they_did_not_is_asked(source, tmp_path, cache):
+    build_dataset(source, tmp_path / "asked", WANTED, cache=cache)
+    asked = (tmp_path / "asked" / "dataset" / "datasheet.yml").read_text()
+    assert all(value is None for value in yaml.safe_load(asked).values())
+    (source / "datasheet.yml").write_text(SHEET)
+    build_dataset(source, tmp_path / "told", WANTED, cache=cache)
+    told = yaml.safe_load((tmp_path / "told" / "dataset" / "datasheet.yml").read_text())
+    assert told["consent"] == "Mei N. agreed"
+    assert told["people"] is True
+    assert told["purpose"] is None
+    assert "Mei N. agreed" in (tmp_path / "told" / "datasheet.md").read_text()
+    (source / "more" / "datasheet.yml").write_text("license: MIT\n")
+    plan = build_dataset(source, tmp_path / "several", WANTED, cache=cache)
+    assert plan.notes == ("the chosen pictures have several datasheets: none was kept",)
+    assert (tmp_path / "several" / "dataset" / "datasheet.yml").read_text() == asked
 
 
 @pytest.mark.slow
