@@ -59,6 +59,7 @@ bench: venv
 	$(BIN)/python -m benchmarks.rejudging
 	$(BIN)/python -m benchmarks.memory_needs
 	$(BIN)/python -m benchmarks.selection
+	$(BIN)/python -m benchmarks.captions
 	$(BIN)/python -m benchmarks.training $(if $(SCRIPTS),--scripts $(SCRIPTS) --python $(SCRIPT_PYTHON))
 
 clean:
