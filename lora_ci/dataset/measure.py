@@ -17,6 +17,7 @@ from lora_ci.dataset.measured import EDGES_SIDE, Figures
 
 TILE, TILES_A_SIDE = 64, 6
 TEXTURED = 16
+BLOCK_LEVELS = 24
 PATCH = 16
 # Octaves are compared as logarithms; so much of a level is added, so that flat tiles say nothing.
 FLOOR = 0.3
@@ -26,7 +27,7 @@ NEUTRAL = (0.0,) * (2 * (LEVELS - 1))
 BAR_LEVELS, BAR_EDGE_SHARE = 12, 0.5
 # Thinner bars come of scaling.
 MIN_BAR = 4
-WHITE, GROUND_SHARE = 250, 0.7
+WHITE, GROUND_SHARE = 250, 0.95
 # A cell of the edge map holds an edge from so many levels of difference between neighbors.
 EDGE_LEVELS = 24
 
@@ -150,7 +151,8 @@ def _blockiness(tiles: NDArray[np.float32]) -> float:
 
 
 def _grid(tiles: NDArray[np.float32], axis: int) -> float:
-    steps = np.abs(np.diff(tiles, axis=axis)).mean(axis=(0, 3 - axis))
+    # Cut, so that one straight edge that happens to lie on the grid does not count as many blocks.
+    steps = np.minimum(np.abs(np.diff(tiles, axis=axis)), BLOCK_LEVELS).mean(axis=(0, 3 - axis))
     offsets = np.array([steps[offset::8].mean() for offset in range(8)])
     worst = int(offsets.argmax())
     usual = float(np.median(np.delete(offsets, worst)))
