@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ci.core.captions import Caption
-from lora_ci.core.digest import sha256_bytes
 from lora_ci.core.errors import InputError, UsageError
 from lora_ci.core.finding import Finding, Severity
+from lora_ci.dataset.build_features import Progress, features_of
 from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, BuildSettings, Fate, Picture
 from lora_ci.dataset.caption_files import read_captions
 from lora_ci.dataset.consent import Datasheet, read_datasheets
@@ -30,7 +30,6 @@ from lora_ci.dataset.duplicates import Pair, find_pairs
 from lora_ci.dataset.files import list_files, shown
 from lora_ci.dataset.judge import image_findings
 from lora_ci.dataset.measured import Measured
-from lora_ci.dataset.normalise import open_upright
 from lora_ci.dataset.select import (
     Choice,
     Features,
@@ -57,7 +56,7 @@ MENDED = frozenset(
 )
 # What the size of a picture, which is a part of its quality, says already.
 SIZED = frozenset({"image.enlarged"})
-# Warnings by which a picture is unfit like by an error: no other fault is so hard to unlearn.
+# Warnings by which a picture is unfit like by an error: what is blurred teaches blur.
 UNFIT = frozenset({"image.blurred"})
 # F / n is then the mean likeness to the chosen and this share of their mean quality.
 QUALITY_WEIGHT = 0.3
@@ -65,16 +64,10 @@ QUALITY_WEIGHT = 0.3
 FLAWED = 0.5
 # The side in pixels from which a picture is large enough, where no size is asked for.
 LARGE_SIDE = 1024
-# Pictures that an embedder sees: decoded at once, and the longer side in pixels.
-SEEN_AT_ONCE = 32
-SEEN_SIDE = 512
 LONGEST_STEM = 40
 # Another version of one may write other bytes.
 LIBRARIES = ("pillow", "numpy")
 REASONS_SHOWN = 4
-
-# What is being done, how much of it, of how much.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +124,7 @@ def plan_build(
     wanted = settings.target + settings.references
     if len(kept) < wanted:
         raise _too_few(settings, everything, len(fit) - len(kept), len(kept))
-    features, named = _features([looked_at[at] for at in kept], embedder, progress)
+    features, named = features_of([looked_at[at] for at in kept], embedder, progress)
     pictures = [sifted[at] for at in kept]
     chosen = _choose(features, pictures, settings)
     joined = clusters(len(sifted), [(pair.first, pair.second) for pair in pairs])
@@ -268,41 +261,6 @@ def _too_few(
     return InputError(message, rule="dataset.too-few-images", hint=hint)
 
 
-def _features(
-    measured: Sequence[Measured], embedder: CachedEmbedder | None, progress: Progress
-) -> tuple[Features, str]:
-    """Unit vectors [n, d], and the name of what made them."""
-    if embedder:
-        return _embedded(embedder, measured, progress), embedder.identity
-    return _thumbnail_features(measured), "thumbnails:1"
-
-
-def _thumbnail_features(measured: Sequence[Measured]) -> Features:
-    """Unit vectors [n, 768] of 16 × 16 thumbnails, less what all have in common."""
-    small = np.stack([one.thumbnails[0] for one in measured if one.thumbnails is not None])
-    vectors = small.reshape(len(small), -1).astype(np.float32)
-    vectors -= vectors.mean(axis=0)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Features = vectors / np.maximum(lengths, 1e-6)
-    return unit
-
-
-def _embedded(
-    embedder: CachedEmbedder, measured: Sequence[Measured], progress: Progress
-) -> Features:
-    """Unit vectors [n, d] by an embedder."""
-    parts = []
-    for start in range(0, len(measured), SEEN_AT_ONCE):
-        seen = []
-        for one in measured[start : start + SEEN_AT_ONCE]:
-            picture = open_upright(read_same(one.path, one.sha256), about=SEEN_SIDE)
-            picture.thumbnail((SEEN_SIDE, SEEN_SIDE))
-            seen.append(np.asarray(picture))
-        parts.append(embedder.embed_pictures(seen))
-        progress("embed", min(start + SEEN_AT_ONCE, len(measured)), len(measured))
-    return np.concatenate(parts)
-
-
 def _choose(features: Features, pictures: Sequence[Picture], settings: BuildSettings) -> Selection:
     return select(
         features,
@@ -398,12 +356,3 @@ def _caption_notes(findings: Iterable[Finding]) -> Iterable[str]:
     for finding in findings:
         if finding.severity is Severity.ERROR and finding.rule != "caption.missing":
             yield f"{shown(finding.location())}: {finding.message}; written without a caption"
-
-
-def read_same(path: Path, sha256: str) -> bytes:
-    """The bytes that were measured. Raises InputError for others."""
-    data = path.read_bytes()
-    if sha256_bytes(data) != sha256:
-        message = f"{path}: it changed while the dataset was built"
-        raise InputError(message, file=str(path), hint="next: the same command again")
-    return data

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from lora_ci.core.digest import sha256_bytes
 from lora_ci.core.errors import InputError, UsageError, machine_error
 from lora_ci.dataset.beside import beside, place
-from lora_ci.dataset.build_choice import Planned, Progress, plan_build, read_same
+from lora_ci.dataset.build_choice import Planned, plan_build
+from lora_ci.dataset.build_features import Progress, read_same
 from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, BuildSettings, Fate, Picture
 from lora_ci.dataset.contact_sheet import Thumbnail, render_contact_sheet, shown_of
 from lora_ci.dataset.datasheet import (
@@ -28,6 +29,7 @@ from lora_ci.dataset.datasheet import (
     render_datasheet_markdown,
     render_told,
 )
+from lora_ci.dataset.decode import UnreadableError
 from lora_ci.dataset.normalise import normalised, thumbnail
 from lora_ci.steps.folder import write_whole
 
@@ -126,11 +128,8 @@ def _write_picture(picture: Picture, planned: Planned, folder: Path) -> str:
     given = read_same(planned.files[picture.sha256], picture.sha256)
     try:
         data = normalised(given, form)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Decoders raise nearly anything.
-        message = f"{picture.name}: cannot be written anew: {error}"[:300]
+    except UnreadableError as error:
+        message = f"{picture.name}: {error}"
         raise InputError(message, file=picture.name, hint="next: remove it") from error
     write_whole(target, data)
     return sha256_bytes(data)
@@ -143,7 +142,7 @@ def _thumbnail(picture: Picture, planned: Planned) -> Thumbnail | None:
     data = read_same(planned.files[picture.sha256], picture.sha256)
     try:
         small, size = thumbnail(data, SHEET_SIDE)
-    except Exception:  # noqa: BLE001 - decoders raise nearly anything; the page does without it
+    except UnreadableError:
         return None
     return Thumbnail(jpeg=small, width=size[0], height=size[1])
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from lora_ci.core.buckets import buckets_of, choose, growth, square, views_of
 from lora_ci.core.settings import TrainSettings
-from lora_ci.dataset.decode import on_white
+from lora_ci.dataset.decode import UnreadableError, on_white
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 JPEG_QUALITY = 95
@@ -50,11 +50,7 @@ class Form:
 
 
 def normalised(data: bytes, form: Form) -> bytes:
-    """The file to write.
-
-    Raises OSError, ValueError or the like for bytes that are no picture: look at them first, in a
-    process apart (`worker.measure_files`).
-    """
+    """The file to write. Raises UnreadableError."""
     picture = open_upright(data)
     size = used_size(picture.size, form.size)
     if size != picture.size:
@@ -80,20 +76,29 @@ def thumbnail(data: bytes, side: int) -> tuple[bytes, tuple[int, int]]:
 def open_upright(data: bytes, *, about: int | None = None) -> Image.Image:
     """The picture as people see it, RGB with 8 bits; of an animation the first frame.
 
-    A JPEG may be decoded at a smaller size, of which no side is shorter than `about` pixels.
+    A JPEG may be decoded at a smaller size, of which no side is shorter than `about` pixels. Raises
+    UnreadableError; whether a decoder hangs or crashes is found out before, in a process apart
+    (`worker.measure_files`).
     """
-    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
-        if about:
-            file.draft(None, (about, about))
-        file.load()
-        profile = file.info.get("icc_profile") or b""
-        upright = ImageOps.exif_transpose(file)
-    return _in_srgb(upright, profile)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+            if about:
+                file.draft(None, (about, about))
+            file.load()
+            profile = file.info.get("icc_profile") or b""
+            upright = ImageOps.exif_transpose(file)
+        return _in_srgb(upright, profile)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Decoders raise nearly anything on broken files.
+        raise UnreadableError("image.unreadable", f"cannot be decoded: {error}"[:200]) from error
 
 
 def _in_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     """RGB; by its profile where that can be used, else the numbers are taken for sRGB's."""
-    flat = picture if picture.mode in PROFILED else on_white(picture)
+    opaque = picture.mode in PROFILED and "transparency" not in picture.info
+    flat = picture if opaque else on_white(picture)
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

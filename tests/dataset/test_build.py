@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image, ImageFilter
+from PIL import Image, ImageCms, ImageFilter
 
 from lora_ci.core.errors import InputError, UsageError
 from lora_ci.core.settings import ValidateSettings
@@ -323,6 +323,9 @@ def test_names_of_any_kind_are_told_and_written_plainly(tmp_path):
     assert json.loads((out / "datasheet.json").read_text())["counts"]["training"] == 4
 
 
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
 def saved(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
@@ -354,6 +357,9 @@ def test_a_picture_is_written_upright_and_without_what_is_not_pixels():
 def test_transparency_is_put_on_white_and_sixteen_bits_are_scaled():
     clear = Image.new("RGBA", (64, 64), (10, 20, 30, 0))
     assert np.asarray(opened(normalised(saved(clear), Form()))).min() == 255
+    keyed = Image.new("RGB", (64, 64), (10, 20, 30))
+    given = saved(keyed, transparency=(10, 20, 30), icc_profile=SRGB)
+    assert np.asarray(opened(normalised(given, Form()))).min() >= 254
     deep = Image.fromarray(np.full((64, 64), 32896, np.uint16))
     assert np.unique(np.asarray(opened(normalised(saved(deep), Form())))).tolist() == [128]
 
