@@ -33,7 +33,7 @@ COMMANDS: dict[str, str] = {
     "qa": "judge a LoRA, an adapter file, or the judge",
     "batch": "do many LoRAs from folders in one go, without a repository",
     "sweep": "do the matrix of a LoRA, and say which values are best",
-    "dataset": "check a dataset folder, with or without git",
+    "dataset": "check a dataset folder, or build one of the best pictures of a folder",
     "formats": "look at adapter files; convert, shrink, merge and check them",
     "shard": "deal a dataset out to sites; make one adapter of what they trained",
     "deploy": "release what a tag names, or make the key that signs",
