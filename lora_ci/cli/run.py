@@ -250,6 +250,8 @@ def show_findings(step: StepView, output: Output) -> None:
         if step.decision.stage is not Stage.TRAIN or step.decision.action is not Action.RUN:
             return
         shown = Severity.WARNING
+    elif step.decision.stage is Stage.VALIDATE and step.result.outcome is Outcome.INCONCLUSIVE:
+        shown = Severity.WARNING  # a person must look at what is told there
     found = [f for f in step.result.findings if f.severity is shown]
     if found:
         output.note(f"\n{step.decision.stage} of {step.decision.lora}:")

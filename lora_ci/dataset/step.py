@@ -69,9 +69,12 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     asked = ask_for_consent(folder, settings, kind, content.people)
     safety = below(shown_as, [*content.findings, *asked])
     findings = (*validation.findings, *safety)
+    metrics = dict(validation.metrics)
+    metrics["errors"] += sum(f.severity is Severity.ERROR for f in safety)
+    metrics["warnings"] += sum(f.severity is Severity.WARNING for f in safety)
     return StepResult(
         outcome=_outcome(findings),
-        metrics=validation.metrics,
+        metrics=metrics,
         findings=findings,
         details={"statistics": validation.statistics},
     )

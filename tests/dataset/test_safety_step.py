@@ -113,7 +113,9 @@ def test_rules_of_the_repository_and_of_the_operator_both_count(dataset, tmp_pat
 )
 def test_the_policy_says_what_a_flagged_picture_is(dataset, policy, outcome):
     spec = write_program(dataset.parent / "program", FLAGS)
-    assert validated(dataset, content=spec, content_policy=policy).outcome is outcome
+    result = validated(dataset, content=spec, content_policy=policy)
+    assert result.outcome is outcome
+    assert result.metrics["errors"] == (policy == "block")
 
 
 def test_a_scanner_that_breaks_is_an_error(dataset):
