@@ -7,19 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lora_ci.diffusion.load import load_base
+from lora_ci.ruler.safety import open_scanner
 from tests.app.fake_hub import COMMIT, FakeHub
+from tests.tiny_scanners import write_checker
 
 pytestmark = pytest.mark.slow
 
 NOBODY = "http://127.0.0.1:9"
 PROGRAM = """
 import json, sys
-from lora_ci.app.hub import BASE_MODEL, EMBEDDER, ensure_hub_model
+from lora_ci.app.hub import HUB_KINDS, ensure_hub_model
 from lora_ci.core.errors import LoraCIError
-kind = {"base": BASE_MODEL, "embedder": EMBEDDER}[sys.argv[2]]
+kind = HUB_KINDS[sys.argv[2]]
 for hub, revision in json.loads(sys.argv[1]):
     try:
         told = [0, str(ensure_hub_model(hub, revision, kind))]
@@ -30,7 +33,11 @@ for hub, revision in json.loads(sys.argv[1]):
 
 
 def ensure(
-    cache: Path, endpoint: str, *wanted: tuple[str, str], offline: str = "0", kind: str = "base"
+    cache: Path,
+    endpoint: str,
+    *wanted: tuple[str, str],
+    offline: str = "0",
+    kind: str = "base_model",
 ):
     """Exit code and answer of each call, in a process of its own: the library reads its
     settings when it is loaded."""
@@ -126,3 +133,14 @@ def test_an_embedder_without_safetensors_is_refused(tmp_path):
     assert code == 1
     assert "embedder team/pickled at aaaaaaaaaaaa" in said
     assert "no model.safetensors" in said
+
+
+def test_a_scanner_of_the_hub_can_be_opened(tmp_path):
+    hub = FakeHub(write_checker(tmp_path / "model"), "team/checker")
+    with hub.serve() as endpoint:
+        [(code, found)] = ensure(tmp_path / "cache", endpoint, (hub.name, COMMIT), kind="scanner")
+    assert code == 0, found
+    scanner = open_scanner(f"hf:{hub.name}@{COMMIT}", Path(found))
+    ((label, score),) = scanner.scan([np.full((40, 60, 3), 90, np.uint8)])[0].items()
+    assert label == "nsfw"
+    assert 0 <= score <= 1
