@@ -20,6 +20,7 @@ from lora_ci.dataset.consent import is_datasheet
 from lora_ci.dataset.decode import SUFFIXES
 from lora_ci.dataset.duplicates import Pair, find_pairs, groups_of
 from lora_ci.dataset.files import is_image_name, list_files, missing_findings, name_findings, shown
+from lora_ci.dataset.folding import Folding
 from lora_ci.dataset.judge import image_findings
 from lora_ci.dataset.measured import Measured
 from lora_ci.dataset.rules import finding
@@ -99,17 +100,16 @@ def validate_folder(
         },
     )
     expected = len(images) + sum(map(is_image_name, absent))
-    others = [
-        *missing_findings(absent),
-        *name_findings(listing),
-        *size_findings(expected, settings),
-        *image_findings(images, measured, settings),
-        *duplicate_findings(good_names, good, pairs, settings),
-        *leak_findings(good_names, good, held_out, referenced, settings),
-        *unknown_files(names),
-    ]
-    counts = Counter(captions.counts) + Counter(f.severity for f in others)
-    findings = [*others, *captions.findings]
+    others = Folding()
+    others.extend(missing_findings(absent))
+    others.extend(name_findings(listing))
+    others.extend(size_findings(expected, settings))
+    others.extend(image_findings(images, measured, settings))
+    others.extend(duplicate_findings(good_names, good, pairs, settings))
+    others.extend(leak_findings(good_names, good, held_out, referenced, settings))
+    others.extend(unknown_files(names))
+    counts = others.counts + Counter(captions.counts)
+    findings = [*others.folded(), *captions.findings]
     prefix = f"{shown_as.rstrip('/')}/" if shown_as else ""
     findings = [replace(f, file=prefix + shown(f.file)) if f.file else f for f in findings]
     metrics = {
