@@ -310,7 +310,7 @@ class ValidateSettings:
     ] = 1.7
     min_highlight: Annotated[
         float, Meta(ge=0, le=255, description="99th percentile of brightness; below: warning")
-    ] = 60.0
+    ] = 64.0
     max_washed: Annotated[
         float, Meta(ge=0, le=1, description="share of pixels without light left; above: warning")
     ] = 0.1

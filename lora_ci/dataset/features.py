@@ -67,15 +67,17 @@ def blur_ratio(luma: NDArray[np.uint8]) -> float:
     scale = 256 / max(gray.size)
     if scale < 1:
         gray = gray.resize((max(1, round(gray.width * scale)), max(1, round(gray.height * scale))))
-    plain = np.asarray(gray, np.float64)
+    plain = np.asarray(gray, np.float32)
     if min(plain.shape) < 8:
         return 1.0
     strongest = []
-    for axis in (0, 1):
-        soft = (np.roll(plain, 1, axis) + plain + np.roll(plain, -1, axis)) / 3
-        edges = np.abs(np.diff(plain, axis=axis))
-        softened = np.abs(np.diff(soft, axis=axis))
-        strong = edges >= max(np.quantile(edges, 0.98), 1.0)
+    for along in (plain, plain.T):
+        edges = np.abs(along[2:-1] - along[1:-2])
+        # What the difference is after each pixel became the mean of itself and its neighbors.
+        softened = np.abs(along[3:] - along[:-3]) / 3
+        # Sorted: most values are equal, with which numpy's partition takes ten times as long.
+        strongest_edges = float(np.sort(edges, axis=None)[int(0.98 * (edges.size - 1))])
+        strong = edges >= max(strongest_edges, 1.0)
         if strong.any():
             strongest.append(1 - softened[strong].sum() / edges[strong].sum())
     return float(max(strongest, default=1.0))

@@ -36,7 +36,8 @@ def figures_of(gray: NDArray[np.uint8], small: NDArray[np.uint8]) -> Figures:
     """Luma [height, width] at full resolution and RGB [h, w, 3] scaled down → all figures."""
     tiles = _tiles(gray)
     luma = np.asarray(Image.fromarray(small).convert("L"))
-    spread = small.max(axis=2).astype(np.int16) - small.min(axis=2)
+    red, green, blue = (small[:, :, channel] for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return Figures(
         blur=blur_ratio(luma),
         octaves=_octaves(tiles) if len(tiles) >= TEXTURED else NEUTRAL,
@@ -93,8 +94,8 @@ def _laplacian(planes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _halved(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    n, height, width = planes.shape
-    halved: NDArray[np.float32] = planes.reshape(n, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    rows = planes[:, ::2] + planes[:, 1::2]
+    halved: NDArray[np.float32] = (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
     return halved
 
 
@@ -104,17 +105,21 @@ def _octaves(tiles: NDArray[np.float32]) -> tuple[float, ...]:
     First of the mean, then of the 95th percentile, over the 16 tiles with most detail: a picture
     is as sharp as its sharpest parts, whatever lies out of focus behind them.
     """
-    means, peaks, planes = [], [], tiles
-    for level in range(LEVELS):
-        detail = _laplacian(planes).reshape(len(tiles), -1)
-        means.append(detail.mean(axis=1))
-        rank = int(0.95 * (detail.shape[1] - 1))
-        peaks.append(np.partition(detail, rank, axis=1)[:, rank])
-        if level < LEVELS - 1:
-            planes = _halved(planes)
-    best = np.argsort(np.sum(means, axis=0))[-TEXTURED:]
-    logs = [np.log(np.array(kind)[:, best] + FLOOR).mean(axis=1) for kind in (means, peaks)]
+    planes = [tiles]
+    for _ in range(LEVELS - 1):
+        planes.append(_halved(planes[-1]))
+    details = [_laplacian(plane).reshape(len(tiles), -1) for plane in planes]
+    means = np.array([detail.mean(axis=1) for detail in details])
+    best = np.argsort(means.sum(axis=0))[-TEXTURED:]
+    peaks = np.array([_percentile_95(detail[best]) for detail in details])
+    logs = [np.log(kind + FLOOR).mean(axis=1) for kind in (means[:, best], peaks)]
     return tuple(float(value) for levels in logs for value in levels[:-1] - levels[1:])
+
+
+def _percentile_95(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    rank = int(0.95 * (rows.shape[1] - 1))
+    result: NDArray[np.float32] = np.partition(rows, rank, axis=1)[:, rank]
+    return result
 
 
 def _noise(tiles: NDArray[np.float32]) -> float:
@@ -161,7 +166,8 @@ def _washed(small: NDArray[np.uint8]) -> float:
 
     A picture on a white ground has no such fault; it may touch one side.
     """
-    white = (small >= WHITE).sum(axis=2) >= 2
+    red, green, blue = (small[:, :, channel] >= WHITE for channel in range(3))
+    white = (red & green) | (red & blue) | (green & blue)
     sides = sum(bool(side.mean() > GROUND_SHARE) for side in _sides(white))
     return 0.0 if sides >= 3 else float(white.mean())
 
