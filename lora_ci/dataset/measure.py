@@ -44,7 +44,7 @@ def figures_of(gray: NDArray[np.uint8], small: NDArray[np.uint8]) -> Figures:
         noise=_noise(tiles) if len(tiles) >= TEXTURED else 0.0,
         blockiness=_blockiness(tiles) if len(tiles) >= TEXTURED else 1.0,
         dark=float(np.percentile(luma, 99)),
-        washed=_washed(small),
+        washed=_washed(small) if len(tiles) >= TEXTURED else 0.0,
         chroma=float(spread.mean()),
         border=_border(luma),
     )
