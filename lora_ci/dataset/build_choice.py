@@ -117,8 +117,12 @@ def plan_build(
         (i for i, picture in enumerate(everything) if picture.fate is not Fate.UNFIT),
         key=lambda i: (everything[i].sha256, everything[i].name),
     )
-    looked_at = [measured[i] for i in fit]
-    pairs = find_pairs(looked_at, looked_at, settings.checks.near_duplicate_distance)
+    # What is unfit stands behind them: it may be the link that joins a burst of pictures.
+    unfit = sorted(set(range(len(measured))).difference(fit))
+    links = [measured[i] for i in unfit if measured[i].hashes is not None]
+    looked_at = [*(measured[i] for i in fit), *links]
+    linked = find_pairs(looked_at, looked_at, settings.checks.near_duplicate_distance)
+    pairs = [pair for pair in linked if max(pair.first, pair.second) < len(fit)]
     sifted = _sift([everything[i] for i in fit], pairs)
     kept = [at for at, picture in enumerate(sifted) if picture.fate is not Fate.DUPLICATE]
     wanted = settings.target + settings.references
@@ -127,7 +131,7 @@ def plan_build(
     features, named = features_of([looked_at[at] for at in kept], embedder, progress)
     pictures = [sifted[at] for at in kept]
     chosen = _choose(features, pictures, settings)
-    joined = clusters(len(sifted), [(pair.first, pair.second) for pair in pairs])
+    joined = clusters(len(looked_at), [(pair.first, pair.second) for pair in linked])
     held = _hold_out(features, pictures, [joined[at] for at in kept], chosen, settings)
     for at, picture in zip(kept, _fates(pictures, chosen, held), strict=True):
         sifted[at] = picture
