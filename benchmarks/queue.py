@@ -56,14 +56,16 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
     print(machine(), end="\n\n")
-    for measure in (transitions, flood):
-        runs: dict[str, list[float]] = {}
-        for _ in range(args.repeat):
-            with tempfile.TemporaryDirectory(prefix="lora-ci-bench-") as folder:
-                for what, number in measure(Bench(Path(folder)), args):
-                    runs.setdefault(what, []).append(number)
-        rows = [[what, *middle_and_range(numbers)] for what, numbers in runs.items()]
-        print(render_table(["what", "median", "range"], rows), end="\n\n")
+    # Removed at the end alone: ext4 takes long for new folders where many went a moment ago.
+    with tempfile.TemporaryDirectory(prefix="lora-ci-bench-") as folder:
+        for measure in (transitions, flood):
+            runs: dict[str, list[float]] = {}
+            for number in range(args.repeat):
+                place = Path(folder, f"{measure.__name__}-{number}")
+                for what, figure in measure(Bench(place), args):
+                    runs.setdefault(what, []).append(figure)
+            rows = [[what, *middle_and_range(figures)] for what, figures in runs.items()]
+            print(render_table(["what", "median", "range"], rows), end="\n\n")
     with tempfile.TemporaryDirectory(prefix="lora-ci-bench-") as folder:
         print(
             render_table(
