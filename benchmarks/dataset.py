@@ -3,8 +3,8 @@
 `--pictures` are folders of photographs of at least 1229 × 1024 pixels, such as Debian's packages of
 wallpapers unpacked by `dpkg-deb -x`. cleanvision runs in an environment of its own, made by
 `python -m venv .venv/apart/dataset_peers` and its `pip install cleanvision`. It ends at the first
-file that cannot be decoded, so it gets none of those. Thresholds of ours are tuned on sources with
-an even number; all that is shown is of the odd ones. Times are processor seconds of one core.
+file that cannot be decoded, so it gets none of those. The weights of softness were tuned on sources
+with an even number; all that is shown is of the odd ones. Times are processor seconds of one core.
 """
 
 from __future__ import annotations
