@@ -41,6 +41,14 @@ def merged(*said: str, likeness=None, others=(), **own) -> Merged:
         (("a dancing woman, a cup", "a woman with a cup"), "mei, a woman with a cup"),
         (("a red cup and a blue cup", "a red cup"), "mei, a red cup"),
         (("a, of the, ^_^",), "mei"),
+        (
+            ("A photo of a dog. The dog has brown fur and is sitting on grass. It has a tail",),
+            "mei, a photo of a dog, brown fur and sitting on grass, a tail",
+        ),
+        (
+            ("a group of people are standing in a hall", "people standing in a hall with food"),
+            "mei, people standing in a hall",
+        ),
     ],
 )
 def test_what_becomes_of_captions(said, text):

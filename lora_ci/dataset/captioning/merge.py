@@ -91,10 +91,8 @@ def merge_captions(
 
     Raises InputError if the trigger alone has too many tokens.
     """
+    check_trigger(settings)
     trigger = Trigger(settings.trigger)
-    if settings.count(trigger.text) > settings.limit:
-        message = f"the trigger `{trigger.text}` has more than {settings.limit} tokens"
-        raise InputError(message, hint="next: take a shorter trigger")
     models = [parse(text, trigger) for text in sorted(said)]
     needed = min(2, len(models))
     see = _Eye(likeness=likeness, others=others)
@@ -135,6 +133,13 @@ def merge_captions(
         disagreement=_disagreement(models),
         ties=ballot.ties,
     )
+
+
+def check_trigger(settings: MergeSettings) -> None:
+    """Raises InputError for a trigger that alone has more tokens than a caption may have."""
+    if settings.count(settings.trigger) > settings.limit:
+        message = f"the trigger `{settings.trigger[:80]}` has more than {settings.limit} tokens"
+        raise InputError(message, hint="next: take a shorter trigger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,9 +265,14 @@ def _richest(alike: Iterable[Phrase], phrase: Phrase) -> Phrase | None:
     """Of phrases of one meaning that with most values; where it says as much, the phrase itself."""
     return max(
         alike,
-        key=lambda p: (len(statements(p)), p == phrase, -len(p.own), p.own),
+        key=lambda p: (_values_in(p), p == phrase, -len(p.own), p.own),
         default=None,
     )
+
+
+def _values_in(phrase: Phrase) -> int:
+    """How many colors, numbers and the like it tells; that there is one thing goes without."""
+    return sum(not one.implied and one.value != "1" for one in statements(phrase))
 
 
 def _named(kept: Parsed, class_noun: str) -> Parsed:
@@ -288,7 +298,7 @@ def _named(kept: Parsed, class_noun: str) -> Parsed:
 
 def _further(kept: Iterable[Phrase], agreed: Mapping[Phrase, int]) -> list[Phrase]:
     """What else is agreed on, the most agreed on first."""
-    order = sorted(agreed, key=lambda p: (-agreed[p], -len(statements(p)), p.own, p.text))
+    order = sorted(agreed, key=lambda p: (-agreed[p], -_values_in(p), p.own, p.text))
     found = list(kept)
     known = len(found)
     for phrase in order:

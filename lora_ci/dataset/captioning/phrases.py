@@ -55,19 +55,19 @@ _HEDGE = (
 )
 HEDGES = re.compile(rf"\b(?:(an?) )?{_HEDGE} ?(?=(\w?))")
 PICTURE = r"(?:image|picture|photo|photograph|scene)"
+SUBJECT = r"(?:she|he|it|they|the (?:woman|man|girl|boy|person|child|subject|character))"
 OPENINGS = re.compile(
     r"(?:there(?: is| are|'s)|this is|these are|it is|it's|here is|is|are|was|were"
     rf"|(?:in|on) (?:this|the) {PICTURE}"
     rf"|(?:the|this|an?) {PICTURE} (?:shows|depicts|features|contains|displays|captures|portrays"
     r"|showcases|is of)"
     r"|(?:an?|the|this) (?:image|picture) of"
-    r"|(?:she|he|it|they|the (?:woman|man|girl|boy|person|child|subject|character)) (?:is|are)"
+    rf"|{SUBJECT} (?:is|are)|{SUBJECT}(?= (?:has|have)\b)"
     r")(?!\S)"
 )
-HAVING = re.compile(
-    r"(?:she|he|it|they|the (?:woman|man|girl|boy|person|child|subject|character)) (?:has|have)"
-    r"(?!\S)"
-)
+# `a dog is sitting on grass` and `a dog has a hat` say no more than their phrases do.
+IS_DOING = re.compile(rf"\b(?:is|are|was|were) (?=\w+ing\b|(?:{'|'.join(sorted(JOINING))})\b)")
+HAS = re.compile(r"\b(?:has|have)\b(?! been)")
 _COLOR = "|".join(sorted(COLORS, key=len, reverse=True))
 TWO_COLORS = re.compile(rf"\b({_COLOR}) and (?=(?:{_COLOR})\b)")
 THING_IS = re.compile(rf"(?:the )?(\w+) (?:is|are) ({_COLOR})")
@@ -145,14 +145,28 @@ def parse(text: str, trigger: Trigger) -> Parsed:
     fields = [words for words in fields if words]
     is_prose = any(word in PROSE for words in fields for word in words)
     phrases: dict[str, Phrase] = {}
+    comma = False
     for number, words in enumerate(fields):
         starts = number > 0 or not is_named
         found = _phrases(words, starts) if is_prose or not starts else _tag(words)
         for phrase in found:
-            if meanings(phrase):
-                phrases.setdefault(phrase.bare, phrase)
+            kept = bool(meanings(phrase)) and not _is_again(phrase, phrases.values())
+            comma |= phrase.after_comma
+            if kept:
+                phrases.setdefault(phrase.bare, replace(phrase, after_comma=comma))
+            comma &= not kept
     return Parsed(
         begins=begins, is_named=is_named, is_prose=is_prose, phrases=tuple(phrases.values())
+    )
+
+
+def _is_again(phrase: Phrase, before: Iterable[Phrase]) -> bool:
+    """True for `the dog` after `a dog`, which only says of what the next words are."""
+    return (
+        not phrase.lead
+        and phrase.words[0] == "the"
+        and all(one.implied or one.slot == "gender" for one in statements(phrase))
+        and any(contents(phrase) <= contents(other) for other in before)
     )
 
 
@@ -181,8 +195,7 @@ def _words(field: str) -> list[str]:
         before = text
         if match := OPENINGS.match(text):
             text = text[match.end() :].strip()
-        if match := HAVING.match(text):
-            text = f"with{text[match.end() :]}"
+    text = HAS.sub("with", IS_DOING.sub("", text))
     if match := THING_IS.fullmatch(text):
         return [match.group(2), match.group(1)]
     return text.split()
