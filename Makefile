@@ -27,7 +27,7 @@ demo-slurm: venv
 
 test: venv check
 	$(BIN)/python tools/system_packages.py
-	$(BIN)/pytest -q -n 2 --dist loadfile -m slow
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m slow
 	$(BIN)/python tools/system_packages.py --report
 
 check: venv

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_an_embedder_of_the_repository_sees_what_is_alike(built, tmp_path):
 
 @pytest.mark.slow
 def test_dvc_tracks_what_was_built(built, tmp_path):
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, cwd=tmp_path, check=True)
     out = tmp_path / "datasets" / "mochi"
     told = built(PICTURES, "--target", 3, "--references", 1, "--out", out, "--dvc", "-q")

@@ -192,7 +192,7 @@ def test_a_stop_keeps_a_checkpoint_and_is_gone_on_from(world):
     whole, stopped = world(), world()
     whole.train(PLAIN)
     done = []
-    with pytest.raises(Interrupted, match="after step 4 of 6"):
+    with pytest.raises(Interrupted, match="after 4 of 6 training steps"):
         stopped.train(PLAIN, progress=lambda n, *_: done.append(n), stop=lambda: 3 in done)
     assert stopped.train(PLAIN).steps_here == 2
     assert stopped.digest() == whole.digest()
