@@ -75,6 +75,7 @@ def test_a_plain_script_without_a_main_guard_may_validate(pictures, tmp_path):
     assert done.stdout == "False 4.0\n"
 
 
+@pytest.mark.slow
 def test_the_decoder_ends_with_a_parent_that_is_killed(pictures):
     command = [sys.executable, "-c", WAITING, str(pictures[0].parent)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
