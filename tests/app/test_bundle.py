@@ -19,6 +19,8 @@ from tests.builders import RepoBuilder
 from tests.command import lora_ci
 from tests.views import HEAD, blocked_step, deploy_step, make_view, train_step, validate_step
 
+pytestmark = pytest.mark.slow
+
 
 class Noon:
     def now(self):

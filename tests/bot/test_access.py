@@ -24,6 +24,8 @@ from tests.forge.test_github_app import pem_of
 from tests.github_world import REPO, open_world
 from tests.ledgers import new_ledger
 
+pytestmark = pytest.mark.slow
+
 SECRET = "a secret of many characters"
 
 

@@ -15,6 +15,8 @@ from tests.clamav import EICAR, clamd, needs_clamd
 from tests.command import lora_ci
 from tests.tiny_embedders import write_program
 
+pytestmark = pytest.mark.slow
+
 PICTURES = Path(__file__).parents[2] / "examples" / "emoji" / "pictures" / "fluent3d"
 RULE = "rule odd_bytes { strings: $a = { %s } condition: $a }"
 FLAGS = """

@@ -15,6 +15,8 @@ from lora_ci.dataset.validate import validate_folder
 from lora_ci.dataset.verdicts import FILE, Verdicts
 from tests.dataset.hostile import pictures
 
+pytestmark = pytest.mark.slow
+
 LONG_AGO_NS = 1_600_000_000 * 10**9
 
 

@@ -19,6 +19,8 @@ from lora_ci.steps.table import TABLE
 from tests.builders import RepoBuilder
 from tests.releases import TODAY
 
+pytestmark = pytest.mark.slow
+
 STAGES = TABLE | {s: "tests.deploy.toy:run" for s in Stage if s is not Stage.DEPLOY}
 CONFIG = """\
 version: 1

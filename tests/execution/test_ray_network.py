@@ -19,6 +19,8 @@ from tests.execution.ray_world import cluster, executor_on
 from tests.execution.toy import toy_command
 from tests.execution.toy_world import ToyWorld, until, wait_for_end
 
+pytestmark = pytest.mark.slow
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: "
 FAULTS = {
     "drops": b"",
@@ -183,7 +185,6 @@ def test_an_address_that_is_none_is_refused(world, address):
         executor_at(world, address)
 
 
-@pytest.mark.slow
 def test_what_was_asked_and_not_answered_is_done_once(world):
     line = Line(cluster().dashboard)
     ray = executor_on(cluster(), world.root, toy_command)

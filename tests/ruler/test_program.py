@@ -15,6 +15,8 @@ from lora_ci.ruler.command import CommandEmbedder
 from lora_ci.ruler.program import BATCH
 from tests.tiny_embedders import write_program
 
+pytestmark = pytest.mark.slow
+
 PICTURES = [np.full((8, 8, 3), 40 * value, np.uint8) for value in range(3)]
 ANSWER = """
 import json, os, sys, time
@@ -142,7 +144,6 @@ def test_one_that_hangs_is_killed_with_its_children(tmp_path, group):
             os.kill(pid, 9)
 
 
-@pytest.mark.slow
 def test_each_answer_has_its_own_time(tmp_path):
     text = ANSWER + "    time.sleep(1.5)\n    say({'vectors': [[1, 2]] * len(asked)})\n"
     many = [PICTURES[0]] * (2 * BATCH + 1)
