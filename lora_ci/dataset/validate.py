@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lora_ci.core.captions import SIDECARS, is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
+from lora_ci.dataset.captioning.lock import LOCK
 from lora_ci.dataset.captions import audit_captions
 from lora_ci.dataset.compared import find_pairs_anew
 from lora_ci.dataset.consent import is_datasheet
@@ -177,7 +178,7 @@ def leak_findings(
 
 def unknown_files(names: Sequence[str]) -> list[Finding]:
     """Files that are neither image nor caption."""
-    known = (*SUFFIXES, *SIDECARS)
+    known = (*SUFFIXES, *SIDECARS, LOCK)
     odd = [
         n
         for n in names

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_ci.core.errors import InputError
@@ -36,6 +36,7 @@ ONE = Entry(image="1" * 64, caption="a" * 64, state=State.GENERATED, replaces="b
 TWO = Entry(image="2" * 64, caption="a" * 64, state=State.EDITED)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(ENTRIES, max_size=5, unique_by=lambda entry: entry.image))
 def test_what_is_written_is_read(tmp_path_factory, entries):
     folder = tmp_path_factory.mktemp("dataset")

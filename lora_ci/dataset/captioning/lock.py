@@ -46,6 +46,11 @@ class SaidBy:
     prompt: str
     said: str
 
+    @property
+    def asked(self) -> tuple[str, str, str]:
+        """Which model, and what it was asked."""
+        return self.id, self.revision, self.prompt
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
