@@ -177,5 +177,15 @@ SCANNER = HubKind(
     ),
     absent=absent_embedder_files,
 )
+CAPTIONER = HubKind(
+    name="captioner",
+    key="--models",
+    form="model in transformers format",
+    wanted=(
+        *EMBEDDER.wanted,
+        *("generation_config.json", "chat_template.jinja", "chat_template.json"),
+    ),
+    absent=absent_embedder_files,
+)
 # By the names of inputs.
 HUB_KINDS = {"base_model": BASE_MODEL, "embedder": EMBEDDER, "scanner": SCANNER}

@@ -9,6 +9,7 @@ from lora_ci.cli.output import Output
 
 ACTIONS = {
     "validate": "check a folder of images and captions",
+    "caption": "caption pictures by what several models say of them",
     "build": "make a dataset of the best diverse pictures of a folder",
 }
 

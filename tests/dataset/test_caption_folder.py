@@ -16,6 +16,7 @@ from lora_ci.dataset.captioning.captioner import CaptionModel
 from lora_ci.dataset.captioning.folder import plan_captions, write_captions
 from lora_ci.dataset.captioning.lock import LOCK, State, read_lock
 from lora_ci.dataset.captioning.merge import MergeSettings
+from lora_ci.dataset.validate import unknown_files
 
 
 class Fake:
@@ -99,6 +100,11 @@ def test_captions_are_what_validation_reads(folder):
     assert {name: one.text for name, one in read.items()} == {
         name: (folder / name).with_suffix(".txt").read_text().strip() for name in images
     }
+
+
+def test_the_lock_is_a_file_that_validation_knows(folder):
+    caption(folder, Fake("one"))
+    assert unknown_files(os.listdir(folder)) == []
 
 
 def test_nothing_is_done_twice(folder):
