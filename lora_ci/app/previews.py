@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 from lora_ci.app.announce import note_of
 from lora_ci.core.errors import LoraCIError
@@ -12,22 +11,16 @@ from lora_ci.core.finding import Finding
 from lora_ci.core.run import RunView
 from lora_ci.core.step import Stage
 from lora_ci.report.figures import counted, size
-from lora_ci.report.picture import Preview, as_it_is
+from lora_ci.report.picture import Preview, as_it_is, shrunk
 from lora_ci.report.reason import details_of, result_of
 from lora_ci.report.samples import shown_samples
 from lora_ci.store.store import ArtifactStore
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # All pictures of a page together; as text in the page they take a third more.
 PAGE_BYTES = 2_000_000
 # Where there are very many, the first ones are still to be recognized; the rest is left out.
 LEAST_BYTES = 2_000
 FILE_BYTES = 64 << 20
-# (pixels of the longer side, quality), tried from the best on. JPEG, as WebP takes ten times as
-# long to encode for a tenth less.
-LADDER = ((320, 82), (320, 65), (256, 60), (192, 50), (128, 40), (96, 30))
 
 
 def page_previews(view: RunView, store: ArtifactStore, notes: list[Finding]) -> dict[str, Preview]:
@@ -97,23 +90,4 @@ def shrink(png: bytes, most_bytes: int) -> Preview | None:
             shown = file.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-    for side, quality in LADDER:
-        shown = _within(shown, side)
-        data = BytesIO()
-        shown.save(data, "JPEG", quality=quality)
-        if data.tell() <= most_bytes:
-            return Preview(
-                kind="jpeg", data=data.getvalue(), width=shown.width, height=shown.height
-            )
-    return None
-
-
-def _within(shown: Image.Image, side: int) -> Image.Image:
-    """The picture with no side longer than `side`; averaged over areas, so nothing flickers."""
-    from PIL import Image
-
-    scale = side / max(shown.size)
-    if scale >= 1:
-        return shown
-    width, height = (max(1, round(length * scale)) for length in shown.size)
-    return shown.resize((width, height), Image.Resampling.BOX)
+    return shrunk(shown, most_bytes)

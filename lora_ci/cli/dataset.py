@@ -11,6 +11,7 @@ ACTIONS = {
     "validate": "check a folder of images and captions",
     "caption": "caption pictures by what several models say of them",
     "build": "make a dataset of the best diverse pictures of a folder",
+    "show": "make one page of a folder: what is wrong, statistics, all pictures",
 }
 
 

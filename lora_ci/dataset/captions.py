@@ -48,13 +48,15 @@ HINTS = {
 class Audit:
     """What is wrong with the captions of a dataset, and what they hold.
 
-    `findings` are folded; `counts` has the number of all by severity. `tokens_max` is None where
-    lengths could not be measured. `statistics` is JSON for the report.
+    `findings` are folded; `counts` and `rules` have the number of all by severity and by rule.
+    `captions` are by image. `tokens_max` is None where lengths could not be measured. `statistics`
+    is JSON for the report.
     """
 
     findings: tuple[Finding, ...]
     counts: Mapping[Severity, int]
-    captions: int
+    rules: Mapping[str, int]
+    captions: Mapping[str, Caption]
     tokens_max: int | None
     statistics: dict[str, Any]
 
@@ -91,7 +93,8 @@ def audit_captions(
     return Audit(
         findings=folding.folded(),
         counts=folding.counts,
-        captions=len(found),
+        rules=folding.rules,
+        captions=found,
         tokens_max=max(lengths) if lengths else None,
         statistics={
             "caption_words": _histogram([len(wording.words) for wording in texts.wordings]),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lora_ci.dataset.build_plan import FOLDERS, BuildPlan, Fate, Picture
 from lora_ci.report.figures import counted, shorten
-from lora_ci.report.markup import text
+from lora_ci.report.markup import document, text
 
 # Of each kind, chosen or left out: the rest is in the datasheet.
 MOST_CHOSEN, MOST_LEFT_OUT = 1000, 300
@@ -69,11 +69,6 @@ def shown_of(plan: BuildPlan, fate: Fate) -> list[Picture]:
 def render_contact_sheet(plan: BuildPlan, thumbnails: Mapping[str, Thumbnail]) -> str:
     """The page; `thumbnails` are by the name of the picture."""
     title = f"contact sheet of {text(plan.source)}"
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{title}</title><style>{STYLE}</style>"
-    )
     counts = " · ".join(f"{plan.count(fate):,} {fate}" for fate in Fate if plan.count(fate))
     how = (
         f"{counted(len(plan.pictures), 'picture')} looked at; what could have been chosen is like "
@@ -82,9 +77,7 @@ def render_contact_sheet(plan: BuildPlan, thumbnails: Mapping[str, Thumbnail]) -
     )
     body = [f"<h1>{title}</h1><p>{counts}</p><p class='dim'>{text(how)}</p>"]
     body += [_section(plan, fate, thumbnails) for fate in Fate]
-    return (
-        f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
-    )
+    return document(title, "".join(body), style=STYLE, policy=POLICY)
 
 
 def _section(plan: BuildPlan, fate: Fate, thumbnails: Mapping[str, Thumbnail]) -> str:

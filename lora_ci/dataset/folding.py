@@ -38,6 +38,14 @@ class Folding:
             counts[severity] += times
         return counts
 
+    @property
+    def rules(self) -> Counter[str]:
+        """How many findings of each rule there were, those left out too."""
+        counts: Counter[str] = Counter()
+        for (rule, _), times in self._seen.items():
+            counts[rule] += times
+        return counts
+
     def folded(self) -> tuple[Finding, ...]:
         """The kept ones in order, then one for each rule that had more: `and 312 more`."""
         more = [

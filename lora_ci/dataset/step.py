@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 
 from lora_ci.core.errors import Interrupted
@@ -72,11 +73,12 @@ def run(spec: StepSpec, context: StepContext) -> StepResult:
     metrics = dict(validation.metrics)
     metrics["errors"] += sum(f.severity is Severity.ERROR for f in safety)
     metrics["warnings"] += sum(f.severity is Severity.WARNING for f in safety)
+    rules = Counter(validation.statistics["rules"]) + Counter(f.rule for f in safety)
     return StepResult(
         outcome=_outcome(findings),
         metrics=metrics,
         findings=findings,
-        details={"statistics": validation.statistics},
+        details={"statistics": validation.statistics | {"rules": dict(sorted(rules.items()))}},
     )
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ci.core.captions import SIDECARS, is_metadata
+from lora_ci.core.captions import SIDECARS, Caption, is_metadata
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.settings import ValidateSettings
 from lora_ci.dataset.captioning.lock import LOCK
@@ -19,7 +19,7 @@ from lora_ci.dataset.captions import audit_captions
 from lora_ci.dataset.compared import find_pairs_anew
 from lora_ci.dataset.consent import is_datasheet
 from lora_ci.dataset.decode import SUFFIXES
-from lora_ci.dataset.duplicates import Pair, find_pairs, groups_of
+from lora_ci.dataset.duplicates import Group, find_pairs, groups_of
 from lora_ci.dataset.files import is_image_name, list_files, missing_findings, name_findings, shown
 from lora_ci.dataset.folding import Folding
 from lora_ci.dataset.judge import image_findings
@@ -34,12 +34,29 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was looked at on the way, for those who show it.
+
+    `images` and `references` are what was measured and `captions` the texts, all by the names of
+    images. `groups` are look-alikes, in each the one to keep first; `leaks` are pairs of an image
+    and a reference.
+    """
+
+    images: Mapping[str, Measured]
+    references: Mapping[str, Measured]
+    captions: Mapping[str, Caption]
+    groups: tuple[tuple[str, ...], ...]
+    leaks: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
     """What validation found; `statistics` is JSON for the report."""
 
     findings: tuple[Finding, ...]
     metrics: dict[str, float]
     statistics: dict[str, Any]
+    seen: Seen = field(repr=False, compare=False)
 
     @property
     def failed(self) -> bool:
@@ -88,6 +105,12 @@ def validate_folder(
         pairs = find_pairs_anew(good, distance, verdicts, str(folder.resolve()))
     else:
         pairs = find_pairs(good, good, distance)
+    groups = groups_of(pairs, good)
+    held = [(n, m) for n, m in zip(held_out, referenced, strict=True) if m.hashes is not None]
+    leaks = [
+        (good_names[pair.first], held[pair.second][0])
+        for pair in find_pairs(good, [m for _, m in held], distance)
+    ]
     captions = audit_captions(
         folder,
         images,
@@ -106,8 +129,8 @@ def validate_folder(
     others.extend(name_findings(listing))
     others.extend(size_findings(expected, settings))
     others.extend(image_findings(images, measured, settings))
-    others.extend(duplicate_findings(good_names, good, pairs, settings))
-    others.extend(leak_findings(good_names, good, held_out, referenced, settings))
+    others.extend(duplicate_findings(good_names, groups, settings))
+    others.extend(leak_findings(leaks))
     others.extend(unknown_files(names))
     counts = others.counts + Counter(captions.counts)
     findings = [*others.folded(), *captions.findings]
@@ -115,7 +138,7 @@ def validate_folder(
     findings = [replace(f, file=prefix + shown(f.file)) if f.file else f for f in findings]
     metrics = {
         "images": float(len(images)),
-        "captions": float(captions.captions),
+        "captions": float(len(captions.captions)),
         "errors": float(counts[Severity.ERROR]),
         "warnings": float(counts[Severity.WARNING]),
     }
@@ -126,7 +149,21 @@ def validate_folder(
     return Validation(
         findings=tuple(findings),
         metrics=metrics,
-        statistics={"sizes": sizes(good), **captions.statistics},
+        statistics={
+            "sizes": sizes(good),
+            "rules": dict(sorted((others.rules + Counter(captions.rules)).items())),
+            **captions.statistics,
+        },
+        seen=Seen(
+            images=dict(zip(images, measured, strict=True)),
+            references=dict(zip(held_out, referenced, strict=True)),
+            captions=captions.captions,
+            groups=tuple(
+                (good_names[group.kept], *(good_names[i] for i, _ in group.others))
+                for group in groups
+            ),
+            leaks=tuple(leaks),
+        ),
     )
 
 
@@ -139,14 +176,11 @@ def size_findings(count: int, settings: ValidateSettings) -> list[Finding]:
 
 
 def duplicate_findings(
-    names: Sequence[str],
-    measured: Sequence[Measured],
-    pairs: Sequence[Pair],
-    settings: ValidateSettings,
+    names: Sequence[str], groups: Sequence[Group], settings: ValidateSettings
 ) -> list[Finding]:
     """Equal and look-alike pictures of the dataset: in each group the best one is kept."""
     findings = []
-    for group in groups_of(pairs, measured):
+    for group in groups:
         kept = names[group.kept]
         for index, pair in group.others:
             rule = "duplicate.exact" if pair.exact else "duplicate.near"
@@ -159,21 +193,13 @@ def duplicate_findings(
     return findings
 
 
-def leak_findings(
-    names: Sequence[str],
-    measured: Sequence[Measured],
-    held_out: Sequence[str],
-    referenced: Sequence[Measured],
-    settings: ValidateSettings,
-) -> list[Finding]:
-    """Pictures that are among the references too, or nearly."""
-    others = [(n, m) for n, m in zip(held_out, referenced, strict=True) if m.hashes is not None]
-    findings = []
-    for pair in find_pairs(measured, [m for _, m in others], settings.near_duplicate_distance):
-        message = f"also among the references, as {others[pair.second][0]}"
-        hint = "QA would reward learning it by heart: remove it from one of the two"
-        findings.append(finding("duplicate.leak", message, file=names[pair.first], hint=hint))
-    return findings
+def leak_findings(leaks: Iterable[tuple[str, str]]) -> list[Finding]:
+    """Pictures that are among the references too, or nearly; both names of each."""
+    hint = "QA would reward learning it by heart: remove it from one of the two"
+    return [
+        finding("duplicate.leak", f"also among the references, as {other}", file=name, hint=hint)
+        for name, other in leaks
+    ]
 
 
 def unknown_files(names: Sequence[str]) -> list[Finding]:

@@ -16,13 +16,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
 from lora_ci.core.errors import InfrastructureError
-from lora_ci.dataset.decode import measure
+from lora_ci.dataset.decode import Problem, measure
 from lora_ci.dataset.measured import Measured, from_bytes, to_bytes
+from lora_ci.report.picture import Preview
 
 SECONDS_A_FILE = 20
 SECONDS_TO_START = 120
@@ -35,11 +38,25 @@ FILES_A_WORKER = 8
 LENGTH = struct.Struct("!I")
 
 
-class _Task(msgspec.Struct):
-    """What the child is asked; a path as bytes, as it need not be UTF-8."""
+class _Measure(msgspec.Struct, tag=True):
+    """Measure a file; a path as bytes, as it need not be UTF-8."""
 
     path: bytes
     max_pixels: int
+
+
+class _Show(msgspec.Struct, tag=True):
+    """Make a preview within so many bytes of a file, if it still has the sha256 it had."""
+
+    path: bytes
+    sha256: str
+    most_bytes: int
+
+
+_Task = _Measure | _Show
+T = TypeVar("T")
+# A task, and how its answer is read; that raises ValueError for nonsense.
+_Job = tuple[_Task, Callable[[bytes], T]]
 
 
 def measure_files(
@@ -49,12 +66,33 @@ def measure_files(
 
     `progress` is called in this thread and may raise; then no child is left behind.
     """
-    measured: list[Measured | None] = [None] * len(paths)
-    with _Pool(paths, max_pixels) as pool:
-        for done, (index, result) in enumerate(pool.results(), 1):
-            measured[index] = result
+    jobs = [(_Measure(os.fsencode(path), max_pixels), partial(from_bytes, path)) for path in paths]
+    return [
+        done if isinstance(done, Measured) else Measured(path=path, problems=(done,))
+        for path, done in zip(paths, _do(jobs, progress), strict=True)
+    ]
+
+
+def preview_files(
+    files: Sequence[tuple[Path, str]], most_bytes: int, progress: Callable[[int], None]
+) -> list[Preview | None]:
+    """A preview of each file of a path and sha256, in order, within so many bytes.
+
+    None for a file that has another content by now, or cannot be decoded. As `measure_files` else.
+    """
+    read = msgspec.msgpack.Decoder(Preview | None).decode
+    jobs = [(_Show(os.fsencode(path), sha256, most_bytes), read) for path, sha256 in files]
+    return [done if isinstance(done, Preview) else None for done in _do(jobs, progress)]
+
+
+def _do(jobs: Sequence[_Job[T]], progress: Callable[[int], None]) -> list[T | Problem]:
+    """Does all, in order; a problem is what there is of a child that did not live to answer."""
+    answers: dict[int, T | Problem] = {}
+    with _Pool(jobs) as pool:
+        for done, (index, answer) in enumerate(pool.results(), 1):
+            answers[index] = answer
             progress(done)
-    return [one for one in measured if one is not None]
+    return [answers[index] for index in range(len(jobs))]
 
 
 def workers_for(files: int) -> int:
@@ -62,21 +100,20 @@ def workers_for(files: int) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), MAX_WORKERS, files // FILES_A_WORKER))
 
 
-class _Pool:
+class _Pool(Generic[T]):
     """The children, each with a thread that waits for it."""
 
-    def __init__(self, paths: Sequence[Path], max_pixels: int) -> None:
-        self._paths = paths
-        self._max_pixels = max_pixels
-        self._workers = [_Worker() for _ in range(workers_for(len(paths)) if paths else 0)]
+    def __init__(self, jobs: Sequence[_Job[T]]) -> None:
+        self._jobs = jobs
+        self._workers = [_Worker() for _ in range(workers_for(len(jobs)) if jobs else 0)]
         self._threads = [threading.Thread(target=self._work, args=(w,)) for w in self._workers]
         self._todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[int, Measured] | InfrastructureError] = (
+        self._done: queue.SimpleQueue[tuple[int, T | Problem] | InfrastructureError] = (
             queue.SimpleQueue()
         )
 
-    def __enter__(self) -> _Pool:
-        for index in range(len(self._paths)):
+    def __enter__(self) -> _Pool[T]:
+        for index in range(len(self._jobs)):
             self._todo.put(index)
         for thread in self._threads:
             thread.start()
@@ -91,9 +128,9 @@ class _Pool:
         for thread in self._threads:
             thread.join()
 
-    def results(self) -> Iterator[tuple[int, Measured]]:
-        """(index, what was found) as they come. Raises InfrastructureError if none can work."""
-        for _ in self._paths:
+    def results(self) -> Iterator[tuple[int, T | Problem]]:
+        """(index, answer) as they come. Raises InfrastructureError if none can work."""
+        for _ in self._jobs:
             result = self._done.get()
             if isinstance(result, InfrastructureError):
                 raise result
@@ -103,7 +140,7 @@ class _Pool:
         try:
             while not worker.closed:
                 index = self._todo.get_nowait()
-                self._done.put((index, worker.measure(self._paths[index], self._max_pixels)))
+                self._done.put((index, worker.do(self._jobs[index])))
         except queue.Empty:
             pass
         except InfrastructureError as error:
@@ -119,19 +156,20 @@ class _Worker:
         self._lock = threading.Lock()
         self.closed = False
 
-    def measure(self, path: Path, max_pixels: int) -> Measured:
-        """What the child says of the file, or that it did not live to say it."""
+    def do(self, job: _Job[T]) -> T | Problem:
+        """What the child answers, or that it did not live to do so."""
+        task, read = job
         if self._child is None:
             self._start()
         try:
-            _send(self._pipe, msgspec.msgpack.encode(_Task(os.fsencode(path), max_pixels)))
-            return from_bytes(path, _receive(self._pipe))
+            _send(self._pipe, msgspec.msgpack.encode(task))
+            return read(_receive(self._pipe))
         except TimeoutError:
             problem = ("image.timeout", f"decoding it took over {SECONDS_A_FILE} s")
         except (OSError, EOFError, ValueError):
             problem = ("image.unreadable", "decoding it crashed the decoder")
         self._end()
-        return Measured(path=path, problems=(problem,))
+        return problem
 
     def close(self) -> None:
         """Ends the child, from another thread than the one that waits for it."""
@@ -175,12 +213,24 @@ class _Worker:
 def serve(pipe: socket.socket) -> None:
     """The child: answers until the parent is gone."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    decode = msgspec.msgpack.Decoder(_Task).decode
     _send(pipe, b"ready")
     while True:
-        task = msgspec.msgpack.decode(_receive(pipe), type=_Task)
+        task = decode(_receive(pipe))
         _limit_cpu()
-        found = measure(Path(os.fsdecode(task.path)), task.max_pixels)
-        _send(pipe, to_bytes(found))
+        _send(pipe, _answer(task))
+
+
+def _answer(task: _Task) -> bytes:
+    path = Path(os.fsdecode(task.path))
+    match task:
+        case _Measure():
+            return to_bytes(measure(path, task.max_pixels))
+        case _Show():
+            # What the many children that only measure need not load.
+            from lora_ci.dataset.preview import make_preview
+
+            return msgspec.msgpack.encode(make_preview(path, task.sha256, task.most_bytes))
 
 
 def _limit_cpu() -> None:

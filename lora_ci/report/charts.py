@@ -5,6 +5,8 @@ Coordinates are percentages: the picture takes the width it is given, lines keep
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from lora_ci.report.figures import between, number, plain, signed
 from lora_ci.report.markup import prose, text
 
 MOST_POINTS = 400
+MOST_COLUMNS = 40
 TINY = 0.1
 
 
@@ -123,13 +126,68 @@ def line_chart(
     label = text(", ".join(line.name for line in lines))
     # Learning rates would all be 0.00.
     ends = [number(y) if max(abs(low), abs(high)) >= TINY else f"{y:.2g}" for y in (low, high)]
+    drawing = f"{_stretched(''.join(paths))}{upright}{''.join(dots)}"
+    plot = _plot(ends, (left, right), x_name, label, drawing)
+    return f'{plot}<p class="keys">{"".join(keys)}</p>'
+
+
+def histogram(
+    values: Sequence[float],
+    x_name: str,
+    *,
+    left: float | None = None,
+    right: float | None = None,
+    at: tuple[str, float] | None = None,
+) -> str:
+    """How many values there are from each step to the next, and an upright named line `at` an x.
+
+    Steps are equal, and whole numbers where all values are. The axis is from `left` to `right` at
+    least.
+    """
+    if not values:
+        return ""
+    low = min(values) if left is None else min(left, *values)
+    high = max(values) if right is None else max(right, *values)
+    whole = all(value == value // 1 for value in (*values, low, high))
+    if whole:
+        # Each whole number has its place, else some columns would stand for more of them.
+        step = float(max(1, math.ceil((high - low + 1) / MOST_COLUMNS)))
+        columns = math.ceil((high - low + 1) / step)
+    else:
+        step, columns = (high - low) / MOST_COLUMNS or 1.0, MOST_COLUMNS
+    counts = Counter(min(columns - 1, int((value - low) / step)) for value in values)
+    most, width, end = max(counts.values()), 100 / columns, low + step * columns
+    drawn = "".join(
+        f'<rect class="plain" x="{width * i:.2f}" width="{0.9 * width:.2f}" '
+        f'y="{100 - 100 * count / most:.2f}" height="{100 * count / most:.2f}">'
+        f"<title>{_from_to(low + step * i, low + step * (i + 1) - whole)}: {count:,}</title></rect>"
+        for i, count in sorted(counts.items())
+    )
+    upright = keys = ""
+    if at is not None and low <= at[1] <= end:
+        upright = _upright("mark", (at[1] - low) / (end - low))
+        keys = f'<p class="keys"><span class="key"><i class="mark"></i>{text(at[0])}</span></p>'
+    label = f"{text(x_name)}: {len(values):,}, {_from_to(min(values), max(values))}"
+    drawing = f"{_stretched(drawn)}{upright}"
+    return _plot(("0", f"{most:,}"), (low, end - whole), x_name, label, drawing) + keys
+
+
+def _from_to(low: float, high: float) -> str:
+    return plain(low) if low == high else f"{plain(low)} to {plain(high)}"
+
+
+def _stretched(shapes: str) -> str:
+    """Shapes on a field of 100 × 100 that takes the width and height it is given."""
+    return f'<svg viewBox="0 0 100 100" preserveAspectRatio="none">{shapes}</svg>'
+
+
+def _plot(y: Sequence[str], x: tuple[float, float], x_name: str, label: str, drawing: str) -> str:
+    """A drawing between two axes, each with its ends."""
     return (
-        f'<div class="plot"><div class="up"><span>{ends[1]}</span><span>{ends[0]}</span>'
-        f'</div><svg class="field" role="img" aria-label="{label}">'
-        f'<svg viewBox="0 0 100 100" preserveAspectRatio="none">{"".join(paths)}</svg>'
-        f"{upright}{''.join(dots)}</svg>"
-        f'<div class="scale"><span>{plain(left)}</span><span class="name">{text(x_name)}</span>'
-        f'<span>{plain(right)}</span></div></div><p class="keys">{"".join(keys)}</p>'
+        f'<div class="plot"><div class="up"><span>{y[1]}</span><span>{y[0]}</span>'
+        f'</div><svg class="field" role="img" aria-label="{label}">{drawing}</svg>'
+        f'<div class="scale"><span>{plain(x[0])}</span><span class="name">{text(x_name)}</span>'
+        f"<span>{plain(x[1])}</span></div></div>"
     )
 
 

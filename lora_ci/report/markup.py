@@ -9,6 +9,16 @@ from collections.abc import Iterable, Sequence
 from lora_ci.core.text import clean
 
 
+def document(title: str, body: str, *, style: str, policy: str) -> str:
+    """A whole page that loads nothing from elsewhere, as its `policy` sees to; all HTML already."""
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<title>{title}</title><style>{style}</style>"
+    )
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
 def text(value: object) -> str:
     """Foreign text, safe in HTML and in quoted attributes."""
     return html.escape(clean(str(value)))

@@ -20,8 +20,8 @@ from lora_ci.report.figures import counted, duration, number, plain, shorten, si
 from lora_ci.report.findings import Fault, faults, findings_of
 from lora_ci.report.gallery import gallery
 from lora_ci.report.judgement import how_it_was_measured, judgement
-from lora_ci.report.markup import folded, pairs, prose, table, text
-from lora_ci.report.picture import Preview
+from lora_ci.report.markup import document, folded, pairs, prose, table, text
+from lora_ci.report.picture import LARGE, Preview
 from lora_ci.report.progress import percent
 from lora_ci.report.reason import (
     details_of,
@@ -41,10 +41,6 @@ from lora_ci.report.training import training_section
 from lora_ci.report.twins import twins
 
 POLICY = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {SCRIPT_SOURCE}"
-LARGE = (
-    '<dialog aria-label="picture, enlarged"><button type="button" class="close">close</button>'
-    '<div class="large"></div><p></p></dialog>'
-)
 PREVIEWS = (
     "Pictures are previews of few pixels, so that all fit into one page; the originals are "
     "artifacts of the run, kept by sha256."
@@ -59,11 +55,6 @@ MOST_WORDS = 12
 
 def render_page(view: RunView, pictures: Mapping[str, Preview] | None = None) -> str:
     """The whole page; `pictures` gives previews by sha256."""
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>lora-ci: {_word(view)}</title><style>{STYLE}</style>"
-    )
     sweeps = [sweep_section(sweep, view.plan) for sweep in view.sweeps]
     body = [_top(view), *sweeps, _glance(view)]
     if view.plan.findings:
@@ -73,9 +64,7 @@ def render_page(view: RunView, pictures: Mapping[str, Preview] | None = None) ->
         body.append(_lora(view, i, pictures or {}))
     if pictures:
         body += [f'<p class="dim">{PREVIEWS}</p>', LARGE, f"<script>{SCRIPT}</script>"]
-    return (
-        f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
-    )
+    return document(f"lora-ci: {_word(view)}", "".join(body), style=STYLE, policy=POLICY)
 
 
 def _top(view: RunView) -> str:

@@ -86,5 +86,11 @@ for (const slider of all('.slider')) {
 }
 })();
 """
-# As a policy names it: https://www.w3.org/TR/CSP3/#grammardef-hash-source
-SCRIPT_SOURCE = f"'sha256-{b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
+
+
+def source_of(script: str) -> str:
+    """A script as a policy names it: https://www.w3.org/TR/CSP3/#grammardef-hash-source."""
+    return f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+SCRIPT_SOURCE = source_of(SCRIPT)

@@ -68,7 +68,7 @@ def tagged(count: int = 30) -> dict[str, str]:
 def test_a_clean_set_has_no_findings(tmp_path, base_model, texts):
     found = audit(tmp_path, write(tmp_path, texts), base_model=base_model)
     assert found.findings == ()
-    assert found.captions == 30
+    assert len(found.captions) == 30
     assert sum(found.statistics["caption_tokens"]) == 30
     assert found.tokens_max == len(found.statistics["caption_tokens"]) - 1 < LIMIT
     assert found.statistics["folders"] == [["", 30, 30]]

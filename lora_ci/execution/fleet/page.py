@@ -5,7 +5,7 @@ from __future__ import annotations
 from lora_ci.execution.fleet.measured import Measured, Spread
 from lora_ci.execution.fleet.scenario import Scenario
 from lora_ci.report.charts import Line, line_chart, word_bars
-from lora_ci.report.markup import pairs, table, text
+from lora_ci.report.markup import document, pairs, table, text
 from lora_ci.report.style import STYLE
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -73,13 +73,8 @@ def render_page(scenario: Scenario, measured: Measured, tried: tuple[Measured, .
     ]
     if len(tried) > 1:
         parts.append(_section("Numbers of GPUs tried", _tried(tried)))
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>lora-ci: a fleet of {measured.gpus} GPUs</title><style>{STYLE}</style>"
-    )
-    body = "".join(parts)
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    title = f"lora-ci: a fleet of {measured.gpus} GPUs"
+    return document(title, "".join(parts), style=STYLE, policy=POLICY)
 
 
 def spread_text(spread: Spread) -> str:
