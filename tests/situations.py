@@ -11,7 +11,7 @@ from lora_ci.core.errors import InfrastructureError, LoraCIError
 from lora_ci.core.event import Event, EventKind, Trust
 from lora_ci.core.finding import Finding, Severity
 from lora_ci.core.plan import Action, Estimate, Saving, Sharing, Variant
-from lora_ci.core.run import RunView, StepView
+from lora_ci.core.run import Earlier, RunView, StepView
 from lora_ci.core.settings import Policy
 from lora_ci.core.step import Outcome, Stage, StepResult
 from lora_ci.plan.budget import Budget, over_budget
@@ -141,6 +141,29 @@ def training() -> RunView:
 
 def passed() -> RunView:
     return view(*whole_chain())
+
+
+def dataset_changed() -> RunView:
+    """Figures of the compared commit are on record: most got better, one rule is new."""
+    validated, *rest = whole_chain()
+    assert validated.result
+    now = replace(
+        validated.result,
+        metrics=validated.result.metrics | {"effective_images": 37.4, "tokens_max": 71},
+        details={"statistics": {"rules": {"duplicate.near": 1, "caption.bom": 1}}},
+    )
+    was = Earlier(
+        lora="mei",
+        metrics={
+            "images": 77,
+            "errors": 0,
+            "warnings": 4,
+            "effective_images": 30.16,
+            "tokens_max": 60,
+        },
+        rules={"duplicate.near": 3, "image.blurred": 1},
+    )
+    return replace(view(replace(validated, result=now), *rest), earlier=(was,))
 
 
 def failed_gate() -> RunView:
@@ -414,6 +437,7 @@ COMMENTS: dict[str, Callable[[], str]] = {
     "training-queued": of_run(training_queued),
     "training": of_run(training),
     "passed": of_run(passed),
+    "dataset-changed": of_run(dataset_changed),
     "failed-gate": of_run(failed_gate),
     "inconclusive": of_run(inconclusive),
     "broke-down": of_run(broke_down),

@@ -8,6 +8,7 @@ from functools import partial
 
 from lora_ci.app.announce import publish_running
 from lora_ci.app.bundle import write_bundle
+from lora_ci.app.earlier import with_earlier
 from lora_ci.app.live import Announcer
 from lora_ci.app.plan_event import plan_event, plan_gathered
 from lora_ci.app.publish import publish
@@ -88,7 +89,7 @@ def handle(
         work.do(view_now)
         view = view_now()
         view = replace(view, outcome=run_outcome(plan, view.steps, interrupted=work.interrupted))
-        view = with_sweeps(view, deps.source, search)
+        view = with_earlier(with_sweeps(view, deps.source, search), deps.source, deps.records)
         # First what counts: after a signal there may be seconds only.
         deps.ledger.save_view(view)
         left_out = (note for layer in deps.shared for note in layer.findings())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_ci.app.bundle import read_bundles
+from lora_ci.app.earlier import with_earlier
 from lora_ci.app.git_source import open_git_source
 from lora_ci.app.handle import EXIT_CODES, shared
 from lora_ci.app.publish import publish
@@ -108,7 +109,7 @@ def run_of_bundles(args: argparse.Namespace, deps: Deps, hub: Hub, output: Outpu
     view, notes = gathered.view, list(gathered.view.notes)
     if args.asked:
         check_asked(read_run(args.asked).event, view.event)
-    view = with_sweeps(view, deps.source, EXHAUSTIVE)
+    view = with_earlier(with_sweeps(view, deps.source, EXHAUSTIVE), deps.source, deps.records)
     deps.ledger.start_run(view.run_id, view.event)
     deps.ledger.save_view(view)
     for name, records in gathered.records.items():

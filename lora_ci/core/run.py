@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lora_ci.core.event import Event
@@ -54,11 +55,23 @@ class VoteCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What was on record of a LoRA's dataset as it is at the commit that is compared with.
+
+    `rules` has the number of findings by rule.
+    """
+
+    lora: str
+    metrics: Mapping[str, float]
+    rules: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """All that a run decided and found. `notes` say what could not be published.
 
     `outcome` is None while the run goes on; `sweeps` say what came of matrices, `votes` how people
-    chose where they looked at pictures of this run.
+    chose where they looked at pictures of this run, `earlier` what datasets were before the change.
     """
 
     run_id: str
@@ -71,6 +84,7 @@ class RunView:
     notes: tuple[Finding, ...] = ()
     sweeps: tuple[Sweep, ...] = ()
     votes: tuple[VoteCount, ...] = ()
+    earlier: tuple[Earlier, ...] = ()
 
     def of(self, lora: str) -> tuple[StepView, ...]:
         """The steps of one LoRA, or of one shard, in stage order."""

@@ -1,8 +1,9 @@
 """The pull-request comment: one screen of markdown, safe against whatever names and texts hold.
 
-From top to bottom: the verdict and its reason; what changed; the table of LoRAs; how new ones were
-trained; pictures of what is new, scores folded; findings; what a merge brings; folded: what ran
-and why; where to ask for more. Addresses of links and pictures come from the forge alone.
+From top to bottom: the verdict and its reason; what changed, and what datasets were before; the
+table of LoRAs; how new ones were trained; pictures of what is new, scores folded; findings; what a
+merge brings; folded: what ran and why; where to ask for more. Addresses of links and pictures come
+from the forge alone.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from lora_ci.report.scores import render_grid, render_judgement
 from lora_ci.report.sweep_comment import render_sweeps
 from lora_ci.report.text import outcome_text
 from lora_ci.report.trained import trained_text
+from lora_ci.report.trend import render_trends_markdown
 
 MARKER = "<!-- lora-ci -->"
 MORE = "more: comment `/lora-ci help`"
@@ -47,6 +49,7 @@ def render_comment(
     body = [
         *_top(verdict(view), reason(view)),
         *render_changes_markdown(view.plan.changes),
+        *render_trends_markdown(view),
         *render_sweeps(view),
         *render_overview(view),
         *_trained(view),

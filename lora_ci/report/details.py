@@ -5,6 +5,7 @@ What is absent is None or empty; what is there in another shape is named in `unr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
@@ -225,9 +226,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What a dataset holds: how many captions have a word."""
+    """What a dataset holds: how many captions have a word, how many findings are of a rule."""
 
     words: tuple[tuple[str, Number], ...] = ()
+    rules: Mapping[str, Count] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +355,14 @@ def read_details(stage: Stage, result: StepResult | None) -> Details:
         except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
             unreadable.append(name)
     return Details(**found, unreadable=tuple(unreadable))
+
+
+def rules_of(result: StepResult) -> Mapping[str, int]:
+    """How many findings of each rule a validation made; of older results those that it kept."""
+    told = read_details(Stage.VALIDATE, result).statistics
+    if told is not None and told.rules is not None:
+        return told.rules
+    return Counter(finding.rule for finding in result.findings)
 
 
 def parse(value: object, kind: type[T]) -> T:

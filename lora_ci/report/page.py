@@ -38,6 +38,7 @@ from lora_ci.report.style import STYLE
 from lora_ci.report.sweep_page import sweep_section
 from lora_ci.report.text import SIGNS, outcome_text, stage_words
 from lora_ci.report.training import training_section
+from lora_ci.report.trend import render_changes_page
 from lora_ci.report.twins import twins
 
 POLICY = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {SCRIPT_SOURCE}"
@@ -56,7 +57,7 @@ MOST_WORDS = 12
 def render_page(view: RunView, pictures: Mapping[str, Preview] | None = None) -> str:
     """The whole page; `pictures` gives previews by sha256."""
     sweeps = [sweep_section(sweep, view.plan) for sweep in view.sweeps]
-    body = [_top(view), *sweeps, _glance(view)]
+    body = [_top(view), *sweeps, _glance(view), render_changes_page(view)]
     if view.plan.findings:
         found = _findings(view.plan.findings)
         body.append(f"<section><h2>Config and inputs</h2>{found}</section>")

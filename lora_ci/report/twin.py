@@ -43,6 +43,7 @@ def _lora(view: RunView, lora: str) -> dict[str, Any]:
         "stages": {step.decision.stage: _stage(step) for step in view.of(lora)},
         **_shards(view, lora),
         "votes": [votes for votes in view.votes if votes.lora == lora],
+        "earlier": next((was for was in view.earlier if was.lora == lora), None),
     }
 
 

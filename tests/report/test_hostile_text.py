@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import pytest
 from markdown_it import MarkdownIt
 
+from lora_ci.core.changeset import ChangeSet, DatasetChange
 from lora_ci.core.fingerprint import Fingerprint
+from lora_ci.core.run import Earlier
 from lora_ci.core.sweep import Standing, Suggestion, Sweep
 from lora_ci.core.text import clean
 from lora_ci.report.comment import render_check, render_comment
@@ -90,8 +92,15 @@ def hostile_view(text):
         steps.append(replace(step, decision=decision, result=result))
     steps[0].result.details["statistics"]["words"] = [[text, 3]]
     findings = steps[0].result.findings
-    view = make_view(*steps, tag=text, findings=findings)
-    return replace(view, run_id=text, started_at=text, sweeps=hostile_sweeps(lora, text))
+    moved = DatasetChange(
+        dataset=text, total=3, added=(text,), modified=(text,), renamed=((text, text),)
+    )
+    changes = ChangeSet(base="b81c0de", head="3f2a1c9", range_why=text, datasets=(moved,))
+    view = make_view(*steps, tag=text, findings=findings, changes=changes)
+    was = Earlier(lora=lora, metrics={"images": 3.0, text: 1.0}, rules={text: 3})
+    return replace(
+        view, run_id=text, started_at=text, sweeps=hostile_sweeps(lora, text), earlier=(was,)
+    )
 
 
 def hostile_sweeps(lora, text):
