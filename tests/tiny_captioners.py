@@ -64,7 +64,7 @@ def write_git(folder: Path) -> Path:
         vision_config=_vision(), **_small(), **_ids(), vocab_size=len(known),
         max_position_embeddings=256,
     )  # fmt: skip
-    _save(GitForCausalLM(config), folder)
+    _save(GitForCausalLM, config, folder)
     GitProcessor(_clip(CLIPImageProcessorPil), known).save_pretrained(folder)
     return folder
 
@@ -89,7 +89,7 @@ def write_blip2(folder: Path) -> Path:
         vision_config=_vision(), qformer_config=former, text_config=text, num_query_tokens=4,
         image_token_index=SPECIAL.index("<image>"), initializer_range=0.5,
     )  # fmt: skip
-    _save(Blip2ForConditionalGeneration(config), folder)
+    _save(Blip2ForConditionalGeneration, config, folder)
     side = {"height": SIDE, "width": SIDE}
     pictures = BlipImageProcessorPil(size=side)
     Blip2Processor(pictures, known, num_query_tokens=4).save_pretrained(folder)
@@ -114,7 +114,7 @@ def write_llava(folder: Path) -> Path:
         vision_config={**_vision(), "model_type": "clip_vision_model"}, text_config=text,
         image_token_index=SPECIAL.index("<image>"), vision_feature_layer=-1,
     )  # fmt: skip
-    _save(LlavaForConditionalGeneration(config), folder)
+    _save(LlavaForConditionalGeneration, config, folder)
     processor = LlavaProcessor(
         _clip(CLIPImageProcessorPil), known, patch_size=8, chat_template=CHAT,
         vision_feature_select_strategy="default", num_additional_image_tokens=1,
@@ -169,10 +169,12 @@ def _clip(kind):
     return kind(size={"shortest_edge": SIDE}, crop_size=crop)
 
 
-def _save(model, folder: Path) -> None:
+def _save(kind, config, folder: Path) -> None:
     import torch
 
-    torch.manual_seed(1)
+    # Before there are weights: with some others a model says the same of all pictures.
+    torch.manual_seed(5)
+    model = kind(config)
     # What begins as zeros would make all pictures alike.
     for value in model.parameters():
         if not value.any():
