@@ -12,7 +12,6 @@ It appears whole or not at all: it is written beside its place, and moved there 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -33,6 +32,7 @@ from lora_ci.ledger.tables import SCHEMA_VERSION
 from lora_ci.steps.folder import write_whole
 from lora_ci.store.inventory import stored
 from lora_ci.store.local import SHA256, LocalStore
+from lora_ci.store.whole import flush_names, locked, move_to
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -130,9 +130,9 @@ def write_backup(
         )
         sealed = _Sealed(sha256=sha256_json(manifest), manifest=manifest)
         write_whole(folder / MANIFEST, canonical_json(sealed))
-        _flush_folder(folder / ROWS)
-        _flush_folder(folder)
-        _place(folder, target)
+        flush_names(folder / ROWS)
+        flush_names(folder)
+        move_to(folder, target)
     return manifest
 
 
@@ -142,37 +142,15 @@ def _aside(target: Path) -> Iterator[Path]:
     parent = target.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob(f"{ASIDE}*"):
-        with suppress(OSError), _locked(left):
+        with suppress(OSError), locked(left):
             shutil.rmtree(left)
     folder = parent / f"{ASIDE}{target.name}-{os.getpid()}"
     folder.mkdir()
     try:
-        with _locked(folder):
+        with locked(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Raises BlockingIOError where another process has it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _place(folder: Path, target: Path) -> None:
-    try:
-        folder.rename(target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            hint = "next: give the name of a new folder"
-            raise UsageError(f"{target} was made by another meanwhile", hint=hint) from error
-        raise
-    _flush_folder(target.absolute().parent)
 
 
 def _copy_objects(
@@ -206,15 +184,6 @@ def _link_or_copy(source: Path, copy: Path) -> None:
         shutil.copyfile(source, copy)
         with copy.open("rb") as file:
             os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_backup(source: Path, progress: Progress) -> Manifest:

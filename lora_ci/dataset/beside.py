@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +9,7 @@ from pathlib import Path
 
 from lora_ci.core.digest import sha256_bytes
 from lora_ci.core.errors import UsageError
+from lora_ci.store.whole import flush_names, locked, move_to
 
 PREFIX = ".lora-ci-build-"
 
@@ -31,46 +29,19 @@ def beside(target: Path, key: str) -> Iterator[Path]:
     folder = parent / f"{mine}{key[:16]}"
     for left in parent.glob(f"{mine}*"):
         if left != folder:
-            with suppress(OSError), _locked(left):
+            with suppress(OSError), locked(left):
                 shutil.rmtree(left)
     folder.mkdir(exist_ok=True)
     try:
-        with _locked(folder):
+        with locked(folder):
             yield folder
     except BlockingIOError as error:
         message = f"{target}: another process builds the same there"
         raise UsageError(message, hint="next: wait for it") from error
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Raises BlockingIOError where another process has it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
-
-
 def place(folder: Path, target: Path) -> None:
     """Moves a finished folder to its place. Raises UsageError if something came there meanwhile."""
     for inner in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
-        _flush(inner)
-    try:
-        folder.rename(target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        hint = "next: give the name of a new folder"
-        raise UsageError(f"{target} was made by another meanwhile", hint=hint) from error
-    _flush(target.absolute().parent)
-
-
-def _flush(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        flush_names(inner)
+    move_to(folder, target)

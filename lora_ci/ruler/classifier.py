@@ -20,6 +20,7 @@ from lora_ci.diffusion.quiet import quiet_transformers
 from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.onnx_model import first_line
 from lora_ci.ruler.safety import Scores
+from lora_ci.ruler.weights import load_whole
 
 BATCH = 16
 CHECKER = "StableDiffusionSafetyChecker"
@@ -99,17 +100,7 @@ def _load(folder: Path, *, is_checker: bool) -> Classifier | SafetyChecker:
         )
     else:
         Model = transformers.AutoModelForImageClassification  # noqa: N806 - a class
-    model, told = Model.from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    # What its file does not have would be drawn at random, with no more than a warning.
-    if told["missing_keys"]:
-        raise ValueError(f"no {', '.join(sorted(told['missing_keys'])[:3])} in its weights")
-    model = model.eval().requires_grad_(False)
+    model = load_whole(Model, folder)
     if is_checker:
         processor = transformers.CLIPImageProcessorPil.from_pretrained(
             folder, local_files_only=True

@@ -23,6 +23,7 @@ from lora_ci.diffusion.quiet import quiet_transformers
 from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.embedder import Features
 from lora_ci.ruler.model_folder import TOKENS, ModelFolder
+from lora_ci.ruler.weights import load_whole
 
 BATCH = 32
 # `model_type` → model and what prepares pictures for it.
@@ -112,17 +113,7 @@ def load_transformer(found: ModelFolder, spec: str) -> Loaded:
 def _load(found: ModelFolder) -> Loaded:
     model_class, processor_class = CLASSES[found.model_type]
     folder = found.folder
-    model, told = getattr(transformers, model_class).from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    # What its file does not have would be drawn at random, with no more than a warning.
-    if told["missing_keys"]:
-        raise ValueError(f"no {', '.join(sorted(told['missing_keys'])[:3])} in its weights")
-    model = model.eval().requires_grad_(False)
+    model = load_whole(getattr(transformers, model_class), folder)
     processor = getattr(transformers, processor_class).from_pretrained(
         folder, local_files_only=True
     )

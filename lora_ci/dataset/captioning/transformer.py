@@ -19,6 +19,7 @@ from lora_ci.core.errors import InputError
 from lora_ci.diffusion.quiet import quiet_transformers
 from lora_ci.diffusion.request import Picture
 from lora_ci.ruler.onnx_model import first_line
+from lora_ci.ruler.weights import load_whole
 
 MOST_TOKENS = 128
 
@@ -78,17 +79,9 @@ def load_captioner(folder: Path, spec: str, prompt: str | None) -> TransformerCa
 
 def _load(folder: Path, spec: str, prompt: str | None) -> TransformerCaptioner:
     on_gpu = torch.cuda.is_available()
-    model, told = transformers.AutoModelForImageTextToText.from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=torch.bfloat16 if on_gpu else torch.float32,
-        output_loading_info=True,
-    )
-    # What its file does not have would be drawn at random, with no more than a warning.
-    if told["missing_keys"]:
-        raise ValueError(f"no {', '.join(sorted(told['missing_keys'])[:3])} in its weights")
-    model = model.eval().requires_grad_(False).to("cuda" if on_gpu else "cpu")
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model = load_whole(transformers.AutoModelForImageTextToText, folder, dtype)
+    model = model.to("cuda" if on_gpu else "cpu")
     processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
     # Torchvision's, which is taken where that is installed, scales pictures in another way.
     processor.image_processor = transformers.AutoImageProcessor.from_pretrained(
