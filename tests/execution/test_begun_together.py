@@ -3,7 +3,7 @@
 import os
 import signal
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -11,22 +11,20 @@ import pytest
 
 from lora_ci.core.errors import InfrastructureError, Interrupted
 from lora_ci.core.step import Outcome
-from lora_ci.execution.executor import Attempt, ExecutorAwayError, Phase
+from lora_ci.execution.executor import Attempt, ExecutorAwayError
 from lora_ci.execution.lead import this_process
+from tests.execution.endless import Endless
 from tests.execution.toy_world import ToyWorld, toy_world
 
 STEPS = 20
 
 
 @dataclass
-class Counting:
+class Counting(Endless):
     """Starts nothing; `at` says what becomes of the attempt that is started as the n-th."""
 
     at: dict[int, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
-
-    name = "counting"
-    lag_s = 0.0
 
     def submit(self, attempt: Attempt) -> str:
         self.asked.append(attempt.key)
@@ -38,15 +36,6 @@ class Counting:
             case "refused":
                 raise InfrastructureError("it takes no such step")
         return f"handle of {attempt.key}"
-
-    def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
-        return dict.fromkeys(handles, Phase.RUNNING)
-
-    def cancel(self, handle: str, *, hard: bool) -> None:
-        raise AssertionError(handle)
-
-    def clear(self, handle: str) -> None:
-        raise AssertionError(handle)
 
 
 @pytest.fixture
@@ -70,7 +59,7 @@ def test_all_that_there_is_room_for_begins_in_one_tick(world):
 
 
 def test_a_signal_among_them_lets_those_that_were_not_started_wait_again(world):
-    executor = Counting({6: "signal"})
+    executor = Counting(at={6: "signal"})
     reconciler = world.reconciler(executor, room=STEPS)
     with pytest.raises(Interrupted):
         reconciler.tick()
@@ -83,7 +72,7 @@ def test_a_signal_among_them_lets_those_that_were_not_started_wait_again(world):
 
 
 def test_an_executor_that_goes_away_among_them_is_asked_about_one_until_it_answers(world):
-    executor = Counting(dict.fromkeys(range(6, 10), "away"))
+    executor = Counting(at=dict.fromkeys(range(6, 10), "away"))
     reconciler = world.reconciler(executor, room=STEPS)
     for asked in range(6, 10):
         reconciler.tick()
@@ -97,7 +86,7 @@ def test_an_executor_that_goes_away_among_them_is_asked_about_one_until_it_answe
 
 
 def test_one_that_is_refused_holds_up_none_beside_it(world):
-    executor = Counting({5: "refused", 9: "refused"})
+    executor = Counting(at={5: "refused", 9: "refused"})
     reconciler = world.reconciler(executor, room=STEPS)
     reconciler.tick()
     assert len(handles(world)) == STEPS - 2

@@ -1,38 +1,15 @@
 """No repository has more GPUs than its quota, however much it asks for."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from lora_ci.core.step import Outcome, Resources, StepResult
-from lora_ci.execution.executor import Attempt, Phase
 from lora_ci.execution.lead import this_process
+from tests.execution.endless import Endless
 from tests.execution.toy_world import ToyWorld, toy_world
-
-
-@dataclass
-class Endless:
-    """Its attempts go on for ever."""
-
-    started: list[Attempt] = field(default_factory=list)
-
-    name = "endless"
-    lag_s = 0.0
-
-    def submit(self, attempt: Attempt) -> str:
-        self.started.append(attempt)
-        return attempt.key
-
-    def phases(self, handles: Collection[str]) -> Mapping[str, Phase]:
-        return dict.fromkeys(handles, Phase.RUNNING)
-
-    def cancel(self, handle: str, *, hard: bool) -> None:
-        raise AssertionError(handle)
-
-    def clear(self, handle: str) -> None:
-        raise AssertionError(handle)
 
 
 @pytest.fixture
